@@ -1,0 +1,175 @@
+//! What to run: the applications' configuration in the form that the engine works by.
+//!
+//! The server reads files and builds a [`Plan`]; the engine never sees a file. Every name is full:
+//! `orders.archive` is the send port `archive` of the application `orders`, `orders.orders.web` its
+//! receive location `web` of the receive port `orders`.
+
+use std::{sync::Arc, time::Duration};
+
+use quayside_adapter_api::Block;
+use quayside_model::{Name, OnOrderFailure, Priority, RetryPolicy, Timestamp};
+use quayside_pipeline::Promotions;
+
+use crate::{filter::Filter, window::ServiceWindow};
+
+/// Everything that the hosts of a group run.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The receive ports.
+    pub receive: Vec<ReceivePort>,
+    /// The send ports.
+    pub send: Vec<SendPort>,
+    /// SHA-256 over the configuration's text, in hex.
+    pub hash: String,
+    /// The text itself, as it is kept with the version.
+    pub text: String,
+}
+
+/// A receive port: what its locations have in common.
+#[derive(Debug, Clone)]
+pub struct ReceivePort {
+    /// `APP.PORT`.
+    pub name: Name,
+    /// The host that runs its locations.
+    pub host: Name,
+    /// The messages that it expects, and what is promoted from them. Without any, a message passes with
+    /// the properties of its transport only, and its content is not looked at.
+    pub messages: Vec<Arc<MessagePlan>>,
+    /// Under which key a message is accepted once.
+    pub dedupe: DedupePlan,
+    /// What happens to a message that nobody subscribes to.
+    pub unrouted: Unrouted,
+    /// Whether messages go into the store in the order of their arrival, one commit at a time.
+    pub ordered: bool,
+    /// How long a sender waits for a subscriber's answer; `None`: one-way.
+    pub answer_within: Option<Duration>,
+    /// How urgent its messages are.
+    pub priority: Priority,
+    /// Whether a message that fails is published again with `error.*` properties instead of being
+    /// suspended; it is suspended all the same if nobody subscribes to it.
+    pub publish_failures: bool,
+    /// Where it listens or polls.
+    pub locations: Vec<Location>,
+}
+
+/// A type of message.
+#[derive(Debug, Clone)]
+pub struct MessagePlan {
+    /// `APP.MESSAGE`.
+    pub name: Name,
+    /// `namespace#root`; `None` takes any.
+    pub message_type: Option<String>,
+    /// What is promoted from the body.
+    pub promotions: Promotions,
+}
+
+/// How the dedupe key of a message is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DedupePlan {
+    /// Property names; the first that is present gives the key. Empty: the protocol's own key, if any.
+    pub keys: Vec<String>,
+    /// How long a key is remembered, at least.
+    pub window: Duration,
+}
+
+impl Default for DedupePlan {
+    fn default() -> Self {
+        Self { keys: Vec::new(), window: Duration::from_secs(86_400) }
+    }
+}
+
+/// What happens to a message that nobody subscribes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unrouted {
+    /// Nothing is stored and the sender is told.
+    #[default]
+    Reject,
+    /// It is stored, suspended with a routing report, and accepted.
+    Suspend,
+}
+
+/// A receive location.
+#[derive(Debug, Clone)]
+pub struct Location {
+    /// `APP.PORT.LOCATION`.
+    pub name: Name,
+    /// The adapter's key.
+    pub adapter: String,
+    /// The adapter's block.
+    pub block: Block,
+    /// Whether it is enabled unless an operator says otherwise.
+    pub enabled: bool,
+    /// Not before this moment.
+    pub start: Option<Timestamp>,
+    /// Not from this moment on.
+    pub stop: Option<Timestamp>,
+    /// At what times of the week.
+    pub window: Option<ServiceWindow>,
+    /// How many deliveries may be on their way into the store.
+    pub max_in_flight: usize,
+    /// After this many failures in a row an instance disables the location and says so.
+    pub error_threshold: Option<u32>,
+}
+
+/// A send port.
+#[derive(Debug, Clone)]
+pub struct SendPort {
+    /// `APP.PORT`.
+    pub name: Name,
+    /// The host that sends.
+    pub host: Name,
+    /// Its subscription; `None`: none (a member of groups only, or an answering port).
+    pub filter: Option<Filter>,
+    /// The filters of the groups that it is a member of: each is one more subscription.
+    pub group_filters: Vec<(Name, Filter)>,
+    /// The transport.
+    pub primary: TransportPlan,
+    /// The transport after the primary's attempts are spent.
+    pub backup: Option<TransportPlan>,
+    /// Order, if asked for.
+    pub ordered: Option<OrderPlan>,
+    /// How many sends may be under way at once, in each process.
+    pub max_in_flight: usize,
+    /// How urgent its deliveries are; `None`: as the receive port says.
+    pub priority: Option<Priority>,
+    /// At what times of the week it sends.
+    pub window: Option<ServiceWindow>,
+    /// Whether it brings an answer back to the requester.
+    pub answers: bool,
+    /// What happens to a delivery that may have been sent by an owner that died.
+    pub in_doubt: InDoubt,
+    /// Whether a delivery that fails is published with `error.*` properties instead of being suspended.
+    pub publish_failures: bool,
+}
+
+/// What happens to a delivery that may have been sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InDoubt {
+    /// It is sent again under the same id.
+    #[default]
+    Resend,
+    /// It is suspended for an operator.
+    Hold,
+}
+
+/// A transport of a send port.
+#[derive(Debug, Clone)]
+pub struct TransportPlan {
+    /// The adapter's key.
+    pub adapter: String,
+    /// The adapter's block.
+    pub block: Block,
+    /// Its schedule of attempts.
+    pub retry: RetryPolicy,
+}
+
+/// Order by a property.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderPlan {
+    /// The property whose value is the key; a message without it is of the empty key.
+    pub by: String,
+    /// What happens behind a delivery that failed.
+    pub on_failure: OnOrderFailure,
+    /// How many lanes the keys fall into.
+    pub lanes: u16,
+}

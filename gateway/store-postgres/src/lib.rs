@@ -1,0 +1,1 @@
+//! quayside-store-postgres

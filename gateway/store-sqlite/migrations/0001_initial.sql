@@ -1,0 +1,187 @@
+-- 0001 initial. All times are microseconds since the epoch by the store's clock.
+
+-- Versions applied. Written by `migrate` alone.
+CREATE TABLE schema_version (version INTEGER PRIMARY KEY, applied_at INTEGER NOT NULL) STRICT;
+
+-- A node's lease on being alive. seq rises with each renewal.
+CREATE TABLE session (
+  id BLOB PRIMARY KEY,
+  node TEXT NOT NULL,
+  live INTEGER NOT NULL DEFAULT 1,
+  seq INTEGER NOT NULL DEFAULT 0,
+  ttl_us INTEGER NOT NULL,
+  lease_until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- One run of a process. state: 0 live, 1 ended. Renewals never touch it.
+CREATE TABLE instance (
+  id BLOB PRIMARY KEY,
+  session BLOB NOT NULL,
+  state INTEGER NOT NULL DEFAULT 0,
+  node TEXT NOT NULL,
+  hosts TEXT NOT NULL,
+  since INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What only one may do. epoch rises with each take and never falls; grant_id tells two takes apart.
+CREATE TABLE fence (
+  grp TEXT PRIMARY KEY,
+  epoch INTEGER NOT NULL,
+  grant_id BLOB,
+  instance BLOB
+) STRICT, WITHOUT ROWID;
+
+-- Messages: inserted once by publish, never changed, removed by retention.
+CREATE TABLE message (
+  id BLOB PRIMARY KEY,
+  slot INTEGER NOT NULL,
+  received_at INTEGER NOT NULL,
+  stored_at INTEGER NOT NULL,
+  origin TEXT NOT NULL,
+  type TEXT,
+  context TEXT NOT NULL,          -- JSON of the context
+  config_version INTEGER NOT NULL,
+  fanout INTEGER NOT NULL,        -- how many deliveries it had at birth
+  exchange BLOB                   -- the request it opened
+) STRICT, WITHOUT ROWID;
+
+-- Parts of messages; no 0 is the body. bytes is NULL when the part is kept in chunks, or was removed.
+-- A table with rowid: WITHOUT ROWID trees carry no large rows well.
+CREATE TABLE part (
+  message BLOB NOT NULL,
+  no INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  content_type TEXT,
+  len INTEGER NOT NULL,
+  bytes BLOB,
+  body BLOB,                      -- body.id of a part in chunks
+  PRIMARY KEY (message, no)
+) STRICT;
+
+-- Live deliveries only: inserted by publish, deleted when they end.
+-- state: 0 ready, 1 claimed, 2 held (behind its key), 3 suspended.
+CREATE TABLE delivery (
+  message BLOB NOT NULL,
+  no INTEGER NOT NULL,
+  seq INTEGER NOT NULL,           -- order of acceptance in this box; resumed deliveries keep it
+  slot INTEGER NOT NULL,
+  port TEXT NOT NULL,
+  state INTEGER NOT NULL,
+  priority INTEGER NOT NULL,
+  rank INTEGER NOT NULL,          -- due plus the shift of the priority: the order of claims
+  due INTEGER NOT NULL,
+  transport INTEGER NOT NULL DEFAULT 0,  -- 0 primary, 1 backup
+  attempts INTEGER NOT NULL DEFAULT 0,   -- of that transport
+  token INTEGER NOT NULL DEFAULT 0,      -- counts claims; a claim presents it
+  instance BLOB,                  -- who holds it, in state 1
+  in_doubt INTEGER NOT NULL DEFAULT 0,   -- an owner died while holding it
+  lane INTEGER,                   -- ordered ports only
+  order_key BLOB,
+  rendered TEXT,
+  failure TEXT,                   -- JSON of the last failure
+  exchange BLOB,
+  PRIMARY KEY (message, no)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX delivery_ready ON delivery (port, rank) WHERE state = 0;
+CREATE INDEX delivery_claimed ON delivery (instance) WHERE state = 1;
+-- Suspended and held ones are few or cold; operators and key releases look for them.
+CREATE INDEX delivery_parked ON delivery (port, state, order_key, seq) WHERE state IN (2, 3);
+
+-- The last number given to delivery.seq.
+CREATE TABLE sequence (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO sequence VALUES ('delivery', 0), ('control', 0);
+
+-- Ordered ports. A lane is owned by one instance at a time; a key that failed holds its later rows.
+CREATE TABLE lane (
+  port TEXT NOT NULL,
+  no INTEGER NOT NULL,
+  instance BLOB,
+  epoch INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (port, no)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE order_key (
+  port TEXT NOT NULL,
+  key BLOB NOT NULL,
+  head_seq INTEGER NOT NULL,      -- the delivery that the key waits for
+  PRIMARY KEY (port, key)
+) STRICT, WITHOUT ROWID;
+
+-- Dedupe keys, in slices of one window length each: a key lives in its slice and is looked for in that
+-- and the previous one. slice = window in seconds << 32 | number of the slice.
+CREATE TABLE dedupe (
+  slice INTEGER NOT NULL,
+  key BLOB NOT NULL,
+  fingerprint BLOB NOT NULL,
+  message BLOB NOT NULL,
+  stored_at INTEGER NOT NULL,
+  exchange BLOB,
+  PRIMARY KEY (slice, key)
+) STRICT, WITHOUT ROWID;
+
+-- What became of messages: one row per event. Ended deliveries, replays, operators' deeds.
+CREATE TABLE history (
+  message BLOB NOT NULL,
+  at INTEGER NOT NULL,
+  no INTEGER,
+  event TEXT NOT NULL,
+  port TEXT,
+  attempts INTEGER NOT NULL,
+  detail TEXT NOT NULL
+) STRICT;
+CREATE INDEX history_message ON history (message);
+CREATE INDEX history_at ON history (at);
+
+-- Large bodies. state: 0 open (its instance writes chunks), 1 sealed (a message names it), 2 abandoned.
+CREATE TABLE body (
+  id BLOB PRIMARY KEY,
+  instance BLOB NOT NULL,
+  state INTEGER NOT NULL,
+  chunks INTEGER NOT NULL DEFAULT 0,
+  len INTEGER NOT NULL DEFAULT 0,
+  sha256 BLOB,
+  opened_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE chunk (
+  body BLOB NOT NULL,
+  no INTEGER NOT NULL,
+  bytes BLOB NOT NULL,
+  PRIMARY KEY (body, no)
+) STRICT;
+
+-- Requests that wait for an answer. answered_at is NULL until the one answer comes.
+CREATE TABLE exchange (
+  id BLOB PRIMARY KEY,
+  message BLOB NOT NULL,
+  keep_until INTEGER NOT NULL,
+  answered_at INTEGER,
+  status INTEGER,
+  content_type TEXT,
+  bytes BLOB
+) STRICT, WITHOUT ROWID;
+
+-- Marks at sources, committed with their message, removed when the adapter has cleaned up.
+CREATE TABLE source (
+  location TEXT NOT NULL,
+  key TEXT NOT NULL,
+  state TEXT NOT NULL,
+  message BLOB NOT NULL,
+  stored_at INTEGER NOT NULL,
+  PRIMARY KEY (location, key)
+) STRICT, WITHOUT ROWID;
+-- Leases of adapters on parts of their sources; worth nothing when the instance is not live.
+CREATE TABLE source_lease (key TEXT PRIMARY KEY, instance BLOB NOT NULL) STRICT, WITHOUT ROWID;
+
+-- Operators' word about ports and locations: JSON of the control. version from sequence 'control'.
+CREATE TABLE control (
+  name TEXT PRIMARY KEY,
+  control TEXT NOT NULL,
+  changed_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Applied configurations; the newest version is in force.
+CREATE TABLE config (
+  version INTEGER PRIMARY KEY,
+  hash TEXT NOT NULL,
+  text TEXT NOT NULL,
+  applied_at INTEGER NOT NULL
+) STRICT;

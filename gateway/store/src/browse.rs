@@ -1,0 +1,188 @@
+//! Reading for people: messages, deliveries, their way.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use quayside_model::{
+    Context, DeliveryId, DeliveryState, Failure, InstanceId, Message, MessageId, Name, Text,
+    Timestamp, Transport,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+
+/// Queries. They never block the hot path and may lag it by a moment.
+#[async_trait]
+pub trait Browse: Send + Sync {
+    /// Messages that fit `filter`, newest first, at most `limit`, older than `before` (keyset paging:
+    /// pass the last id of the page before).
+    async fn messages(
+        &self,
+        filter: &MessageFilter,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<MessageRow>, StoreError>;
+
+    /// The whole way of one message. `None` after retention, or if there never was one.
+    async fn message(&self, id: MessageId) -> Result<Option<MessageWay>, StoreError>;
+
+    /// The message itself, inline parts included; parts that retention has removed are empty.
+    async fn load(&self, id: MessageId) -> Result<Option<Message>, StoreError>;
+
+    /// Live deliveries that fit `filter`, in the order of their ids, at most `limit`, after `after`.
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<DeliveryRow>, StoreError>;
+
+    /// The answers that have arrived for `exchanges`.
+    async fn answers(
+        &self,
+        exchanges: &[quayside_model::ExchangeId],
+    ) -> Result<Vec<ArrivedAnswer>, StoreError>;
+
+    /// How many live deliveries each port has, counting at most `cap` of each state.
+    async fn backlog(&self, cap: u32) -> Result<Vec<PortBacklog>, StoreError>;
+}
+
+/// Which messages.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MessageFilter {
+    /// Received by this location, or by any of this port or application (a prefix that ends at a dot).
+    pub origin: Option<Text>,
+    /// Of this type.
+    pub message_type: Option<Text>,
+    /// With a live delivery in this state.
+    pub state: Option<DeliveryState>,
+    /// With a live delivery for this port.
+    pub port: Option<Name>,
+    /// Received at or after this moment.
+    pub since: Option<Timestamp>,
+    /// Received before this moment.
+    pub until: Option<Timestamp>,
+}
+
+/// A message in a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageRow {
+    /// Its id.
+    pub id: MessageId,
+    /// When it was received.
+    pub received_at: Timestamp,
+    /// Where from.
+    pub origin: Text,
+    /// Its type.
+    pub message_type: Option<Text>,
+    /// The length of its body in bytes.
+    pub body_len: u64,
+    /// How many deliveries it had in all.
+    pub deliveries: u32,
+    /// How many of them have not ended.
+    pub live: u32,
+    /// How many of those are suspended.
+    pub suspended: u32,
+}
+
+/// The whole way of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageWay {
+    /// What a list says of it.
+    #[serde(flatten)]
+    pub row: MessageRow,
+    /// Its properties.
+    pub context: Context,
+    /// The media type of its body.
+    pub content_type: Option<Text>,
+    /// The version of the configuration that routed it.
+    pub config_version: i64,
+    /// Its deliveries that have not ended.
+    pub live_deliveries: Vec<DeliveryRow>,
+    /// What was recorded of it, oldest first.
+    pub history: Vec<HistoryRow>,
+}
+
+/// Which live deliveries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeliveryFilter {
+    /// In this state.
+    pub state: Option<DeliveryState>,
+    /// For this port.
+    pub port: Option<Name>,
+    /// Of this message.
+    pub message: Option<MessageId>,
+    /// Held or once held by an owner that died.
+    pub in_doubt: Option<bool>,
+}
+
+/// A live delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeliveryRow {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Its port.
+    pub port: Name,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// The transport that is next.
+    pub transport: Transport,
+    /// How many attempts of that transport were made.
+    pub attempts: u32,
+    /// When it is due.
+    pub due: Timestamp,
+    /// Who holds it.
+    pub instance: Option<InstanceId>,
+    /// Whether an owner died while holding it.
+    pub in_doubt: bool,
+    /// What the engine rendered for it.
+    pub rendered: Option<Text>,
+    /// Why the last attempt failed.
+    pub failure: Option<Failure>,
+}
+
+/// One recorded event of a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryRow {
+    /// When.
+    pub at: Timestamp,
+    /// `sent`, `sent-by-backup`, `consumed`, `terminated`, `resumed`, `duplicate`, `released`.
+    pub event: Text,
+    /// The port, where one took part.
+    pub port: Option<Name>,
+    /// Which delivery, where one took part.
+    pub no: Option<u16>,
+    /// How many attempts it took in all.
+    pub attempts: u32,
+    /// What an operator may want to know.
+    pub detail: Text,
+}
+
+/// An answer that has arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArrivedAnswer {
+    /// Which request.
+    pub exchange: quayside_model::ExchangeId,
+    /// The partner's status.
+    pub status: u16,
+    /// The media type of the body.
+    pub content_type: Option<Text>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// How much waits for a port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortBacklog {
+    /// The port.
+    pub port: Name,
+    /// Ready, due or not; capped.
+    pub ready: u32,
+    /// In some instance's hands; capped.
+    pub claimed: u32,
+    /// Behind an earlier one of their key; capped.
+    pub held: u32,
+    /// Suspended; capped.
+    pub suspended: u32,
+}

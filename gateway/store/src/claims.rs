@@ -1,0 +1,67 @@
+//! Taking deliveries that wait, and giving back those of the dead.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use quayside_model::{Claim, DeliveryId, ExchangeId, InstanceId, Message, Name, Text, Transport};
+
+use crate::{StoreError, commit::OrderKey};
+
+/// Taking and giving back deliveries.
+#[async_trait]
+pub trait Claims: Send + Sync {
+    /// Claims what is due for `wants`, first ranks first, for `instance`. Empty if nothing is due or the
+    /// instance is not live. Never waits for another instance's claim. Durable when it returns.
+    async fn claim(&self, instance: InstanceId, wants: &[Want])
+    -> Result<Vec<Claimed>, StoreError>;
+
+    /// Every claim of `instance`, for comparison with what it holds in memory.
+    async fn claims_of(&self, instance: InstanceId) -> Result<Vec<Claim>, StoreError>;
+
+    /// Gives back up to `limit` deliveries claimed by instances that are not live, whoever they were.
+    /// Each counts as an attempt made and is marked in doubt: its owner may have sent it. On an ordered
+    /// port its key goes on with it. Level-triggered: call it until it returns 0.
+    async fn release_dead(&self, limit: u32) -> Result<u32, StoreError>;
+}
+
+/// How many deliveries of a port are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Want {
+    /// The port.
+    pub port: Name,
+    /// At most this many.
+    pub room: u32,
+    /// Whether the port is ordered: then only rows whose key has nothing earlier alive are given.
+    pub ordered: bool,
+}
+
+/// A delivery in hand.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    /// The proof.
+    pub claim: Claim,
+    /// Its port.
+    pub port: Name,
+    /// The message, inline parts included.
+    pub message: Arc<Message>,
+    /// The transport that is next.
+    pub transport: Transport,
+    /// How many attempts of that transport were made.
+    pub attempts: u32,
+    /// What the engine rendered when it was published.
+    pub rendered: Option<Text>,
+    /// Its order key.
+    pub order: Option<OrderKey>,
+    /// The request that waits for its answer.
+    pub exchange: Option<ExchangeId>,
+    /// Whether an owner died while holding it, so that it may have been sent.
+    pub in_doubt: bool,
+}
+
+impl Claimed {
+    /// The delivery.
+    #[must_use]
+    pub fn id(&self) -> DeliveryId {
+        self.claim.delivery
+    }
+}

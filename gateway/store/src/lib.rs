@@ -1,0 +1,65 @@
+//! The contract of the message store.
+//!
+//! A store holds messages, their deliveries, who works on them and what became of them. Two crates keep
+//! this contract, `store-sqlite` and `store-postgres`; `tests/conformance` is the suite that both pass.
+//!
+//! # What a caller may rely on
+//! - **Each method is one transaction** and says when it is durable: when it has returned `Ok`, the
+//!   change survives the loss of the process and of the machine.
+//! - **Batches in, one outcome per item out.** Expected competition (a duplicate, a lost claim, a dead
+//!   owner) is an outcome; [`StoreError`] is for the unexpected, and then nothing of the batch is known
+//!   to have happened. [`StoreErrorKind::Unknown`] says that it may have: run the same batch again, with
+//!   the same ids, and the outcomes of that run hold.
+//! - **Not found is `None`** or an outcome, never an error.
+//! - **The store's clock decides** what is due, expired or remembered; callers pass durations. (On
+//!   PostgreSQL that is the database's clock, so that nodes need not agree on theirs.)
+//! - **Ownership is proved in the same transaction**: a change by an instance that is not live any more
+//!   is refused as `Fenced`, whatever the instance believes.
+//!
+//! # What it does not do
+//! It does not route, retry, schedule or call anyone: the engine does. Wake-ups are hints outside of it.
+//!
+//! Reading order: [`commit`], [`claims`], [`sessions`], then the rest as needed.
+
+use std::sync::Arc;
+
+pub mod bodies;
+pub mod browse;
+pub mod claims;
+pub mod codes;
+pub mod commit;
+pub mod controls;
+pub mod error;
+pub mod maintain;
+pub mod measure;
+pub mod operate;
+pub mod sessions;
+pub mod sources;
+
+pub use quayside_lease as lease;
+pub use quayside_model as model;
+
+pub use bodies::Bodies;
+pub use browse::Browse;
+pub use claims::{Claimed, Claims, Want};
+pub use commit::{Change, Commit, Op, Outcome, Publish, PublishOutcome, SettleOutcome};
+pub use controls::Controls;
+pub use error::{StoreError, StoreErrorKind};
+pub use maintain::Maintain;
+pub use operate::Operate;
+pub use sessions::Sessions;
+pub use sources::Sources;
+
+/// All of a store. Parts of the engine take the narrow trait that they need.
+pub trait Store:
+    Commit + Claims + Sessions + Bodies + Sources + Controls + Operate + Browse + Maintain
+{
+    /// The name of the dialect, `sqlite` or `postgres`: for status pages, never for decisions.
+    fn dialect(&self) -> &'static str;
+
+    /// How long each named transaction took and how it ended.
+    fn transactions(&self) -> &measure::Transactions;
+}
+
+/// A store behind a pointer, as the engine and the server hold it.
+pub type AnyStore = Arc<dyn Store>;

@@ -1,0 +1,33 @@
+//! What operators do to deliveries.
+
+use async_trait::async_trait;
+use quayside_model::DeliveryId;
+use serde::Serialize;
+
+use crate::StoreError;
+
+/// Operators' verbs. Each takes a batch and gives one outcome per item.
+#[async_trait]
+pub trait Operate: Send + Sync {
+    /// Puts suspended deliveries back into the flow, with all attempts of the primary transport before
+    /// them; a delivery that waits for a retry becomes due now. On an ordered port it keeps its place.
+    async fn resume(&self, deliveries: &[DeliveryId]) -> Result<Vec<OperateOutcome>, StoreError>;
+
+    /// Ends deliveries that nobody holds. On an ordered port the key goes on.
+    async fn terminate(&self, deliveries: &[DeliveryId])
+    -> Result<Vec<OperateOutcome>, StoreError>;
+}
+
+/// The outcome of an operator's verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OperateOutcome {
+    /// Durably done.
+    Done,
+    /// An instance is working on it right now.
+    Busy,
+    /// There is no such live delivery: it ended, or never was.
+    NotFound,
+    /// It already is in that state.
+    Unchanged,
+}
