@@ -20,11 +20,13 @@ pub mod config;
 mod debug;
 pub mod error;
 pub mod services;
+pub mod units;
 
 pub use config::{Block, parse};
 pub use error::{AdapterError, ErrorKind};
 pub use quayside_model as model;
 pub use services::{PendingSource, SecretRef, Secrets, Services, Sources};
+pub use units::{ByteSize, Span};
 
 use model::{Code, Context, DeliveryId, Fault, Message, MessageId, Name, Text};
 
