@@ -143,6 +143,9 @@ pub enum Change {
         attempts: u32,
         /// Why.
         failure: Failure,
+        /// On an ordered port: whether its key waits for it. `false` is `skip`: the next of the key goes,
+        /// and this one has lost its place for good: resumed, it is claimed with no order key.
+        hold_key: bool,
     },
     /// It is given back untouched: nothing was sent.
     Release,
