@@ -1,1 +1,40 @@
-//! quayside-harness
+//! Real processes for tests and measurements: started, watched, paused, killed, and never left behind.
+//!
+//! Everything that a scenario needs beside the gateway is a value that owns what it started:
+//! [`Postgres`], [`Gateway`], [`Partner`], [`Haproxy`], [`Load`]. Dropping the value ends the process
+//! by its own pid; if the harness itself is killed, the kernel does it.
+//!
+//! # Rules
+//! - **Wait for a condition, never for a time**: [`wait_for`] looks again and again and, when the time
+//!   is up, fails with what it saw last.
+//! - **The harness panics.** It is used by tests and by the bench, where a broken set-up has no other
+//!   answer than its own text. What the gateway does is returned as a value, failures included.
+//! - **No mocks**: the programs are the built ones, found beside the running test.
+//!
+//! # What it does not do
+//! It does not build anything (`tests/run` does) and it does not judge: scenarios do.
+
+pub mod client;
+pub mod clock;
+pub mod gateway;
+pub mod haproxy;
+pub mod load;
+pub mod partner;
+pub mod port;
+pub mod postgres;
+pub mod process;
+pub mod scenario;
+pub mod trace;
+pub mod wait;
+
+pub use client::{Broken, Connection, Reply, get_json};
+pub use clock::{Stopwatch, unix_micros};
+pub use gateway::{Gateway, Node};
+pub use haproxy::Haproxy;
+pub use load::{Answer, Load, LoadPlan, LoadReport, OnBreak};
+pub use partner::{Partner, Seen};
+pub use port::{Port, free_port};
+pub use postgres::{Postgres, Session};
+pub use process::{Process, program};
+pub use trace::{Syscall, Trace};
+pub use wait::wait_for;

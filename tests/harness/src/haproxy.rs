@@ -1,0 +1,82 @@
+//! A load balancer in front of gateways, configured as the operations guide says.
+
+use std::{fmt::Write as _, fs, net::SocketAddr, path::Path, time::Duration};
+
+use tempfile::TempDir;
+
+use crate::{Process, client, free_port, port::Port, process::command, wait_for};
+
+/// A running HAProxy.
+#[derive(Debug)]
+pub struct Haproxy {
+    /// Its process.
+    pub process: Process,
+    port: Port,
+    _dir: TempDir,
+}
+
+impl Haproxy {
+    /// Starts it before `servers`; each is asked for `/readyz` when `check` is true, else always used.
+    ///
+    /// # Panics
+    /// When HAProxy is not installed.
+    pub async fn start(servers: &[SocketAddr], check: bool) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let port = free_port();
+        let file = dir.path().join("haproxy.cfg");
+        fs::write(&file, config(port.addr(), servers, check)).expect("writing haproxy.cfg");
+        let mut haproxy = command(Path::new("/usr/sbin/haproxy"));
+        haproxy.arg("-db").arg("-f").arg(&file);
+        let mut process = Process::spawn("haproxy", haproxy, dir.path());
+        let addr = port.addr();
+        wait_for(
+            "HAProxy to find a server",
+            Duration::from_secs(10),
+            async || {
+                assert!(
+                    !process.has_ended(),
+                    "HAProxy ended:\n{}",
+                    process.stderr_tail()
+                );
+                let get = client::request("GET", addr, "/readyz", &[], bytes::Bytes::new());
+                let reply = client::once(addr, get, Duration::from_secs(1)).await;
+                match reply {
+                    Ok(reply) if reply.status != 503 => Ok(()),
+                    Ok(reply) => Err(format!("it answers {}", reply.status)),
+                    Err(e) => Err(e.to_string()),
+                }
+            },
+        )
+        .await;
+        Self {
+            process,
+            port,
+            _dir: dir,
+        }
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.port.addr()
+    }
+}
+
+fn config(listen: SocketAddr, servers: &[SocketAddr], check: bool) -> String {
+    let mut text = format!(
+        "global\n  maxconn 4096\ndefaults\n  mode http\n  timeout connect 2s\n  timeout client 60s\n  \
+         timeout server 30s\n  timeout http-keep-alive 60s\n  option http-keep-alive\n  \
+         option redispatch 1\n  retries 3\n\
+         frontend gateway\n  bind {listen}\n  default_backend nodes\n\
+         backend nodes\n  balance roundrobin\n  http-reuse safe\n"
+    );
+    if check {
+        text.push_str(
+            "  option httpchk GET /readyz\n  default-server check inter 100ms fall 1 rise 1\n",
+        );
+    }
+    for (n, server) in servers.iter().enumerate() {
+        writeln!(text, "  server node{n} {server}").expect("writing to a string");
+    }
+    text
+}

@@ -1,0 +1,374 @@
+//! A PostgreSQL server of one's own, in a temporary folder, with default durability.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use rustix::process::{Signal, getuid};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio_postgres::{Client, NoTls};
+
+use crate::{
+    Process, free_port,
+    port::Port,
+    process::{children, signal_pid},
+    wait_for,
+};
+
+/// The superuser of every test database.
+pub const USER: &str = "quayside";
+
+/// How long a server may take to start or to stop, recovery included.
+const START: Duration = Duration::from_secs(60);
+
+/// A running server, or one that was stopped by the test.
+#[derive(Debug)]
+pub struct Postgres {
+    port: Port,
+    settings: Vec<(String, String)>,
+    run_as: Option<(String, u32, u32)>,
+    data: PathBuf,
+    process: Option<Process>,
+    dir: TempDir,
+}
+
+/// A connection, closed when dropped.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    _driver: JoinSet<()>,
+}
+
+impl std::ops::Deref for Session {
+    type Target = Client;
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Postgres {
+    /// A server with its defaults.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// A server with settings of the test.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_in(tempfile::tempdir().expect("a temporary folder"), settings).await
+    }
+
+    /// A server whose data lies in `dir`, on a disk of the test's choice, say.
+    pub async fn start_in(dir: TempDir, settings: &[(&str, &str)]) -> Self {
+        let run_as = unprivileged();
+        let data = dir.path().join("pgdata");
+        fs::create_dir(&data).expect("a folder for the cluster");
+        if let Some((_, uid, gid)) = &run_as {
+            for folder in [dir.path(), &data] {
+                chown(folder, Some(*uid), Some(*gid)).expect("root gives the folder away");
+            }
+        }
+        let settings = settings
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        let port = free_port();
+        let mut server = Self {
+            port,
+            settings,
+            run_as,
+            data,
+            process: None,
+            dir,
+        };
+        server.init();
+        server.run().await;
+        server
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.port.addr()
+    }
+
+    /// The URL of a database for the gateway's configuration.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        format!(
+            "postgres://{USER}@{}/{database}?sslmode=disable",
+            self.addr()
+        )
+    }
+
+    /// The pid of the postmaster.
+    ///
+    /// # Panics
+    /// When it is stopped.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("PostgreSQL is running").pid()
+    }
+
+    /// Creates a database and returns its URL.
+    pub async fn create_database(&self, name: &str) -> String {
+        let session = self.connect("postgres").await;
+        let create = format!("CREATE DATABASE \"{name}\"");
+        session
+            .batch_execute(&create)
+            .await
+            .unwrap_or_else(|e| panic!("{create}: {e}"));
+        self.url(name)
+    }
+
+    /// A connection to `database`.
+    pub async fn connect(&self, database: &str) -> Session {
+        self.try_connect(database)
+            .await
+            .unwrap_or_else(|e| panic!("connecting to {database}: {e}"))
+    }
+
+    /// Ends at once without a checkpoint, as a crash of the machine does for it.
+    pub async fn stop_immediate(&mut self) {
+        self.stop(Signal::QUIT).await;
+    }
+
+    /// Starts it again after a stop, and returns when it accepts connections.
+    pub async fn start_again(&mut self) {
+        self.run().await;
+    }
+
+    /// Ends in order, cutting open connections, and starts again.
+    pub async fn restart(&mut self) {
+        self.stop(Signal::INT).await;
+        self.run().await;
+    }
+
+    /// Pauses the server and all of its backends.
+    pub fn pause(&self) {
+        // The postmaster first, so that it starts no backend that would be missed.
+        signal_pid(self.pid(), Signal::STOP);
+        for child in children(self.pid()) {
+            signal_pid(child, Signal::STOP);
+        }
+    }
+
+    /// Lets all of it run on.
+    pub fn resume(&self) {
+        for child in children(self.pid()) {
+            signal_pid(child, Signal::CONT);
+        }
+        signal_pid(self.pid(), Signal::CONT);
+    }
+
+    /// The folder with `initdb`, `postgres` and `pgbench`.
+    #[must_use]
+    pub fn bin_dir() -> PathBuf {
+        bin_dir()
+    }
+
+    /// The folder of the cluster.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data
+    }
+
+    fn init(&self) {
+        let mut initdb = self.command("initdb");
+        initdb
+            .args(["-A", "trust", "-U", USER, "-E", "UTF8", "--no-locale", "-D"])
+            .arg(&self.data);
+        let out = initdb
+            .output()
+            .unwrap_or_else(|e| panic!("starting {initdb:?}: {e}"));
+        assert!(
+            out.status.success(),
+            "initdb: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+
+    async fn run(&mut self) {
+        assert!(self.process.is_none(), "PostgreSQL already runs");
+        let mut postgres = self.command("postgres");
+        postgres
+            .arg("-D")
+            .arg(&self.data)
+            .arg("-k")
+            .arg(self.dir.path());
+        postgres.args(["-h", "127.0.0.1", "-p", &self.port.number().to_string()]);
+        for (name, value) in &self.settings {
+            postgres.arg("-c").arg(format!("{name}={value}"));
+        }
+        let mut process = Process::spawn("postgres", postgres, self.dir.path());
+        wait_for("PostgreSQL to accept connections", START, async || {
+            assert!(
+                !process.has_ended(),
+                "PostgreSQL ended:\n{}",
+                process.stderr_tail()
+            );
+            self.try_connect("postgres")
+                .await
+                .map(drop)
+                .map_err(|e| e.to_string())
+        })
+        .await;
+        self.process = Some(process);
+    }
+
+    async fn stop(&mut self, signal: Signal) {
+        let mut process = self.process.take().expect("PostgreSQL is running");
+        let backends = children(process.pid());
+        process.signal(signal);
+        process.wait_exit(START).await;
+        wait_for("the last backend to end", START, async || {
+            let left = backends
+                .iter()
+                .filter(|p| Path::new(&format!("/proc/{p}")).exists())
+                .count();
+            if left == 0 {
+                Ok(())
+            } else {
+                Err(format!("{left} are left"))
+            }
+        })
+        .await;
+    }
+
+    async fn try_connect(&self, database: &str) -> Result<Session, tokio_postgres::Error> {
+        let (client, driver) = tokio_postgres::connect(&self.url(database), NoTls).await?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            // A lost connection is an error of the statement that runs on it, where it is reported.
+            let _reported = driver.await;
+        });
+        Ok(Session {
+            client,
+            _driver: tasks,
+        })
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new("setpriv");
+        if let Some((_, uid, gid)) = &self.run_as {
+            command
+                .arg(format!("--reuid={uid}"))
+                .arg(format!("--regid={gid}"));
+            command.arg("--clear-groups");
+        }
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(bin_dir().join(name));
+        command.current_dir("/");
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let Some(process) = &self.process else { return };
+        // Backends notice the death of the postmaster only when they run; a paused one would stay.
+        let backends = children(process.pid());
+        process.signal(Signal::KILL);
+        for backend in backends {
+            signal_pid(backend, Signal::KILL);
+        }
+    }
+}
+
+/// The newest installed version's folder of programs.
+fn bin_dir() -> PathBuf {
+    let versions = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let newest = versions
+        .filter_map(|e| {
+            Some((
+                e.file_name().to_str()?.parse::<u32>().ok()?,
+                e.path().join("bin"),
+            ))
+        })
+        .filter(|(_, bin)| bin.join("initdb").exists())
+        .max();
+    newest
+        .expect("PostgreSQL is installed below /usr/lib/postgresql: tests/run does that")
+        .1
+}
+
+/// Who runs the server: it refuses to run as root.
+fn unprivileged() -> Option<(String, u32, u32)> {
+    if !getuid().is_root() {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").expect("reading /etc/passwd");
+    let find = |name: &str| {
+        let mut fields = users
+            .lines()
+            .find(|l| l.split(':').next() == Some(name))?
+            .split(':')
+            .skip(2);
+        let mut id = || fields.next().and_then(|f| f.parse().ok());
+        Some((name.to_owned(), id()?, id()?))
+    };
+    Some(
+        find("postgres")
+            .or_else(|| find("nobody"))
+            .expect("a user postgres or nobody"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn count(server: &Postgres) -> i64 {
+        let session = server.connect("q").await;
+        session
+            .query_one("SELECT count(*) FROM t", &[])
+            .await
+            .expect("counting")
+            .get(0)
+    }
+
+    #[tokio::test]
+    async fn a_server_survives_crash_and_pause_with_its_data() {
+        let mut server = Postgres::start().await;
+        server.create_database("q").await;
+        let session = server.connect("q").await;
+        session
+            .batch_execute("CREATE TABLE t (n int); INSERT INTO t VALUES (1)")
+            .await
+            .expect("t");
+        server.stop_immediate().await;
+        server.start_again().await;
+        assert_eq!(count(&server).await, 1);
+
+        let session = server.connect("q").await;
+        server.pause();
+        let answer = session.query_one("SELECT 1", &[]);
+        tokio::pin!(answer);
+        let paused = tokio::time::timeout(Duration::from_millis(100), &mut answer).await;
+        assert!(paused.is_err(), "a paused server answers nothing");
+        server.resume();
+        answer.await.expect("it answers when it runs on");
+    }
+
+    #[tokio::test]
+    async fn durability_is_on_by_default() {
+        let server = Postgres::start().await;
+        let session = server.connect("postgres").await;
+        for name in ["fsync", "synchronous_commit", "full_page_writes"] {
+            let row = session
+                .query_one(&format!("SHOW {name}"), &[])
+                .await
+                .expect("a setting");
+            assert_eq!(row.get::<_, &str>(0), "on", "{name}");
+        }
+    }
+}

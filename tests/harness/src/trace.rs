@@ -1,0 +1,144 @@
+//! The system calls of running processes, by strace, in one order.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::{Process, process::command, wait_for};
+
+/// An attached tracer.
+#[derive(Debug)]
+pub struct Trace {
+    process: Process,
+    file: PathBuf,
+    _dir: TempDir,
+}
+
+/// A system call that has returned, in the order of the returns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Syscall {
+    /// The thread.
+    pub thread: u32,
+    /// Its name.
+    pub name: String,
+    /// The whole text: arguments with the paths of files, and the result.
+    pub text: String,
+}
+
+impl Trace {
+    /// Attaches to every thread of `pids` and returns when all are attached. `calls` are the names.
+    ///
+    /// # Panics
+    /// When strace is not installed or not allowed.
+    pub async fn attach(pids: &[u32], calls: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = dir.path().join("trace");
+        let mut strace = command(Path::new("/usr/bin/strace"));
+        strace
+            .args([
+                "-f",
+                "-y",
+                "-s",
+                "4096",
+                "-e",
+                &format!("trace={calls}"),
+                "-o",
+            ])
+            .arg(&file);
+        for pid in pids {
+            strace.args(["-p", &pid.to_string()]);
+        }
+        let mut process = Process::spawn("strace", strace, dir.path());
+        wait_for("strace to attach", Duration::from_secs(10), async || {
+            let said = process.stderr();
+            assert!(!process.has_ended(), "strace ended:\n{said}");
+            let missing = |pid: &&u32| !said.contains(&format!("Process {pid} attached"));
+            match pids.iter().find(missing) {
+                None => Ok(()),
+                Some(pid) => Err(format!("{pid} is not attached: {said}")),
+            }
+        })
+        .await;
+        Self {
+            process,
+            file,
+            _dir: dir,
+        }
+    }
+
+    /// What has returned so far.
+    ///
+    /// # Panics
+    /// When the trace cannot be read.
+    #[must_use]
+    pub fn calls(&self) -> Vec<Syscall> {
+        parse(&String::from_utf8_lossy(
+            &fs::read(&self.file).expect("reading the trace"),
+        ))
+    }
+
+    /// Detaches.
+    pub async fn detach(mut self) -> Vec<Syscall> {
+        self.process.signal(Signal::INT);
+        self.process.wait_exit(Duration::from_secs(10)).await;
+        self.calls()
+    }
+}
+
+/// Joins the two halves of calls that others interrupted; a call stands where it returned.
+fn parse(text: &str) -> Vec<Syscall> {
+    let mut begun: HashMap<u32, String> = HashMap::new();
+    let mut calls = Vec::new();
+    for line in text.lines() {
+        let Some((thread, rest)) = line.split_once(' ') else {
+            continue;
+        };
+        let (Ok(thread), rest) = (thread.parse::<u32>(), rest.trim_start()) else {
+            continue;
+        };
+        if let Some(first) = rest.strip_suffix(" <unfinished ...>") {
+            begun.insert(thread, first.to_owned());
+        } else if let Some((_, second)) = rest
+            .strip_prefix("<... ")
+            .and_then(|r| r.split_once(" resumed>"))
+        {
+            let first = begun.remove(&thread).unwrap_or_default();
+            calls.extend(call(thread, format!("{first}{second}")));
+        } else {
+            calls.extend(call(thread, rest.to_owned()));
+        }
+    }
+    calls
+}
+
+fn call(thread: u32, text: String) -> Option<Syscall> {
+    let (name, _) = text.split_once('(')?;
+    Some(Syscall {
+        thread,
+        name: name.to_owned(),
+        text,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_joined_where_the_call_returned() {
+        let text = "10 fdatasync(5</w> <unfinished ...>\n\
+                    11 read(3</a>, \"x\", 1) = 1\n\
+                    10 <... fdatasync resumed>)  = 0\n\
+                    10 --- SIGTERM {si_signo=SIGTERM} ---\n";
+        let calls = parse(text);
+        let seen: Vec<_> = calls.iter().map(|c| (c.thread, c.name.as_str())).collect();
+        assert_eq!(seen, [(11, "read"), (10, "fdatasync")]);
+        assert_eq!(calls[1].text, "fdatasync(5</w>)  = 0");
+    }
+}
