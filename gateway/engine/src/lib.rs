@@ -1,1 +1,48 @@
-//! The engine.
+//! The engine: what happens to a message between two adapters.
+//!
+//! It receives, routes, commits, claims, sends, retries, sweeps and supervises, over the contract of
+//! `quayside-store` and the traits of `quayside-adapter-api`; it can name no store and no adapter.
+//!
+//! # The way of a message
+//! [`receive`] takes a delivery from an adapter, reads its body once (promoting, hashing, chunking) and
+//! routes it through the compiled table; [`publish`] commits message, key and deliveries in one
+//! transaction through the [`committer`], and only then is the sender answered. Deliveries for ports of
+//! the same process that have room are born claimed and go on in memory; the [`claimer`] fetches the
+//! rest. [`send`] makes an attempt and settles its outcome durably.
+//!
+//! # What holds
+//! - Nothing is answered before its commit, and nothing is sent by a process whose lease on being alive
+//!   may have run out ([`trust`]).
+//! - Decisions are pure functions (`send::decide`, `routing`, `filter`); tasks only carry them out.
+//! - Every task is owned by the [`Engine`] or by a task that it owns, and is awaited at the stop.
+//! - Everything waits in something bounded: windows, permits, queues.
+//!
+//! Deliberately absent: SQL, protocols, files, configuration text.
+
+mod claimer;
+pub mod codes;
+mod committer;
+mod counters;
+mod engine;
+mod exchange;
+pub mod filter;
+mod held;
+mod options;
+pub mod plan;
+mod publish;
+mod receive;
+pub mod routing;
+mod runtime;
+mod send;
+mod session;
+mod shared;
+mod sweep;
+pub mod template;
+mod trust;
+mod view;
+pub mod window;
+
+pub use counters::Counters;
+pub use engine::Engine;
+pub use options::{EngineError, Options, Roles};
+pub use view::{Health, PortView, StopReport};

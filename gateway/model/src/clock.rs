@@ -98,6 +98,12 @@ impl Monotonic {
         Self(since)
     }
 
+    /// The time since boot.
+    #[must_use]
+    pub const fn since_boot(self) -> Duration {
+        self.0
+    }
+
     /// This moment plus `duration`.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {

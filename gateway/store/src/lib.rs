@@ -57,6 +57,11 @@ pub trait Store:
     /// The name of the dialect, `sqlite` or `postgres`: for status pages, never for decisions.
     fn dialect(&self) -> &'static str;
 
+    /// How many batches may be committed side by side with profit. One, where there is one writer.
+    fn parallel_commits(&self) -> usize {
+        1
+    }
+
     /// How long each named transaction took and how it ended.
     fn transactions(&self) -> &measure::Transactions;
 }

@@ -1,0 +1,38 @@
+//! The error codes of the engine, `QS08nn`.
+
+quayside_model::codes! {
+    NO_SUBSCRIBER = "QS0801", "Nobody subscribes to the message.",
+        "Enlist a send port whose filter fits (`quayside ports list`), or set `unrouted = \"suspend\"` to keep such messages.";
+    KEY_REUSED = "QS0802", "The dedupe key stood for another message within its window.",
+        "Send the message under a new key, or send again exactly what was sent first.";
+    STORE_UNAVAILABLE = "QS0803", "The gateway cannot store anything now.",
+        "Send it again after the time that the answer names; for the operator: look at the store.";
+    OVERLOADED = "QS0804", "The gateway has more work than it may hold.",
+        "Send it again after the time that the answer names.";
+    NO_ANSWER = "QS0805", "No subscriber answered in time.",
+        "Ask again with the same key: the request goes on, and its answer is kept.";
+    STOPPING = "QS0806", "The host is stopping.",
+        "Send it again: another host instance or the restarted one takes it.";
+    TEMPLATE = "QS0807", "A template of the port names a property that the message does not have.",
+        "Promote the property (`required = true`), or name another one in the template; then resume the delivery.";
+    IN_DOUBT = "QS0808", "The delivery may have been sent by an owner that died, and the port holds such deliveries.",
+        "Ask the partner whether it has the message, then resume or terminate the delivery.";
+    ATTEMPTS_SPENT = "QS0809", "Every attempt failed.",
+        "Repair what the last failure names, then resume the delivery.";
+    NOT_TRUSTED = "QS0810", "The process was paused or cut off beyond its lease and may not act.",
+        "Nothing: it asks the store, and goes on or is replaced.";
+    SESSION_LOST = "QS0811", "The session of this process was ended by another node.",
+        "Nothing: the process takes a new instance; look for pauses of the machine or of the network.";
+    NO_ADAPTER = "QS0812", "There is no adapter of this name.",
+        "Correct the key of the adapter in the configuration.";
+    NO_PORT = "QS0813", "There is no port or location of this name here.",
+        "List the names with `quayside ports list`.";
+    ADAPTER_PANICKED = "QS0814", "An adapter panicked while it sent.",
+        "Report it with the log line; the delivery is tried again by its schedule.";
+    REFUSED = "QS0815", "The store refused the message.",
+        "Report it with the log line: the gateway should not have built it.";
+    LOCATION_STOPPED = "QS0816", "A receive location failed too often in a row and was disabled here.",
+        "Repair what the last failure names, then `quayside ports start NAME`.";
+    NOT_FOUND = "QS0817", "There is no such message.",
+        "Look at `quayside messages list`; retention may have removed it.";
+}

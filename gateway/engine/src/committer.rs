@@ -1,0 +1,210 @@
+//! Group commit: every publication and settlement of the process queues here, and whatever waits goes
+//! into one transaction, bounded by count and bytes, with no artificial delay.
+//!
+//! A settlement is tried until the store has answered it. A publication is given up after
+//! [`PUBLISH_WITHIN`]: its sender is told to come back. When a COMMIT is in the dark the same batch runs
+//! again, given up publications included, because the store may have them (`reference/store.md` 3).
+
+use std::{sync::Arc, time::Duration};
+
+use quayside_model::{Claim, Clock, Content, InstanceId, Monotonic};
+use quayside_store::{
+    AnyStore, Change, Op, Outcome, Publish, PublishOutcome, SettleOutcome, StoreErrorKind,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::options::PUBLISH_WITHIN;
+
+/// The most items of one transaction.
+const MAX_ITEMS: usize = 256;
+/// The most body bytes of one transaction.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// How many items wait before senders are made to wait.
+const QUEUE: usize = 4096;
+
+/// The front of the committer. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Committer {
+    queue: mpsc::Sender<Item>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Debug)]
+struct Item {
+    op: Op,
+    bytes: usize,
+    /// When a publication is given up; settlements never are.
+    deadline: Option<Monotonic>,
+    reply: oneshot::Sender<Outcome>,
+}
+
+impl Item {
+    fn is_given_up(&self, now: Monotonic) -> bool {
+        self.deadline.is_some_and(|deadline| now >= deadline || self.reply.is_closed())
+    }
+}
+
+impl Committer {
+    /// Starts the committer as a task of `tasks`. It ends when every front is gone and the queue is
+    /// empty, or at once with `cut`.
+    pub(crate) fn start(
+        tasks: &mut JoinSet<&'static str>,
+        store: AnyStore,
+        instance: InstanceId,
+        clock: Arc<dyn Clock>,
+        cut: CancellationToken,
+    ) -> Self {
+        let (queue, items) = mpsc::channel(QUEUE);
+        let worker = Worker { store, instance, clock: Arc::clone(&clock), cut };
+        tasks.spawn(async move {
+            worker.run(items).await;
+            "committer"
+        });
+        Self { queue, clock }
+    }
+
+    /// Publishes. `None`: the store did not take it in time; it may still come to be stored.
+    pub(crate) async fn publish(&self, publish: Publish) -> Option<PublishOutcome> {
+        let bytes = publish.message.parts.iter().map(|part| match &part.content {
+            Content::Inline(bytes) => bytes.len(),
+            Content::Stored(_) => 0,
+        });
+        let bytes = bytes.sum();
+        let deadline = self.clock.monotonic().plus(PUBLISH_WITHIN);
+        let answer = async {
+            match self.submit(Op::Publish(Box::new(publish)), bytes, Some(deadline)).await? {
+                Outcome::Published(outcome) => Some(outcome),
+                Outcome::Settled(_) => None,
+            }
+        };
+        // The committer answers by the deadline too, but only between two tries: a try that hangs in a
+        // paused database must not hold the sender's answer.
+        tokio::time::timeout(PUBLISH_WITHIN, answer).await.ok().flatten()
+    }
+
+    /// Settles, however long it takes. `None`: the process is being cut off.
+    pub(crate) async fn settle(&self, claim: Claim, change: Change) -> Option<SettleOutcome> {
+        match self.submit(Op::Settle(claim, change), 0, None).await? {
+            Outcome::Settled(outcome) => Some(outcome),
+            Outcome::Published(_) => None,
+        }
+    }
+
+    async fn submit(&self, op: Op, bytes: usize, deadline: Option<Monotonic>) -> Option<Outcome> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.send(Item { op, bytes, deadline, reply }).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+#[derive(Clone)]
+struct Worker {
+    store: AnyStore,
+    instance: InstanceId,
+    clock: Arc<dyn Clock>,
+    cut: CancellationToken,
+}
+
+impl Worker {
+    async fn run(self, mut items: mpsc::Receiver<Item>) {
+        let mut running = JoinSet::new();
+        let parallel = self.store.parallel_commits().max(1);
+        let mut batch = Vec::with_capacity(MAX_ITEMS);
+        loop {
+            while running.len() >= parallel {
+                note_end(running.join_next().await);
+            }
+            let first = tokio::select! {
+                first = items.recv() => first,
+                () = self.cut.cancelled() => break,
+            };
+            let Some(first) = first else { break };
+            let mut bytes = first.bytes;
+            batch.push(first);
+            while batch.len() < MAX_ITEMS && bytes < MAX_BYTES {
+                let Ok(item) = items.try_recv() else { break };
+                bytes += item.bytes;
+                batch.push(item);
+            }
+            let worker = self.clone();
+            let full = std::mem::replace(&mut batch, Vec::with_capacity(MAX_ITEMS));
+            running.spawn(async move { worker.commit(full).await });
+        }
+        while let Some(end) = running.join_next().await {
+            note_end(Some(end));
+        }
+    }
+
+    /// Runs one batch until the store has answered every item that still wants an answer.
+    async fn commit(&self, mut items: Vec<Item>) {
+        let mut pause = Duration::from_millis(5);
+        let mut may_be_stored = false;
+        loop {
+            if !may_be_stored {
+                let now = self.clock.monotonic();
+                items.retain(|item| !item.is_given_up(now));
+            }
+            if items.is_empty() {
+                return;
+            }
+            let (ops, rest) = take_ops(items);
+            let error = match self.store.commit(self.instance, &ops).await {
+                Ok(outcomes) => {
+                    for ((_, reply, _), outcome) in rest.into_iter().zip(outcomes) {
+                        // A closed channel is a sender that was told to come back.
+                        drop(reply.send(outcome));
+                    }
+                    return;
+                }
+                Err(error) => error,
+            };
+            items = put_ops(ops, rest);
+            may_be_stored |= error.kind == StoreErrorKind::Unknown;
+            if !error.kind.is_transient() {
+                error!(code = %error.kind.code(), error = %chain(&error), "batch failed for good");
+                return;
+            }
+            warn!(code = %error.kind.code(), error = %chain(&error), items = items.len(),
+                "batch is tried again");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.cut.cancelled() => return,
+            }
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+    }
+}
+
+type Rest = (usize, oneshot::Sender<Outcome>, Option<Monotonic>);
+
+fn take_ops(items: Vec<Item>) -> (Vec<Op>, Vec<Rest>) {
+    items.into_iter().map(|item| (item.op, (item.bytes, item.reply, item.deadline))).unzip()
+}
+
+fn put_ops(ops: Vec<Op>, rest: Vec<Rest>) -> Vec<Item> {
+    let join = |(op, (bytes, reply, deadline))| Item { op, bytes, deadline, reply };
+    ops.into_iter().zip(rest).map(join).collect()
+}
+
+fn note_end(end: Option<Result<(), tokio::task::JoinError>>) {
+    if let Some(Err(error)) = end {
+        error!(%error, "a commit panicked");
+    }
+}
+
+/// An error with all its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

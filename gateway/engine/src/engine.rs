@@ -1,0 +1,340 @@
+//! The front of the engine: start, look, operate, stop.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::stream;
+use quayside_adapter_api::{Accepted, Rejected, Reply, Services};
+use quayside_model::{
+    Context, InstanceId, Message, MessageId, Name, PortStatus, Text, Transport, port::PortControl,
+};
+use quayside_store::{AnyStore, PublishOutcome};
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::{
+    claimer, codes,
+    committer::Committer,
+    counters::Counters,
+    options::{EngineError, Options},
+    plan::Plan,
+    publish::{Extras, prepare},
+    receive::{
+        body,
+        intake::{self, Arrival},
+    },
+    routing::Table,
+    runtime::Runtimes,
+    session::Session,
+    shared::{Routes, Shared},
+    sweep::Sweeper,
+    trust::Trust,
+    view::{Health, PortView, StopReport},
+};
+
+/// How many rows of each state a backlog counts.
+const BACKLOG_CAP: u32 = 10_000;
+
+/// A running engine: one instance of the hosts it was given.
+#[derive(Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+    runtimes: Arc<Runtimes>,
+    /// The tasks of the engine itself, each by its name.
+    tasks: JoinSet<&'static str>,
+    lost: watch::Receiver<bool>,
+}
+
+impl Engine {
+    /// Opens a session, registers an instance and runs `plan`. When it returns, the configuration is in
+    /// force; locations open right after.
+    ///
+    /// # Errors
+    /// [`EngineError`] if the store fails or the plan cannot run.
+    pub async fn start(store: AnyStore, plan: Plan, options: Options) -> Result<Self, EngineError> {
+        let instance = InstanceId::new(options.clock.now(), &*options.entropy);
+        let trust = Trust::none(Arc::clone(&options.clock));
+        let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
+        let mut tasks = JoinSet::new();
+        let session = Session::open(Arc::clone(&store), &options, instance, trust.clone()).await?;
+        let version = store.apply_config(&plan.hash, &plan.text).await?;
+        let clock = Arc::clone(&options.clock);
+        let committer =
+            Committer::start(&mut tasks, Arc::clone(&store), instance, clock, cut.clone());
+        let shared = Arc::new(Shared::new(
+            store, instance, options, committer, trust, empty_routes(), stopping, cut,
+        ));
+        let runtimes = Runtimes::new();
+        let lost = session.lost();
+        spawn(&mut tasks, "session", session.run(shared.cut.clone()));
+        runtimes.apply(&shared, plan, version).await?;
+        spawn(&mut tasks, "claimer", claimer::run(Arc::clone(&shared)));
+        spawn(&mut tasks, "sweeper", Sweeper::new(Arc::clone(&shared), Arc::clone(&runtimes)).run());
+        let polling = Arc::clone(&shared);
+        let polling =
+            async move { polling.exchanges.poll(&polling.store, &polling.cut).await };
+        spawn(&mut tasks, "exchanges", polling);
+        info!(%instance, version, "engine started");
+        Ok(Self { shared, runtimes, tasks, lost })
+    }
+
+    /// The id of this run.
+    #[must_use]
+    pub fn instance(&self) -> InstanceId {
+        self.shared.instance
+    }
+
+    /// Whether it can accept messages now. Cheap.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let mut reasons = Vec::new();
+        if self.shared.stopping.is_cancelled() {
+            reasons.push("stopping".to_owned());
+        }
+        if !self.shared.trust.may_act() {
+            reasons.push("the store does not answer".to_owned());
+        }
+        Health { ready: reasons.is_empty(), reasons }
+    }
+
+    /// What it has done since it started.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.shared.counters.read()
+    }
+
+    /// Puts another configuration into force without dropping a message, and returns its version. What
+    /// is unchanged runs on.
+    ///
+    /// # Errors
+    /// [`EngineError`] if it cannot be recorded or cannot run; then the old one stays in force.
+    pub async fn apply(&self, plan: Plan) -> Result<i64, EngineError> {
+        let version = self.shared.store.apply_config(&plan.hash, &plan.text).await?;
+        self.runtimes.apply(&self.shared, plan, version).await?;
+        Ok(version)
+    }
+
+    /// Every port and location of the plan, those of other hosts included.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`] if the backlog cannot be read.
+    pub async fn ports(&self) -> Result<Vec<PortView>, EngineError> {
+        let backlog = self.shared.store.backlog(BACKLOG_CAP).await?;
+        let mut backlog: HashMap<Name, _> =
+            backlog.into_iter().map(|port| (port.port.clone(), port)).collect();
+        let (routes, plan) = (self.shared.routes(), self.runtimes.plan());
+        let mut views = Vec::new();
+        let locations: HashMap<_, _> =
+            self.runtimes.locations().into_iter().map(|r| (r.location.name.clone(), r)).collect();
+        for port in &plan.receive {
+            for location in &port.locations {
+                let runtime = locations.get(&location.name);
+                let default = if location.enabled { PortStatus::Started } else { PortStatus::Stopped };
+                let control = routes.controls.get(&location.name).cloned();
+                let control =
+                    control.unwrap_or(PortControl { status: default, ..PortControl::default() });
+                views.push(PortView {
+                    kind: "location",
+                    host: port.host.clone(),
+                    adapter: location.adapter.clone(),
+                    running: runtime.is_some_and(|r| r.is_running()),
+                    in_flight: runtime.map_or(0, |r| r.in_flight()),
+                    backlog: backlog.remove(&location.name),
+                    last_failure: runtime.and_then(|r| r.last_failure()),
+                    ..view(&location.name, control)
+                });
+            }
+        }
+        let senders: HashMap<_, _> =
+            self.runtimes.send_ports().into_iter().map(|r| (r.plan.name.clone(), r)).collect();
+        for port in &plan.send {
+            let runtime = senders.get(&port.name);
+            let control = routes.controls.get(&port.name).cloned().unwrap_or_default();
+            views.push(PortView {
+                kind: "send",
+                host: port.host.clone(),
+                adapter: port.primary.adapter.clone(),
+                running: runtime.is_some_and(|r| r.is_open()),
+                in_flight: runtime.map_or(0, |r| r.in_flight()),
+                backlog: backlog.remove(&port.name),
+                last_failure: runtime.and_then(|r| r.last_failure()),
+                ..view(&port.name, control)
+            });
+        }
+        Ok(views)
+    }
+
+    /// Records an operator's word about a port or location and puts it into force here; other processes
+    /// follow within their next look. `false`: there is none of this name.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`] if it cannot be recorded.
+    pub async fn control(&self, name: &Name, control: PortControl) -> Result<bool, EngineError> {
+        if !self.knows(name) {
+            return Ok(false);
+        }
+        self.shared.store.set_control(name, &control).await?;
+        self.runtimes.reload_controls(&self.shared).await?;
+        Ok(true)
+    }
+
+    /// Lets the adapter of a send port look at its target without changing anything.
+    ///
+    /// # Errors
+    /// [`EngineError`] with what the adapter met, or if there is no such port.
+    pub async fn test_port(&self, name: &Name) -> Result<String, EngineError> {
+        let plan = self.runtimes.plan();
+        let port = plan.send.iter().find(|port| port.name == *name);
+        let port = port.ok_or_else(|| EngineError::no_port(name))?;
+        let services = self.services(name);
+        let transports = crate::send::transports::Transports::new(services);
+        let transmit = transports.get(port, &self.shared.options, Transport::Primary).await?;
+        Ok(transmit.test().await?)
+    }
+
+    /// Publishes the message again as a new one, routed by the configuration in force.
+    ///
+    /// # Errors
+    /// [`EngineError`] if there is no such message, nobody subscribes to it, or the store fails.
+    pub async fn resubmit(&self, id: MessageId) -> Result<MessageId, EngineError> {
+        let coded = |code, detail: &str| EngineError::Coded { code, detail: detail.to_owned() };
+        let Some(old) = self.shared.store.load(id).await? else {
+            return Err(coded(codes::NOT_FOUND, "no such message"));
+        };
+        let now = self.shared.options.clock.now();
+        let new = MessageId::new(now, &*self.shared.options.entropy);
+        let parts = body::copy_parts(&self.shared, &old).await?;
+        let message = Message { id: new, received_at: now, parts, ..old };
+        let routes = self.shared.routes();
+        let prepared = prepare(&self.shared, &routes, Arc::new(message), Extras::default());
+        let Some(prepared) = prepared else {
+            return Err(coded(codes::NO_SUBSCRIBER, "nobody subscribes to the message"));
+        };
+        match prepared.commit(&self.shared).await {
+            Some(PublishOutcome::Stored { .. }) => Ok(new),
+            Some(PublishOutcome::Refused(detail)) => Err(coded(codes::REFUSED, &detail)),
+            _ => Err(coded(codes::STORE_UNAVAILABLE, "the store did not answer in time")),
+        }
+    }
+
+    /// Takes `body` in as if it had arrived at `location`.
+    ///
+    /// # Errors
+    /// The outer error if there is no such location here; the inner one says why it was refused.
+    pub async fn inject(
+        &self,
+        location: &Name,
+        body: Bytes,
+        content_type: Option<Text>,
+        properties: Vec<(Name, Text)>,
+    ) -> Result<Result<Accepted, Rejected>, EngineError> {
+        let routes = self.shared.routes();
+        let port = routes.receive.get(location).ok_or_else(|| EngineError::no_port(location))?;
+        let place = port.locations.iter().find(|l| l.name == *location);
+        let place = place.ok_or_else(|| EngineError::no_port(location))?;
+        let mut context = Context::new();
+        for (name, value) in properties {
+            context.promote(name, value);
+        }
+        let reply = port.answer_within.map_or(Reply::Receipt, Reply::Answer);
+        let body = Box::pin(stream::once(async move { Ok(body) }));
+        let arrival = Arrival { context, content_type, body, key: None, source: None, reply };
+        Ok(intake::accept(&self.shared, port, place, arrival).await)
+    }
+
+    /// Waits until this instance is lost for good: its session was ended by another node, or a task of
+    /// the engine has failed. Then stop it with no grace and start another one.
+    pub async fn fatal(&mut self) -> EngineError {
+        let mut lost = self.lost.clone();
+        let detail = tokio::select! {
+            _ = lost.wait_for(|lost| *lost) => "the session was ended by another node".to_owned(),
+            end = self.tasks.join_next() => match end {
+                Some(Ok(name)) => format!("the task `{name}` has ended"),
+                Some(Err(error)) => format!("a task of the engine panicked: {error}"),
+                None => "the engine has no tasks".to_owned(),
+            },
+        };
+        EngineError::Coded { code: codes::SESSION_LOST, detail }
+    }
+
+    /// Stops in stages: takes no work, finishes what is under way within `grace`, cuts the rest, ends
+    /// the instance.
+    pub async fn stop(mut self, grace: Duration) -> StopReport {
+        self.shared.stopping.cancel();
+        let finished = tokio::time::timeout(grace, self.runtimes.join()).await.is_ok();
+        let unfinished = if finished { 0 } else { self.shared.held.len() };
+        let instance = self.shared.instance;
+        if finished {
+            // The sweeper gives its fence back while the instance still is live.
+            while self.tasks.len() > LASTING_TASKS
+                && tokio::time::timeout(grace, self.tasks.join_next()).await.is_ok_and(|e| e.is_some())
+            {}
+        }
+        self.shared.trust.end();
+        self.shared.cut.cancel();
+        let over = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(CUT_WITHIN, over).await.is_err() {
+            error!("tasks of the engine did not end after the cut");
+        }
+        match tokio::time::timeout(CUT_WITHIN, self.shared.store.end_instance(instance)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(code = %error.kind.code(), "the instance could not be ended; its session will expire"),
+            Err(_) => error!("the instance could not be ended in time; its session will expire"),
+        }
+        StopReport { unfinished }
+    }
+
+    fn knows(&self, name: &Name) -> bool {
+        let plan = self.runtimes.plan();
+        plan.send.iter().any(|port| port.name == *name)
+            || plan.receive.iter().flat_map(|port| &port.locations).any(|l| l.name == *name)
+    }
+
+    fn services(&self, name: &Name) -> Services {
+        crate::runtime::services(&self.shared, name)
+    }
+}
+
+/// The tasks that run until the cut: session, committer and exchanges.
+const LASTING_TASKS: usize = 3;
+/// How long tasks may take to end after the cut.
+const CUT_WITHIN: Duration = Duration::from_secs(2);
+
+fn spawn(
+    tasks: &mut JoinSet<&'static str>,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    tasks.spawn(async move {
+        task.await;
+        name
+    });
+}
+
+fn empty_routes() -> Routes {
+    Routes {
+        version: 0,
+        table: Table::compile(&Plan::default(), &std::collections::HashSet::new()),
+        receive: HashMap::new(),
+        send: HashMap::new(),
+        subscribers: HashMap::new(),
+        controls: HashMap::new(),
+    }
+}
+
+fn view(name: &Name, control: PortControl) -> PortView {
+    PortView {
+        name: name.clone(),
+        kind: "",
+        host: name.clone(),
+        adapter: String::new(),
+        status: control.status,
+        paused_until: control.paused_until,
+        reason: control.reason,
+        running: false,
+        in_flight: 0,
+        backlog: None,
+        last_failure: None,
+    }
+}

@@ -1,0 +1,97 @@
+//! Requests of this process that wait for their answers.
+//!
+//! The answer is a row of the store, written by the sending side with the end of its delivery. The
+//! waiting side polls all its open exchanges with one query; an answer given in the same process wakes
+//! its waiter at once (`reference/store.md` 11).
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use quayside_adapter_api::Answer;
+use quayside_model::ExchangeId;
+use quayside_store::AnyStore;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::committer::chain;
+
+/// How often the store is asked while a request waits.
+const POLL: Duration = Duration::from_millis(20);
+/// How many exchanges one query asks for.
+const MAX_ASKED: usize = 1000;
+
+/// The open exchanges of this process. Several requests may wait for one: repeats of the same key.
+#[derive(Debug, Default)]
+pub(crate) struct Exchanges {
+    waiting: Mutex<HashMap<ExchangeId, Vec<oneshot::Sender<Answer>>>>,
+    opened: tokio::sync::Notify,
+}
+
+impl Exchanges {
+    /// Waits for the answer to `exchange`, at most `within`.
+    pub(crate) async fn wait(&self, exchange: ExchangeId, within: Duration) -> Option<Answer> {
+        let (waiter, answer) = oneshot::channel();
+        self.lock().entry(exchange).or_default().push(waiter);
+        self.opened.notify_one();
+        let answer = tokio::time::timeout(within, answer).await;
+        let mut waiting = self.lock();
+        if let Some(waiters) = waiting.get_mut(&exchange) {
+            waiters.retain(|waiter| !waiter.is_closed());
+            if waiters.is_empty() {
+                waiting.remove(&exchange);
+            }
+        }
+        answer.ok()?.ok()
+    }
+
+    /// Gives an answer to whoever waits for it here.
+    pub(crate) fn answered(&self, exchange: ExchangeId, answer: &Answer) {
+        for waiter in self.lock().remove(&exchange).into_iter().flatten() {
+            // A closed channel is a requester that went away.
+            drop(waiter.send(answer.clone()));
+        }
+    }
+
+    fn open(&self) -> Vec<ExchangeId> {
+        self.lock().keys().copied().take(MAX_ASKED).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExchangeId, Vec<oneshot::Sender<Answer>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Polls the store while a request waits, until `cut`.
+    pub(crate) async fn poll(&self, store: &AnyStore, cut: &CancellationToken) {
+        loop {
+            let open = self.open();
+            if open.is_empty() {
+                tokio::select! {
+                    () = self.opened.notified() => continue,
+                    () = cut.cancelled() => return,
+                }
+            }
+            match store.answers(&open).await {
+                Ok(answers) => {
+                    for arrived in answers {
+                        let answer = Answer {
+                            status: arrived.status,
+                            content_type: arrived.content_type,
+                            body: arrived.body,
+                        };
+                        self.answered(arrived.exchange, &answer);
+                    }
+                }
+                Err(error) => warn!(code = %error.kind.code(), error = %chain(&error),
+                    "asking for answers failed"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(POLL) => {}
+                () = cut.cancelled() => return,
+            }
+        }
+    }
+}

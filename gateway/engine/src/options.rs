@@ -1,0 +1,106 @@
+//! What an engine is started with, and how it fails.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use quayside_adapter_api::{Adapter, AdapterError, Secrets};
+use quayside_lease::Timings;
+use quayside_model::{Clock, Code, Entropy, Name};
+use quayside_store::{StoreError, maintain::Retention};
+
+use crate::codes;
+
+/// What an engine is started with.
+#[derive(Clone)]
+pub struct Options {
+    /// The node it runs on.
+    pub node: Name,
+    /// The hosts it runs; empty: every host of the plan.
+    pub hosts: Vec<Name>,
+    /// What it does for them.
+    pub roles: Roles,
+    /// The timings of the session.
+    pub timings: Timings,
+    /// How long ended things are kept.
+    pub retention: Retention,
+    /// The adapters, by their keys.
+    pub adapters: BTreeMap<&'static str, Arc<dyn Adapter>>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// The randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// Where secrets are found.
+    pub secrets: Arc<dyn Secrets>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("node", &self.node)
+            .field("hosts", &self.hosts)
+            .field("roles", &self.roles)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// Whether `host` runs here.
+    #[must_use]
+    pub fn runs(&self, host: &Name) -> bool {
+        self.hosts.is_empty() || self.hosts.contains(host)
+    }
+}
+
+/// What a host instance does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// Opens receive locations.
+    pub receive: bool,
+    /// Sends.
+    pub send: bool,
+    /// Keeps house: retention and sweeps. One worker per message box, whoever has the fence.
+    pub track: bool,
+}
+
+impl Default for Roles {
+    fn default() -> Self {
+        Self { receive: true, send: true, track: true }
+    }
+}
+
+/// How long a publication may wait for the store before the sender is told to come back.
+pub(crate) const PUBLISH_WITHIN: Duration = Duration::from_millis(1000);
+
+/// What goes wrong around the engine. Each has a code.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store failed.
+    #[error("failed to use the store")]
+    Store(#[from] StoreError),
+    /// An adapter failed.
+    #[error("failed to use the adapter")]
+    Adapter(#[from] AdapterError),
+    /// Something else, by its code.
+    #[error("{code}: {detail}")]
+    Coded {
+        /// The code.
+        code: Code,
+        /// The cause.
+        detail: String,
+    },
+}
+
+impl EngineError {
+    /// The code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Store(error) => error.kind.code(),
+            Self::Adapter(error) => error.code,
+            Self::Coded { code, .. } => *code,
+        }
+    }
+
+    pub(crate) fn no_port(name: &Name) -> Self {
+        Self::Coded { code: codes::NO_PORT, detail: format!("no port or location `{name}`") }
+    }
+}

@@ -1,0 +1,206 @@
+//! From a message to a commit: route it, render the templates, reserve places, publish, hand off.
+//!
+//! Whatever publishes uses this one way: receive locations, resubmission, failed messages.
+
+use std::sync::Arc;
+
+use quayside_model::{
+    Claim, DedupeKey, DeliveryId, Failure, FailureClass, Message, Name, Priority, Transport, hash16,
+};
+use quayside_store::{
+    Claimed, Publish, PublishOutcome,
+    commit::{Birth, NewDelivery, NewExchange, NewSource, OrderKey},
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    codes,
+    counters::count,
+    send::port::{SendRuntime, Work},
+    shared::{Routes, Shared, Subscriber},
+};
+
+/// The slots of `reference/store.md` 5.
+const SLOTS: u16 = 4096;
+
+/// What goes with a message into its commit.
+#[derive(Debug, Default)]
+pub(crate) struct Extras {
+    pub(crate) priority: Priority,
+    pub(crate) dedupe: Option<DedupeKey>,
+    pub(crate) exchange: Option<NewExchange>,
+    pub(crate) source: Option<NewSource>,
+}
+
+/// A message ready for its commit, with the places reserved for those of its deliveries that are handed
+/// over in memory.
+pub(crate) struct Prepared {
+    message: Arc<Message>,
+    publish: Publish,
+    places: Vec<(u16, Arc<SendRuntime>, OwnedSemaphorePermit)>,
+}
+
+/// Routes `message`. `None`: nobody subscribes to it.
+pub(crate) fn prepare(
+    shared: &Shared,
+    routes: &Routes,
+    message: Arc<Message>,
+    extras: Extras,
+) -> Option<Prepared> {
+    let subscribers = routes.subscribers_of(&message);
+    if subscribers.is_empty() {
+        return None;
+    }
+    let mut places = Vec::new();
+    let mut deliveries = Vec::with_capacity(subscribers.len());
+    for (no, subscriber) in (0u16..).zip(subscribers) {
+        let id = DeliveryId { message: message.id, no };
+        let mut delivery = new_delivery(&subscriber, &message, id, extras.priority);
+        if matches!(delivery.birth, Birth::Ready)
+            && let Some((runtime, place)) = place(shared, routes, &subscriber.plan.name)
+        {
+            delivery.birth = Birth::Claimed;
+            places.push((no, runtime, place));
+        }
+        deliveries.push(delivery);
+    }
+    let publish = assemble(routes.version, &message, deliveries, extras);
+    Some(Prepared { message, publish, places })
+}
+
+/// A message that goes out of the flow at once, under the name of `port`: what an operator resumes there
+/// is taken up by that receive location again.
+pub(crate) fn prepare_suspended(
+    routes: &Routes,
+    message: Arc<Message>,
+    port: &Name,
+    failure: Failure,
+    extras: Extras,
+) -> Prepared {
+    let delivery = NewDelivery {
+        port: port.clone(),
+        priority: extras.priority,
+        birth: Birth::Suspended(failure),
+        order: None,
+        rendered: None,
+    };
+    let publish = assemble(routes.version, &message, vec![delivery], extras);
+    Prepared { message, publish, places: Vec::new() }
+}
+
+fn assemble(
+    config_version: i64,
+    message: &Arc<Message>,
+    deliveries: Vec<NewDelivery>,
+    extras: Extras,
+) -> Publish {
+    let key = extras.dedupe.map_or_else(|| message.id.to_bytes(), |dedupe| dedupe.hash);
+    Publish {
+        message: Arc::clone(message),
+        config_version,
+        slot: u16::from_le_bytes([key[14], key[15]]) % SLOTS,
+        dedupe: extras.dedupe,
+        deliveries,
+        exchange: extras.exchange,
+        source: extras.source,
+    }
+}
+
+fn new_delivery(
+    subscriber: &Subscriber,
+    message: &Message,
+    id: DeliveryId,
+    priority: Priority,
+) -> NewDelivery {
+    let plan = &subscriber.plan;
+    let (rendered, birth) = match subscriber.templates.render(message, id) {
+        Ok(rendered) => (rendered, Birth::Ready),
+        // One subscriber's template must not keep the message from the others.
+        Err(detail) => {
+            let failure = Failure::new(codes::TEMPLATE, FailureClass::GiveUp, &detail);
+            (None, Birth::Suspended(failure))
+        }
+    };
+    let order = plan.ordered.as_ref().map(|order| {
+        let value = message.context.value(&order.by).map(ToString::to_string).unwrap_or_default();
+        let hash = hash16(&[plan.name.as_bytes(), value.as_bytes()]);
+        OrderKey { lane: u16::from_le_bytes([hash[0], hash[1]]) % order.lanes.max(1), hash }
+    });
+    NewDelivery {
+        port: plan.name.clone(),
+        priority: plan.priority.unwrap_or(priority),
+        birth,
+        order,
+        rendered,
+    }
+}
+
+fn place(
+    shared: &Shared,
+    routes: &Routes,
+    port: &Name,
+) -> Option<(Arc<SendRuntime>, OwnedSemaphorePermit)> {
+    if shared.stopping.is_cancelled() || !shared.trust.may_act() {
+        return None;
+    }
+    let runtime = routes.send.get(port)?;
+    Some((Arc::clone(runtime), runtime.place_for_hand_off()?))
+}
+
+impl Prepared {
+    /// Commits, and hands over what was born claimed. `None`: the store did not answer in time.
+    pub(crate) async fn commit(self, shared: &Shared) -> Option<PublishOutcome> {
+        let Self { message, publish, places } = self;
+        let claim = |no| Claim {
+            delivery: DeliveryId { message: message.id, no },
+            instance: shared.instance,
+            token: 1,
+        };
+        // Before the store has them: the comparison of claims must not find them missing here.
+        shared.held.add(places.iter().map(|(no, ..)| claim(*no)));
+        let kept: Vec<_> = publish
+            .deliveries
+            .iter()
+            .map(|d| (d.rendered.clone(), d.order))
+            .collect();
+        let exchange = publish.exchange.map(|exchange| exchange.id);
+        let ready = publish.deliveries.len() > places.len();
+        let outcome = shared.committer.publish(publish).await;
+        let claimed: &[u16] = match &outcome {
+            Some(PublishOutcome::Stored { claimed }) => claimed,
+            _ => &[],
+        };
+        for (no, runtime, place) in places {
+            if !claimed.contains(&no) {
+                shared.held.remove(claim(no).delivery);
+                continue;
+            }
+            let (rendered, order) = kept[usize::from(no)].clone();
+            let claimed = Claimed {
+                claim: claim(no),
+                port: runtime.plan.name.clone(),
+                message: Arc::clone(&message),
+                transport: Transport::Primary,
+                attempts: 0,
+                rendered,
+                order,
+                exchange,
+                in_doubt: false,
+            };
+            count(&shared.counters.handed_off);
+            runtime.give(Work { claimed, place }).await;
+        }
+        if ready {
+            shared.wake_claimer.notify_one();
+        }
+        outcome
+    }
+}
+
+impl Routes {
+    /// Who subscribes to `message`, one entry for each subscription that matches.
+    fn subscribers_of(&self, message: &Message) -> Vec<Arc<Subscriber>> {
+        let matches = self.table.route(message);
+        matches.iter().filter_map(|name| self.subscribers.get(name).map(Arc::clone)).collect()
+    }
+}

@@ -1,0 +1,73 @@
+//! Taking a message in again that was suspended on receipt and that an operator has resumed.
+//!
+//! Its delivery stands under the name of its location. It is promoted and routed as if it had just
+//! arrived, published as a new message, and then its old delivery ends as consumed.
+
+use std::sync::Arc;
+
+use quayside_adapter_api::{NaturalKey, Rejected, Reply};
+use quayside_model::{EndResult, Failure, FailureClass, Text};
+use quayside_store::{Change, Claimed};
+use tracing::warn;
+
+use super::intake::{self, Arrival};
+use crate::{
+    send::attempt::open_body,
+    shared::{Routes, Shared},
+};
+
+/// Takes one resumed receipt in and settles its delivery.
+pub(crate) async fn take(shared: &Arc<Shared>, routes: &Routes, claimed: Claimed) {
+    let change = match again(shared, routes, &claimed).await {
+        Some(change) => change,
+        None => Change::Release,
+    };
+    let delivery = claimed.claim.delivery;
+    shared.committer.settle(claimed.claim, change).await;
+    shared.held.remove(delivery);
+}
+
+async fn again(shared: &Arc<Shared>, routes: &Routes, claimed: &Claimed) -> Option<Change> {
+    let port = routes.receive.get(&claimed.port)?;
+    let location = port.locations.iter().find(|location| location.name == claimed.port)?;
+    let message = &claimed.message;
+    let mut context = message.context.clone();
+    for name in context.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+        // What was promoted from the content is promoted anew, perhaps by other rules.
+        if !name.contains('.') {
+            context.remove(&name);
+        }
+    }
+    let arrival = Arrival {
+        context,
+        content_type: message.body().content_type.clone(),
+        body: open_body(&shared.store, message),
+        // A crash between the two commits repeats the first one: this key makes it the same message.
+        key: Some(NaturalKey {
+            scope: Text::lossy("resumed"),
+            key: Text::lossy(&format!("{}/{}", claimed.id(), claimed.attempts)),
+        }),
+        source: None,
+        reply: Reply::Receipt,
+    };
+    match intake::accept_resumed(shared, port, location, arrival).await {
+        Ok(accepted) => Some(Change::End {
+            result: EndResult::Consumed,
+            attempts: claimed.attempts + 1,
+            detail: Text::lossy(&format!("resumed as message {}", accepted.message)),
+            answer: None,
+        }),
+        Err(rejected) => refused(claimed, &rejected),
+    }
+}
+
+fn refused(claimed: &Claimed, rejected: &Rejected) -> Option<Change> {
+    warn!(code = %rejected.code, delivery = %claimed.id(), detail = %rejected.detail,
+        "resumed message refused again");
+    let code = Text::lossy(rejected.code.code);
+    let failure =
+        Failure { code, class: FailureClass::GiveUp, detail: Text::lossy(&rejected.detail) };
+    // Back where it was: the operator sees the new reason.
+    let again = Change::Suspend { attempts: claimed.attempts, failure, hold_key: false };
+    rejected.retry_after.is_none().then_some(again)
+}

@@ -1,0 +1,227 @@
+//! Reading a body once: promoted from, hashed, and kept in memory or in chunks, all while it streams by.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use quayside_adapter_api::{AdapterError, Body};
+use quayside_model::{BodyId, Content, INLINE_MAX, Message, Part, StoredBody};
+use quayside_pipeline::{Invalid, Kind, Limits, Scanned, Scanner};
+use quayside_store::{StoreError, StoreErrorKind, bodies::CHUNK};
+use sha2::{Digest, Sha256};
+
+use crate::{plan::ReceivePort, shared::Shared};
+
+/// A body that was read to its end.
+#[derive(Debug)]
+pub(crate) struct ReadBody {
+    pub(crate) content: Content,
+    pub(crate) sha256: [u8; 32],
+    /// What the content says of itself, or why it is not acceptable.
+    pub(crate) scanned: Result<Scanned, Invalid>,
+}
+
+/// Why a body could not be read to its end.
+#[derive(Debug)]
+pub(crate) enum BodyError {
+    /// The source broke off or is over a limit.
+    Source(AdapterError),
+    /// The chunks could not be stored.
+    Store(StoreError),
+    /// This process is not live any more.
+    Fenced,
+}
+
+/// Reads `body`. Whether content that is not acceptable is read on is the caller's choice: it is when
+/// nobody is there to refuse it to, because then it is kept as it came.
+pub(crate) async fn read(
+    shared: &Shared,
+    port: &ReceivePort,
+    content_type: Option<&str>,
+    mut body: Body,
+    read_on: bool,
+) -> Result<ReadBody, BodyError> {
+    let mut look = Look::new(port, content_type);
+    let mut sink = Sink::default();
+    let mut sha = Sha256::new();
+    let end = loop {
+        let Some(bytes) = body.next().await else { break Ok(()) };
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(error) => break Err(BodyError::Source(error)),
+        };
+        look.push(&bytes);
+        if look.failed() && !read_on {
+            break Ok(());
+        }
+        sha.update(&bytes);
+        if let Err(error) = sink.push(shared, bytes).await {
+            break Err(error);
+        }
+    };
+    if let Err(error) = end {
+        sink.abandon(shared).await;
+        return Err(error);
+    }
+    let sha256: [u8; 32] = sha.finalize().into();
+    let scanned = look.finish();
+    if scanned.is_err() && !read_on {
+        sink.abandon(shared).await;
+        return Ok(ReadBody { content: Content::Inline(Bytes::new()), sha256, scanned });
+    }
+    let content = sink.finish(shared, sha256).await?;
+    Ok(ReadBody { content, sha256, scanned })
+}
+
+/// Scans if the port expects messages; otherwise lets everything pass unseen.
+struct Look<'a> {
+    port: &'a ReceivePort,
+    content_type: Option<&'a str>,
+    scanner: Option<Scanner<'a>>,
+    invalid: Option<Invalid>,
+}
+
+impl<'a> Look<'a> {
+    fn new(port: &'a ReceivePort, content_type: Option<&'a str>) -> Self {
+        Self { port, content_type, scanner: None, invalid: None }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        if self.port.messages.is_empty() || self.invalid.is_some() {
+            return;
+        }
+        let scanner = self.scanner.get_or_insert_with(|| {
+            let kind = Kind::sniff(self.content_type, bytes);
+            let expected = self.port.messages.iter();
+            let expected =
+                expected.map(|m| (m.message_type.as_deref(), &m.promotions)).collect();
+            Scanner::new(kind, expected, Limits::default())
+        });
+        if let Err(invalid) = scanner.push(bytes) {
+            self.invalid = Some(invalid);
+        }
+    }
+
+    fn failed(&self) -> bool {
+        self.invalid.is_some()
+    }
+
+    fn finish(mut self) -> Result<Scanned, Invalid> {
+        // An empty body has not been sniffed yet, and it is not well-formed either.
+        self.push(b"");
+        match (self.invalid, self.scanner) {
+            (Some(invalid), _) => Err(invalid),
+            (None, Some(scanner)) => scanner.finish(),
+            (None, None) => Ok(Scanned::default()),
+        }
+    }
+}
+
+/// Where the bytes go: memory up to [`INLINE_MAX`], then chunks of the store.
+#[derive(Default)]
+struct Sink {
+    first: Option<Bytes>,
+    buffer: BytesMut,
+    stored: Option<(BodyId, u32)>,
+    len: u64,
+}
+
+impl Sink {
+    async fn push(&mut self, shared: &Shared, bytes: Bytes) -> Result<(), BodyError> {
+        self.len += bytes.len() as u64;
+        // Most bodies come in one piece: keep that piece instead of copying it.
+        if self.len == bytes.len() as u64 && bytes.len() <= INLINE_MAX {
+            self.first = Some(bytes);
+            return Ok(());
+        }
+        if let Some(first) = self.first.take() {
+            self.buffer.extend_from_slice(&first);
+        }
+        self.buffer.extend_from_slice(&bytes);
+        if self.len > INLINE_MAX as u64 {
+            self.flush(shared, CHUNK).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes whole chunks while `at_least` bytes are there.
+    async fn flush(&mut self, shared: &Shared, at_least: usize) -> Result<(), BodyError> {
+        while self.buffer.len() >= at_least && !self.buffer.is_empty() {
+            let (body, no) = match self.stored {
+                Some(stored) => stored,
+                None => (self.open(shared).await?, 0),
+            };
+            let chunk = self.buffer.split_to(CHUNK.min(self.buffer.len())).freeze();
+            let stored = shared.store.append_chunk(body, shared.instance, no, chunk).await;
+            if !stored.map_err(BodyError::Store)? {
+                return Err(BodyError::Fenced);
+            }
+            self.stored = Some((body, no + 1));
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self, shared: &Shared) -> Result<BodyId, BodyError> {
+        let body = BodyId::new(shared.options.clock.now(), &*shared.options.entropy);
+        let opened = shared.store.open_body(body, shared.instance).await;
+        if opened.map_err(BodyError::Store)? {
+            self.stored = Some((body, 0));
+            Ok(body)
+        } else {
+            Err(BodyError::Fenced)
+        }
+    }
+
+    async fn finish(mut self, shared: &Shared, sha256: [u8; 32]) -> Result<Content, BodyError> {
+        if let Some(first) = self.first {
+            return Ok(Content::Inline(first));
+        }
+        if self.len <= INLINE_MAX as u64 {
+            return Ok(Content::Inline(self.buffer.freeze()));
+        }
+        self.flush(shared, 1).await?;
+        let (id, chunks) = self.stored.expect("more than fits inline was flushed into chunks");
+        Ok(Content::Stored(StoredBody { id, len: self.len, chunks, sha256 }))
+    }
+
+    async fn abandon(self, shared: &Shared) {
+        if let Some((body, _)) = self.stored {
+            abandon(shared, body).await;
+        }
+    }
+}
+
+/// Gives an open body up. If that fails, the sweep finds it when this instance has ended.
+pub(crate) async fn abandon(shared: &Shared, body: BodyId) {
+    if let Err(error) = shared.store.abandon_body(body, shared.instance).await {
+        tracing::warn!(code = %error.kind.code(), "giving up a body failed; the sweep will");
+    }
+}
+
+/// The parts of `message` for another message: bodies in chunks are copied, because each belongs to one
+/// message and goes with its retention.
+pub(crate) async fn copy_parts(shared: &Shared, message: &Message) -> Result<Vec<Part>, StoreError> {
+    let mut parts = message.parts.clone();
+    for part in &mut parts {
+        if let Content::Stored(body) = &mut part.content {
+            *body = copy_body(shared, *body).await?;
+        }
+    }
+    Ok(parts)
+}
+
+async fn copy_body(shared: &Shared, body: StoredBody) -> Result<StoredBody, StoreError> {
+    let fenced = || StoreError::new(StoreErrorKind::Unavailable, "copy a body", "not live any more");
+    let copy = BodyId::new(shared.options.clock.now(), &*shared.options.entropy);
+    if !shared.store.open_body(copy, shared.instance).await? {
+        return Err(fenced());
+    }
+    for no in 0..body.chunks {
+        let chunk = shared.store.read_chunk(body.id, no).await?;
+        let chunk = chunk.ok_or_else(|| {
+            StoreError::corrupt("copy a body", format!("chunk {no} of body {} is gone", body.id))
+        })?;
+        if !shared.store.append_chunk(copy, shared.instance, no, chunk).await? {
+            return Err(fenced());
+        }
+    }
+    Ok(StoredBody { id: copy, ..body })
+}

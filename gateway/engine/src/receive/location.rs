@@ -1,0 +1,260 @@
+//! A receive location at work: opens its adapter when it may, takes deliveries while there is room,
+//! opens again with a pause after a failure, and stops in stages.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use quayside_adapter_api::{AdapterError, ErrorKind, Receive, Services};
+use quayside_model::{Failure, FailureClass, PortStatus, Text, Timestamp, port::PortControl};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::intake;
+use crate::{
+    codes,
+    plan::{Location, ReceivePort},
+    shared::Shared,
+};
+
+/// The pause after a failure to open or receive: doubles up to the second.
+const REOPEN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// A location that runs in this process.
+#[derive(Debug)]
+pub(crate) struct LocationRuntime {
+    pub(crate) port: Arc<ReceivePort>,
+    pub(crate) location: Arc<Location>,
+    /// Whether it may receive now: enabled, between its dates, inside its service window.
+    open: AtomicBool,
+    changed: Notify,
+    /// Ends when another configuration has taken its place.
+    pub(crate) retired: CancellationToken,
+    in_flight: AtomicUsize,
+    failures_in_a_row: AtomicU32,
+    running: AtomicBool,
+    last_failure: Mutex<Option<Failure>>,
+}
+
+impl LocationRuntime {
+    pub(crate) fn new(port: Arc<ReceivePort>, location: Arc<Location>) -> Arc<Self> {
+        Arc::new(Self {
+            port,
+            location,
+            open: AtomicBool::new(false),
+            changed: Notify::new(),
+            retired: CancellationToken::new(),
+            in_flight: AtomicUsize::new(0),
+            failures_in_a_row: AtomicU32::new(0),
+            running: AtomicBool::new(false),
+            last_failure: Mutex::new(None),
+        })
+    }
+
+    /// Takes the operator's word, the dates and the service window into account.
+    pub(crate) fn refresh(&self, control: Option<&PortControl>, now: Timestamp) {
+        let location = &self.location;
+        let allowed = match control {
+            Some(control) => {
+                control.status == PortStatus::Started
+                    && control.paused_until.is_none_or(|until| until <= now)
+            }
+            None => location.enabled,
+        };
+        let dated = location.start.is_none_or(|start| start <= now)
+            && location.stop.is_none_or(|stop| now < stop);
+        let open = allowed
+            && dated
+            && location.window.as_ref().is_none_or(|window| window.is_open(now))
+            && !self.is_over_threshold();
+        if self.open.swap(open, Ordering::SeqCst) != open {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// An operator started it: failures of the past do not count any more.
+    pub(crate) fn forgive(&self) {
+        self.failures_in_a_row.store(0, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn last_failure(&self) -> Option<Failure> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_over_threshold(&self) -> bool {
+        let failures = self.failures_in_a_row.load(Ordering::SeqCst);
+        self.location.error_threshold.is_some_and(|threshold| failures >= threshold)
+    }
+
+    fn note(&self, error: &AdapterError) {
+        let class = match error.kind {
+            ErrorKind::Config => FailureClass::Stop,
+            _ => FailureClass::Retry,
+        };
+        let (code, detail) = (Text::lossy(error.code.code), Text::lossy(&error.detail));
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Failure { code, class, detail });
+        warn!(code = %error.code, location = %self.location.name, detail = %error.detail,
+            "receive location failed");
+        self.failures_in_a_row.fetch_add(1, Ordering::SeqCst);
+        if self.is_over_threshold() && self.open.swap(false, Ordering::SeqCst) {
+            error!(code = %codes::LOCATION_STOPPED, location = %self.location.name,
+                "receive location disabled here after too many failures in a row");
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn note_success(&self) {
+        self.failures_in_a_row.store(0, Ordering::SeqCst);
+    }
+
+    async fn until_open(&self) {
+        loop {
+            // Register before looking, so that a change between both is not missed.
+            let changed = self.changed.notified();
+            if self.open.load(Ordering::SeqCst) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    async fn until_shut(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if !self.open.load(Ordering::SeqCst) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// Runs a location until the engine stops or another configuration takes its place.
+pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, services: Services) {
+    let mut pause = REOPEN.0;
+    let mut intakes = JoinSet::new();
+    let over = async {
+        tokio::select! {
+            () = shared.stopping.cancelled() => {}
+            () = runtime.retired.cancelled() => {}
+        }
+    };
+    tokio::pin!(over);
+    loop {
+        tokio::select! {
+            () = runtime.until_open() => {}
+            () = &mut over => break,
+        }
+        let result = tokio::select! {
+            result = open(&shared, &runtime, &services) => result,
+            () = &mut over => break,
+        };
+        let mut receive = match result {
+            Ok(receive) => receive,
+            Err(error) => {
+                runtime.note(&error);
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = &mut over => break,
+                }
+                pause = (pause * 2).min(REOPEN.1);
+                continue;
+            }
+        };
+        info!(location = %runtime.location.name, "receive location open");
+        runtime.running.store(true, Ordering::SeqCst);
+        let ended = tokio::select! {
+            ended = receive_all(&shared, &runtime, &mut *receive, &mut intakes) => Some(ended),
+            () = runtime.until_shut() => None,
+            () = &mut over => None,
+        };
+        receive.close().await;
+        drop(receive);
+        runtime.running.store(false, Ordering::SeqCst);
+        info!(location = %runtime.location.name, "receive location closed");
+        if let Some(error) = ended {
+            runtime.note(&error);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = &mut over => break,
+            }
+            pause = (pause * 2).min(REOPEN.1);
+        } else {
+            pause = REOPEN.0;
+        }
+    }
+    // What was taken is settled, unless the engine is cut off.
+    tokio::select! {
+        () = async { while intakes.join_next().await.is_some() {} } => {}
+        () = shared.cut.cancelled() => intakes.shutdown().await,
+    }
+}
+
+async fn open(
+    shared: &Shared,
+    runtime: &LocationRuntime,
+    services: &Services,
+) -> Result<Box<dyn Receive>, AdapterError> {
+    let location = &runtime.location;
+    let Some(adapter) = shared.options.adapters.get(location.adapter.as_str()) else {
+        let detail = format!("no adapter `{}`", location.adapter);
+        return Err(AdapterError::new(ErrorKind::Config, codes::NO_ADAPTER, detail));
+    };
+    adapter.open_receive(&location.name, &location.block, services.clone()).await
+}
+
+/// Takes deliveries until the adapter fails.
+async fn receive_all(
+    shared: &Arc<Shared>,
+    runtime: &Arc<LocationRuntime>,
+    receive: &mut dyn Receive,
+    intakes: &mut JoinSet<()>,
+) -> AdapterError {
+    // An ordered port has at most one commit in flight (`reference/store.md` 4).
+    let width = if runtime.port.ordered { 1 } else { runtime.location.max_in_flight.max(1) };
+    let room = Arc::new(Semaphore::new(width));
+    loop {
+        let place = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
+        let delivery = match receive.receive().await {
+            Ok(delivery) => delivery,
+            Err(error) => return error,
+        };
+        while let Some(end) = intakes.try_join_next() {
+            note_panic(runtime, end);
+        }
+        let (shared, runtime) = (Arc::clone(shared), Arc::clone(runtime));
+        intakes.spawn(async move {
+            runtime.in_flight.fetch_add(1, Ordering::SeqCst);
+            let (port, location) = (Arc::clone(&runtime.port), Arc::clone(&runtime.location));
+            match intake::take(shared, port, location, delivery).await {
+                Ok(()) => runtime.note_success(),
+                Err(error) => runtime.note(&error),
+            }
+            runtime.in_flight.fetch_sub(1, Ordering::SeqCst);
+            drop(place);
+        });
+    }
+}
+
+fn note_panic(runtime: &LocationRuntime, end: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = end {
+        error!(location = %runtime.location.name, %error, "taking a delivery in panicked");
+    }
+}

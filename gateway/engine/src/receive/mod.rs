@@ -1,0 +1,7 @@
+//! The receiving side: a location's loop, one delivery on its way into the store, its body.
+
+pub(crate) mod again;
+pub(crate) mod body;
+pub(crate) mod intake;
+pub(crate) mod location;
+pub(crate) mod sources;

@@ -1,0 +1,298 @@
+//! The ports and locations that run in this process, and how another configuration takes their place.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use quayside_adapter_api::Services;
+use quayside_model::{Name, PortStatus, port::PortControl};
+use quayside_store::StoreError;
+use tokio::task::JoinSet;
+use tracing::info;
+
+use crate::{
+    codes,
+    options::{EngineError, Options},
+    plan::{Plan, ReceivePort},
+    receive::{
+        location::{self, LocationRuntime},
+        sources::LocationSources,
+    },
+    routing::Table,
+    send::{
+        port::{Runner, SendRuntime},
+        rendered::Templates,
+    },
+    shared::{Routes, Shared, Subscriber},
+};
+
+/// The running ports and locations with their tasks.
+#[derive(Debug)]
+pub(crate) struct Runtimes {
+    state: Mutex<State>,
+    tasks: Mutex<JoinSet<()>>,
+    /// One reconfiguration at a time.
+    swap: tokio::sync::Mutex<()>,
+    controls_version: AtomicI64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    plan: Arc<Plan>,
+    locations: BTreeMap<Name, Arc<LocationRuntime>>,
+    send: BTreeMap<Name, Arc<SendRuntime>>,
+}
+
+impl Runtimes {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State::default()),
+            tasks: Mutex::new(JoinSet::new()),
+            swap: tokio::sync::Mutex::new(()),
+            controls_version: AtomicI64::new(-1),
+        })
+    }
+
+    /// Puts `plan` into force: what is unchanged runs on, the rest is replaced.
+    pub(crate) async fn apply(
+        &self,
+        shared: &Arc<Shared>,
+        plan: Plan,
+        version: i64,
+    ) -> Result<(), EngineError> {
+        let _one = self.swap.lock().await;
+        let plan = Arc::new(plan);
+        let controls = self.read_controls(shared).await?;
+        let subscribers = subscribers(&plan, &shared.options)?;
+        let send = self.place_send_ports(shared, &plan);
+        let routes = routes(&plan, &shared.options, version, subscribers, send, controls);
+        shared.set_routes(routes);
+        self.place_locations(shared, &plan);
+        self.lock().plan = plan;
+        self.refresh(shared);
+        info!(version, "configuration in force");
+        Ok(())
+    }
+
+    /// Reads the operators' controls if they have changed, and puts them into force.
+    pub(crate) async fn reload_controls(&self, shared: &Arc<Shared>) -> Result<(), StoreError> {
+        let set = shared.store.controls().await?;
+        if self.controls_version.swap(set.version, Ordering::SeqCst) == set.version {
+            return Ok(());
+        }
+        let _one = self.swap.lock().await;
+        let controls: HashMap<_, _> =
+            set.controls.into_iter().map(|(name, control, _)| (name, control)).collect();
+        let old = shared.routes();
+        self.forgive_started(&old.controls, &controls);
+        let plan = Arc::clone(&self.lock().plan);
+        let subscribers = old.subscribers.clone();
+        let send = old.send.clone();
+        let routes = routes(&plan, &shared.options, old.version, subscribers, send, controls);
+        shared.set_routes(routes);
+        self.refresh(shared);
+        Ok(())
+    }
+
+    /// Opens and shuts gates by time and controls.
+    pub(crate) fn refresh(&self, shared: &Shared) {
+        let now = shared.options.clock.now();
+        let routes = shared.routes();
+        let state = self.lock();
+        for (name, runtime) in &state.locations {
+            runtime.refresh(routes.controls.get(name), now);
+        }
+        let mut opened = false;
+        for (name, runtime) in &state.send {
+            let was = runtime.is_open();
+            opened |= runtime.refresh(routes.controls.get(name), now) && !was;
+        }
+        if opened {
+            shared.wake_claimer.notify_one();
+        }
+    }
+
+    pub(crate) fn locations(&self) -> Vec<Arc<LocationRuntime>> {
+        self.lock().locations.values().map(Arc::clone).collect()
+    }
+
+    pub(crate) fn send_ports(&self) -> Vec<Arc<SendRuntime>> {
+        self.lock().send.values().map(Arc::clone).collect()
+    }
+
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.lock().plan)
+    }
+
+    /// Waits until every port and location has stopped.
+    pub(crate) async fn join(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn read_controls(&self, shared: &Shared) -> Result<HashMap<Name, PortControl>, StoreError> {
+        let set = shared.store.controls().await?;
+        self.controls_version.store(set.version, Ordering::SeqCst);
+        Ok(set.controls.into_iter().map(|(name, control, _)| (name, control)).collect())
+    }
+
+    fn forgive_started(
+        &self,
+        old: &HashMap<Name, PortControl>,
+        new: &HashMap<Name, PortControl>,
+    ) {
+        for (name, runtime) in &self.lock().locations {
+            let started = new.get(name).is_some_and(|c| c.status == PortStatus::Started);
+            if started && old.get(name) != new.get(name) {
+                runtime.forgive();
+            }
+        }
+    }
+
+    fn place_send_ports(
+        &self,
+        shared: &Arc<Shared>,
+        plan: &Arc<Plan>,
+    ) -> HashMap<Name, Arc<SendRuntime>> {
+        let mut old = std::mem::take(&mut self.lock().send);
+        let mut send = BTreeMap::new();
+        let ours = plan.send.iter().filter(|p| shared.options.roles.send && shared.options.runs(&p.host));
+        for port in ours {
+            let kept = old.remove(&port.name).filter(|r| same(&*r.plan, port));
+            let runtime = kept.unwrap_or_else(|| {
+                let (runtime, works) = SendRuntime::new(Arc::new(port.clone()), services(shared, &port.name));
+                let runner = Runner::new(Arc::clone(shared), Arc::clone(&runtime));
+                self.spawn(runner.run(works));
+                runtime
+            });
+            send.insert(port.name.clone(), runtime);
+        }
+        // Routes still name the others for a moment; they end when the last hand-over is through.
+        for runtime in old.into_values() {
+            runtime.retired.cancel();
+        }
+        self.lock().send = send.clone();
+        send.into_iter().collect()
+    }
+
+    fn place_locations(&self, shared: &Arc<Shared>, plan: &Arc<Plan>) {
+        let mut old = std::mem::take(&mut self.lock().locations);
+        let mut fresh = Vec::new();
+        let mut locations = BTreeMap::new();
+        let ours =
+            plan.receive.iter().filter(|p| shared.options.roles.receive && shared.options.runs(&p.host));
+        for port in ours {
+            for location in &port.locations {
+                let kept = old
+                    .remove(&location.name)
+                    .filter(|r| same(&*r.location, location) && same(&*r.port, port));
+                let runtime = kept.unwrap_or_else(|| {
+                    let port = Arc::new(port.clone());
+                    let runtime = LocationRuntime::new(port, Arc::new(location.clone()));
+                    fresh.push(Arc::clone(&runtime));
+                    runtime
+                });
+                locations.insert(location.name.clone(), runtime);
+            }
+        }
+        // The old ones let go of their addresses before the new ones take them: a new one whose address
+        // is still taken tries again.
+        for runtime in old.into_values() {
+            runtime.retired.cancel();
+        }
+        self.lock().locations = locations;
+        for runtime in fresh {
+            let services = services(shared, &runtime.location.name);
+            self.spawn(location::run(Arc::clone(shared), runtime, services));
+        }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(end) = tasks.try_join_next() {
+            if let Err(error) = end {
+                tracing::error!(%error, "a port's task panicked");
+            }
+        }
+        tasks.spawn(task);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether two plans are the same, by all that they say.
+fn same<T: std::fmt::Debug>(a: &T, b: &T) -> bool {
+    format!("{a:?}") == format!("{b:?}")
+}
+
+pub(crate) fn services(shared: &Arc<Shared>, name: &Name) -> Services {
+    let options = &shared.options;
+    Services {
+        clock: Arc::clone(&options.clock),
+        entropy: Arc::clone(&options.entropy),
+        secrets: Arc::clone(&options.secrets),
+        sources: Arc::new(LocationSources {
+            store: Arc::clone(&shared.store),
+            location: name.clone(),
+            instance: shared.instance,
+        }),
+        stopping: shared.stopping.clone(),
+    }
+}
+
+fn subscribers(
+    plan: &Plan,
+    options: &Options,
+) -> Result<HashMap<Name, Arc<Subscriber>>, EngineError> {
+    let adapter = |key: &str| options.adapters.get(key).map(Arc::clone);
+    let mut subscribers = HashMap::new();
+    for port in &plan.send {
+        let templates = Templates::parse(port, adapter).map_err(|detail| EngineError::Coded {
+            code: codes::TEMPLATE,
+            detail: format!("{}: {detail}", port.name),
+        })?;
+        let subscriber = Subscriber { plan: Arc::new(port.clone()), templates };
+        subscribers.insert(port.name.clone(), Arc::new(subscriber));
+    }
+    Ok(subscribers)
+}
+
+fn routes(
+    plan: &Plan,
+    options: &Options,
+    version: i64,
+    subscribers: HashMap<Name, Arc<Subscriber>>,
+    send: HashMap<Name, Arc<SendRuntime>>,
+    controls: HashMap<Name, PortControl>,
+) -> Routes {
+    let unenlisted: HashSet<Name> = controls
+        .iter()
+        .filter(|(_, control)| control.status == PortStatus::Unenlisted)
+        .map(|(name, _)| name.clone())
+        .collect();
+    Routes {
+        version,
+        table: Table::compile(plan, &unenlisted),
+        receive: by_location(plan, options),
+        send,
+        subscribers,
+        controls,
+    }
+}
+
+fn by_location(plan: &Plan, options: &Options) -> HashMap<Name, Arc<ReceivePort>> {
+    let mut receive = HashMap::new();
+    for port in plan.receive.iter().filter(|port| options.runs(&port.host)) {
+        let port = Arc::new(port.clone());
+        for location in &port.locations {
+            receive.insert(location.name.clone(), Arc::clone(&port));
+        }
+    }
+    receive
+}

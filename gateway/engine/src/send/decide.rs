@@ -1,0 +1,230 @@
+//! What becomes of a delivery after an attempt. Pure: policy and result in, change out.
+
+use std::time::Duration;
+
+use quayside_adapter_api::{AdapterError, ErrorKind, Sent};
+use quayside_model::{
+    EndResult, Entropy, Failure, FailureClass, Name, OnOrderFailure, Part, Text, Transport,
+    message::Content,
+};
+use quayside_store::{Change, Claimed, commit::Answer};
+
+use crate::{
+    codes,
+    plan::{InDoubt, SendPort},
+};
+
+/// The change after `sent` or `error`.
+pub(crate) fn decide(
+    plan: &SendPort,
+    claimed: &Claimed,
+    result: Result<Sent, AdapterError>,
+    entropy: &dyn Entropy,
+) -> Change {
+    match result {
+        Ok(sent) => ended(plan, claimed, sent),
+        Err(error) => failed(plan, claimed, &error, entropy),
+    }
+}
+
+/// The change of a delivery that must not be sent, because it may have been sent already.
+pub(crate) fn hold_in_doubt(plan: &SendPort, claimed: &Claimed) -> Change {
+    let detail = "its owner died while holding it, and the port holds such deliveries";
+    let failure = Failure::new(codes::IN_DOUBT, FailureClass::Retry, detail);
+    suspend(plan, claimed.attempts, failure)
+}
+
+/// A suspension, by the port's rule for the order behind it.
+pub(crate) fn suspend(plan: &SendPort, attempts: u32, failure: Failure) -> Change {
+    let ordered = plan.ordered.as_ref();
+    let hold_key = ordered.is_some_and(|order| order.on_failure != OnOrderFailure::Skip);
+    Change::Suspend { attempts, failure, hold_key }
+}
+
+fn ended(plan: &SendPort, claimed: &Claimed, sent: Sent) -> Change {
+    let result = match claimed.transport {
+        Transport::Primary => EndResult::Sent,
+        Transport::Backup => EndResult::SentByBackup,
+    };
+    let exchange = claimed.exchange.filter(|_| plan.answers);
+    let answer = exchange.zip(sent.answer).map(|(exchange, answer)| {
+        Box::new(Answer {
+            exchange,
+            status: answer.status,
+            body: Part {
+                name: body_name(),
+                content_type: answer.content_type,
+                content: Content::Inline(answer.body),
+            },
+        })
+    });
+    Change::End { result, attempts: claimed.attempts + 1, detail: sent.detail, answer }
+}
+
+/// The name of the only part of a one-part message.
+pub(crate) fn body_name() -> Name {
+    Name::new("body").expect("a name")
+}
+
+fn failed(
+    plan: &SendPort,
+    claimed: &Claimed,
+    error: &AdapterError,
+    entropy: &dyn Entropy,
+) -> Change {
+    let attempts = claimed.attempts + 1;
+    let (class, not_before) = match error.kind {
+        ErrorKind::Retry(after) => (FailureClass::Retry, after),
+        ErrorKind::Disconnected => (FailureClass::Retry, None),
+        ErrorKind::Config | ErrorKind::Ended => (FailureClass::Stop, None),
+        ErrorKind::Rejected | ErrorKind::Invalid | ErrorKind::TooLarge => {
+            (FailureClass::GiveUp, None)
+        }
+    };
+    let failure = Failure { code: Text::lossy(error.code.code), class, detail: Text::lossy(&error.detail) };
+    if error.in_doubt && plan.in_doubt == InDoubt::Hold {
+        let failure = Failure { code: Text::lossy(codes::IN_DOUBT.code), ..failure };
+        return suspend(plan, attempts, failure);
+    }
+    if class != FailureClass::GiveUp {
+        let transport = match (claimed.transport, &plan.backup) {
+            (Transport::Backup, Some(backup)) => backup,
+            _ => &plan.primary,
+        };
+        if let Some(wait) = transport.retry.wait_after(attempts, entropy) {
+            let wait = wait.max(not_before.unwrap_or_default());
+            return Change::Retry { wait, transport: claimed.transport, attempts, failure };
+        }
+    }
+    if claimed.transport == Transport::Primary && plan.backup.is_some() {
+        let transport = Transport::Backup;
+        return Change::Retry { wait: Duration::ZERO, transport, attempts: 0, failure };
+    }
+    suspend(plan, attempts, failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use quayside_model::{
+        Claim, Context, DeliveryId, InstanceId, Message, MessageId, RetryPolicy, SeededEntropy,
+        Timestamp,
+    };
+
+    use super::*;
+    use crate::plan::TransportPlan;
+
+    fn port(backup: bool, in_doubt: InDoubt) -> SendPort {
+        let transport = |attempts| TransportPlan {
+            adapter: "http".to_owned(),
+            block: serde_json::json!({}),
+            retry: RetryPolicy { attempts, ..RetryPolicy::default() },
+        };
+        SendPort {
+            name: Name::new("app.port").expect("a name"),
+            host: Name::new("host").expect("a name"),
+            filter: None,
+            group_filters: Vec::new(),
+            primary: transport(2),
+            backup: backup.then(|| transport(1)),
+            ordered: None,
+            max_in_flight: 1,
+            priority: None,
+            window: None,
+            answers: false,
+            in_doubt,
+            publish_failures: false,
+        }
+    }
+
+    fn claimed(transport: Transport, attempts: u32) -> Claimed {
+        let entropy = SeededEntropy::new(1);
+        let now = Timestamp::from_micros(0);
+        let message = Message {
+            id: MessageId::new(now, &entropy),
+            received_at: now,
+            origin: Text::lossy("test"),
+            message_type: None,
+            context: Context::new(),
+            parts: vec![Part {
+                name: body_name(),
+                content_type: None,
+                content: Content::Inline(Bytes::new()),
+            }],
+        };
+        Claimed {
+            claim: Claim {
+                delivery: DeliveryId { message: message.id, no: 0 },
+                instance: InstanceId::new(now, &entropy),
+                token: 1,
+            },
+            port: Name::new("app.port").expect("a name"),
+            message: Arc::new(message),
+            transport,
+            attempts,
+            rendered: None,
+            order: None,
+            exchange: None,
+            in_doubt: false,
+        }
+    }
+
+    fn error(kind: ErrorKind) -> AdapterError {
+        AdapterError::new(kind, codes::ATTEMPTS_SPENT, "down")
+    }
+
+    fn summary(change: &Change) -> String {
+        match change {
+            Change::End { result, .. } => format!("end {result:?}"),
+            Change::Retry { transport, attempts, wait, .. } => {
+                format!("retry {transport:?} {attempts} {}", if wait.is_zero() { "now" } else { "later" })
+            }
+            Change::Suspend { attempts, failure, .. } => format!("suspend {attempts} {:?}", failure.class),
+            Change::Release => "release".to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_failure_has_its_way() {
+        use ErrorKind::{Config, Disconnected, Rejected, Retry};
+        use Transport::{Backup, Primary};
+        let cases = [
+            (false, Primary, 0, Retry(None), "retry Primary 1 later"),
+            (false, Primary, 1, Disconnected, "suspend 2 Retry"),
+            (true, Primary, 1, Disconnected, "retry Backup 0 now"),
+            (true, Backup, 0, Disconnected, "suspend 1 Retry"),
+            (false, Primary, 0, Rejected, "suspend 1 GiveUp"),
+            (true, Primary, 0, Rejected, "retry Backup 0 now"),
+            (true, Backup, 0, Rejected, "suspend 1 GiveUp"),
+            (false, Primary, 0, Config, "retry Primary 1 later"),
+        ];
+        let entropy = SeededEntropy::new(1);
+        for (backup, transport, attempts, kind, expected) in cases {
+            let plan = port(backup, InDoubt::Resend);
+            let change = decide(&plan, &claimed(transport, attempts), Err(error(kind)), &entropy);
+            assert_eq!(summary(&change), expected, "{kind:?} on {transport:?} after {attempts}");
+        }
+    }
+
+    #[test]
+    fn a_partner_that_asks_for_time_gets_it() {
+        let hour = Duration::from_secs(3600);
+        let plan = port(false, InDoubt::Resend);
+        let failed = Err(error(ErrorKind::Retry(Some(hour))));
+        let change = decide(&plan, &claimed(Transport::Primary, 0), failed, &SeededEntropy::new(1));
+        assert!(matches!(change, Change::Retry { wait, .. } if wait == hour));
+    }
+
+    #[test]
+    fn doubt_is_held_only_where_the_port_says_so() {
+        let doubtful = || Err(error(ErrorKind::Retry(None)).doubtful());
+        let entropy = SeededEntropy::new(1);
+        let fresh = claimed(Transport::Primary, 0);
+        let hold = decide(&port(true, InDoubt::Hold), &fresh, doubtful(), &entropy);
+        assert_eq!(summary(&hold), "suspend 1 Retry");
+        let resend = decide(&port(true, InDoubt::Resend), &fresh, doubtful(), &entropy);
+        assert_eq!(summary(&resend), "retry Primary 1 later");
+    }
+}

@@ -1,0 +1,8 @@
+//! The sending side: a port's window and queue, one attempt, and what becomes of a delivery after it.
+
+pub(crate) mod attempt;
+pub(crate) mod decide;
+pub(crate) mod failed;
+pub(crate) mod port;
+pub(crate) mod rendered;
+pub(crate) mod transports;

@@ -1,0 +1,260 @@
+//! A send port at work: its window, its queue, and the task that runs its attempts.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use quayside_adapter_api::Services;
+use quayside_model::{
+    Claim, Failure, FailureClass, OnOrderFailure, PortStatus, Timestamp, port::PortControl,
+};
+use quayside_store::{Change, Claimed};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::{Id, JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use super::{
+    attempt::{self, Ended},
+    decide::suspend,
+    transports::Transports,
+};
+use crate::{codes, plan::SendPort, shared::Shared};
+
+/// A delivery in hand with its place in the port's window.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) claimed: Claimed,
+    pub(crate) place: OwnedSemaphorePermit,
+}
+
+/// A send port that runs in this process.
+#[derive(Debug)]
+pub(crate) struct SendRuntime {
+    pub(crate) plan: Arc<SendPort>,
+    pub(crate) transports: Transports,
+    /// Claimed, handed-off and in-flight deliveries together never exceed it (`reference/store.md` 2).
+    window: Arc<Semaphore>,
+    queue: mpsc::Sender<Work>,
+    /// Whether it may send now: started, not paused, inside its service window.
+    open: AtomicBool,
+    /// Whether the store holds more than the window takes. Then nothing is handed off: older deliveries
+    /// go first.
+    backlogged: AtomicBool,
+    last_failure: Mutex<Option<Failure>>,
+    /// Ends when another configuration has taken its place.
+    pub(crate) retired: CancellationToken,
+}
+
+impl SendRuntime {
+    /// A port and the receiving end of its queue.
+    pub(crate) fn new(plan: Arc<SendPort>, services: Services) -> (Arc<Self>, mpsc::Receiver<Work>) {
+        // The window bounds the queue: whoever sends into it holds a place.
+        let (queue, works) = mpsc::channel(plan.max_in_flight.max(1));
+        let runtime = Self {
+            transports: Transports::new(services),
+            window: Arc::new(Semaphore::new(plan.max_in_flight.max(1))),
+            plan,
+            queue,
+            open: AtomicBool::new(false),
+            // True until the first claim has shown that nothing older waits.
+            backlogged: AtomicBool::new(true),
+            last_failure: Mutex::new(None),
+            retired: CancellationToken::new(),
+        };
+        (Arc::new(runtime), works)
+    }
+
+    /// Takes the operator's word and the service window into account. Returns whether it may send now.
+    pub(crate) fn refresh(&self, control: Option<&PortControl>, now: Timestamp) -> bool {
+        let allowed = control.is_none_or(|control| {
+            control.status == PortStatus::Started && control.paused_until.is_none_or(|t| t <= now)
+        });
+        let open = allowed && self.plan.window.as_ref().is_none_or(|window| window.is_open(now));
+        self.open.store(open, Ordering::SeqCst);
+        open
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::SeqCst) && !self.retired.is_cancelled()
+    }
+
+    /// A place for a delivery that is handed over in memory, if that is fair now.
+    pub(crate) fn place_for_hand_off(&self) -> Option<OwnedSemaphorePermit> {
+        if !self.is_open() || self.backlogged.load(Ordering::Relaxed) {
+            return None;
+        }
+        Arc::clone(&self.window).try_acquire_owned().ok()
+    }
+
+    /// All free places, for the claimer.
+    pub(crate) fn places_for_claims(&self) -> Vec<OwnedSemaphorePermit> {
+        let mut places = Vec::new();
+        while self.is_open() {
+            match Arc::clone(&self.window).try_acquire_owned() {
+                Ok(place) => places.push(place),
+                Err(_) => break,
+            }
+        }
+        places
+    }
+
+    pub(crate) fn set_backlogged(&self, backlogged: bool) {
+        self.backlogged.store(backlogged, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_backlogged(&self) -> bool {
+        self.backlogged.load(Ordering::Relaxed)
+    }
+
+    /// How many deliveries are in hand.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.plan.max_in_flight.max(1) - self.window.available_permits()
+    }
+
+    /// Gives work to the port's task.
+    pub(crate) async fn give(&self, work: Work) {
+        if self.queue.send(work).await.is_err() {
+            // The task has ended: the claim stays in the store and the comparison gives it back.
+            error!(port = %self.plan.name, "work came after the port had stopped");
+        }
+    }
+
+    pub(crate) fn note_failure(&self, failure: Option<Failure>) {
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    pub(crate) fn last_failure(&self) -> Option<Failure> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Waits until one of both ends.
+async fn either(a: &CancellationToken, b: &CancellationToken) {
+    tokio::select! {
+        () = a.cancelled() => {}
+        () = b.cancelled() => {}
+    }
+}
+
+type OrderHash = [u8; 16];
+
+/// How often a stopping port looks whether the last publication has handed over.
+const STOP_POLL: Duration = Duration::from_millis(5);
+
+/// The task of a port: runs attempts side by side, those of one order key one after the other.
+pub(crate) struct Runner {
+    shared: Arc<Shared>,
+    runtime: Arc<SendRuntime>,
+    running: JoinSet<Ended>,
+    /// What each running task holds, for the one that panics.
+    in_hand: HashMap<Id, (Claim, u32, Option<OrderHash>)>,
+    /// What waits behind a running delivery of the same key, in order.
+    behind: HashMap<OrderHash, VecDeque<Work>>,
+}
+
+impl Runner {
+    pub(crate) fn new(shared: Arc<Shared>, runtime: Arc<SendRuntime>) -> Self {
+        let (running, in_hand, behind) = (JoinSet::new(), HashMap::new(), HashMap::new());
+        Self { shared, runtime, running, in_hand, behind }
+    }
+
+    /// Runs until the engine stops or another port has taken its place and everything is settled, or
+    /// until cut.
+    pub(crate) async fn run(mut self, mut queue: mpsc::Receiver<Work>) {
+        let cut = self.shared.cut.clone();
+        let (stopping, retired) = (self.shared.stopping.clone(), self.runtime.retired.clone());
+        loop {
+            let idle = self.running.is_empty();
+            tokio::select! {
+                biased;
+                () = cut.cancelled() => break,
+                Some(end) = self.running.join_next_with_id(), if !idle => self.ended(end).await,
+                Some(work) = queue.recv() => self.take(work).await,
+                () = either(&stopping, &retired), if idle => {
+                    // A place without work is a publication under way that may still hand over.
+                    if queue.is_empty() && self.runtime.in_flight() == 0 {
+                        break;
+                    }
+                    tokio::time::sleep(STOP_POLL).await;
+                }
+            }
+        }
+        self.running.shutdown().await;
+    }
+
+    async fn take(&mut self, work: Work) {
+        if self.shared.stopping.is_cancelled() {
+            // Stopping: what has not begun is given back, so that another instance goes on with it now.
+            self.give_back(work).await;
+            return;
+        }
+        let Some(order) = work.claimed.order else {
+            self.start(work, None);
+            return;
+        };
+        if let Some(behind) = self.behind.get_mut(&order.hash) {
+            behind.push_back(work);
+        } else {
+            self.behind.insert(order.hash, VecDeque::new());
+            self.start(work, Some(order.hash));
+        }
+    }
+
+    fn start(&mut self, work: Work, key: Option<OrderHash>) {
+        let held = (work.claimed.claim, work.claimed.attempts, key);
+        let (shared, runtime) = (Arc::clone(&self.shared), Arc::clone(&self.runtime));
+        let handle = self.running.spawn(attempt::run(shared, runtime, work));
+        self.in_hand.insert(handle.id(), held);
+    }
+
+    async fn ended(&mut self, end: Result<(Id, Ended), JoinError>) {
+        let (id, ended) = match end {
+            Ok(ended) => ended,
+            Err(error) => (error.id(), self.panicked(&error).await),
+        };
+        let key = self.in_hand.remove(&id).and_then(|(_, _, key)| key);
+        if let Some(key) = key {
+            self.next_of_key(key, ended).await;
+        }
+        if self.runtime.is_backlogged() {
+            self.shared.wake_claimer.notify_one();
+        }
+    }
+
+    /// An attempt panicked: it counts as made and failed.
+    async fn panicked(&self, error: &JoinError) -> Ended {
+        error!(port = %self.runtime.plan.name, %error, code = %codes::ADAPTER_PANICKED, "an attempt panicked");
+        let Some((claim, attempts, _)) = self.in_hand.get(&error.id()) else { return Ended::Failed };
+        let detail = "the adapter panicked while it sent";
+        let failure = Failure::new(codes::ADAPTER_PANICKED, FailureClass::GiveUp, detail);
+        let change = suspend(&self.runtime.plan, attempts + 1, failure);
+        attempt::settle(&self.shared, &self.runtime, *claim, change).await;
+        Ended::Failed
+    }
+
+    async fn next_of_key(&mut self, key: OrderHash, ended: Ended) {
+        let on_failure = self.runtime.plan.ordered.as_ref().map(|o| o.on_failure).unwrap_or_default();
+        let goes_on = ended == Ended::Done || on_failure == OnOrderFailure::Skip;
+        let Some(behind) = self.behind.get_mut(&key) else { return };
+        if goes_on && let Some(next) = behind.pop_front() {
+            self.start(next, Some(key));
+            return;
+        }
+        // The key waits behind its head: what is in hand goes back and comes again in order.
+        for work in self.behind.remove(&key).into_iter().flatten() {
+            self.give_back(work).await;
+        }
+    }
+
+    async fn give_back(&self, work: Work) {
+        attempt::settle(&self.shared, &self.runtime, work.claimed.claim, Change::Release).await;
+    }
+}

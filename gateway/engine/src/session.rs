@@ -1,0 +1,140 @@
+//! Staying alive: opens the session, registers the instance, renews, watches the other nodes.
+//!
+//! The decisions are `quayside-lease`'s; this task asks the store and moves the deadline of [`Trust`].
+
+use std::{sync::Arc, time::Duration};
+
+use quayside_lease::{Observer, SessionLease, Sighting};
+use quayside_model::{Clock, InstanceId, SessionId, Text};
+use quayside_store::{AnyStore, StoreError, sessions::NewInstance};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{committer::chain, options::{EngineError, Options}, trust::Trust};
+
+/// How often the other nodes' sessions are looked at.
+const OBSERVE_EVERY: Duration = Duration::from_millis(250);
+
+/// The session of this process.
+pub(crate) struct Session {
+    store: AnyStore,
+    clock: Arc<dyn Clock>,
+    session: SessionId,
+    lease: SessionLease,
+    client_timeout: Duration,
+    observer: Observer,
+    trust: Trust,
+    lost: watch::Sender<bool>,
+}
+
+impl Session {
+    /// Opens a session and registers `instance` under it.
+    pub(crate) async fn open(
+        store: AnyStore,
+        options: &Options,
+        instance: InstanceId,
+        trust: Trust,
+    ) -> Result<Self, EngineError> {
+        let clock = Arc::clone(&options.clock);
+        let session = SessionId::new(clock.now(), &*options.entropy);
+        let timings = options.timings;
+        let sent_at = clock.monotonic();
+        store.open_session(session, &options.node, timings.ttl).await?;
+        let hosts: Vec<&str> = options.hosts.iter().map(|host| &**host).collect();
+        let hosts = if hosts.is_empty() { "(all)".to_owned() } else { hosts.join(", ") };
+        let new = NewInstance {
+            instance,
+            session,
+            node: options.node.clone(),
+            hosts: Text::lossy(&hosts),
+        };
+        if !store.register_instance(&new).await? {
+            let detail = "the session had expired before the instance was registered";
+            return Err(StoreError::new(
+                quayside_store::StoreErrorKind::Unavailable, "register the instance", detail,
+            ).into());
+        }
+        let lease = SessionLease::opened(timings, sent_at);
+        trust.until(lease.deadline());
+        let (lost, _) = watch::channel(false);
+        let observer = Observer::new();
+        let client_timeout = timings.client_timeout;
+        Ok(Self { store, clock, session, lease, client_timeout, observer, trust, lost })
+    }
+
+    /// Becomes `true` when the session was ended by another node.
+    pub(crate) fn lost(&self) -> watch::Receiver<bool> {
+        self.lost.subscribe()
+    }
+
+    /// Renews and observes until `cut`, then ends the session; or until the session is lost.
+    pub(crate) async fn run(mut self, cut: CancellationToken) {
+        loop {
+            let next = self.lease.next_renewal().since(self.clock.monotonic());
+            tokio::select! {
+                () = tokio::time::sleep(next.min(OBSERVE_EVERY)) => {}
+                () = cut.cancelled() => break,
+            }
+            if self.clock.monotonic() >= self.lease.next_renewal() && !self.renew().await {
+                self.trust.end();
+                error!(session = %self.session, "the session was ended by another node");
+                self.lost.send_replace(true);
+                cut.cancelled().await;
+                return;
+            }
+            self.observe().await;
+        }
+        if let Ok(Err(error)) =
+            tokio::time::timeout(self.client_timeout, self.store.close_session(self.session)).await
+        {
+            info!(error = %chain(&error), "the session could not be closed; it will expire");
+        }
+    }
+
+    /// `false`: the session is over for good.
+    async fn renew(&mut self) -> bool {
+        // Read before the renewal is sent, so that our deadline is earlier than the store's.
+        let sent_at = self.clock.monotonic();
+        self.lease.renewal_sent(sent_at);
+        let renewal = self.store.renew_session(self.session);
+        match tokio::time::timeout(self.client_timeout, renewal).await {
+            Ok(Ok(true)) => {
+                self.lease.renewed(sent_at);
+                self.trust.until(self.lease.deadline());
+            }
+            Ok(Ok(false)) => return false,
+            Ok(Err(error)) => warn!(code = %error.kind.code(), error = %chain(&error),
+                "renewing the session failed"),
+            Err(_) => warn!(within = ?self.client_timeout, "renewing the session took too long"),
+        }
+        true
+    }
+
+    /// Ends sessions that are silent. What was not looked at in between is not known to be silent.
+    async fn observe(&mut self) {
+        let rows = tokio::time::timeout(self.client_timeout, self.store.live_sessions()).await;
+        let Ok(Ok(rows)) = rows else {
+            self.observer = Observer::new();
+            return;
+        };
+        let now = self.clock.monotonic();
+        let others = rows.into_iter().filter(|row| row.session != self.session);
+        let sightings: Vec<Sighting> = others
+            .map(|row| Sighting {
+                session: row.session,
+                seq: row.seq,
+                ttl: row.ttl,
+                overdue: row.overdue,
+            })
+            .collect();
+        for (session, seq) in self.observer.observe(now, &sightings) {
+            match self.store.expire_session(session, seq).await {
+                Ok(true) => info!(%session, "ended the session of a silent node"),
+                Ok(false) => {}
+                Err(error) => warn!(code = %error.kind.code(), error = %chain(&error),
+                    "ending a silent session failed"),
+            }
+        }
+    }
+}

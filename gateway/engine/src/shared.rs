@@ -1,0 +1,105 @@
+//! What all tasks of one engine share.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use quayside_model::{InstanceId, Name, port::PortControl};
+use quayside_store::AnyStore;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    committer::Committer, counters::Live, exchange::Exchanges, held::Held, options::Options,
+    plan::ReceivePort, routing::Table, send::port::SendRuntime, trust::Trust,
+};
+
+/// Shared by all tasks of one engine.
+pub(crate) struct Shared {
+    pub(crate) store: AnyStore,
+    pub(crate) instance: InstanceId,
+    pub(crate) options: Options,
+    pub(crate) committer: Committer,
+    pub(crate) trust: Trust,
+    pub(crate) held: Held,
+    pub(crate) counters: Live,
+    pub(crate) exchanges: Exchanges,
+    /// Wakes the claimer: something may have become ready, or room has been made.
+    pub(crate) wake_claimer: Notify,
+    /// Ends when the engine stops taking work.
+    pub(crate) stopping: CancellationToken,
+    /// Ends when what is under way has to be given up.
+    pub(crate) cut: CancellationToken,
+    routes: RwLock<Arc<Routes>>,
+}
+
+/// What a configuration version and the operators' controls make of the plan. Swapped as a whole.
+pub(crate) struct Routes {
+    /// The version of the configuration.
+    pub(crate) version: i64,
+    /// The subscriptions.
+    pub(crate) table: Table,
+    /// The receive ports, by the names of their locations.
+    pub(crate) receive: HashMap<Name, Arc<ReceivePort>>,
+    /// The send ports that run here, by name.
+    pub(crate) send: HashMap<Name, Arc<SendRuntime>>,
+    /// What every subscriber needs at publication, by name; those of other hosts included.
+    pub(crate) subscribers: HashMap<Name, Arc<Subscriber>>,
+    /// What operators said.
+    pub(crate) controls: HashMap<Name, PortControl>,
+}
+
+/// What is needed of a send port when a message for it is published.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    pub(crate) plan: Arc<crate::plan::SendPort>,
+    pub(crate) templates: crate::send::rendered::Templates,
+}
+
+impl Shared {
+    #[expect(clippy::too_many_arguments, reason = "called once, by Engine::start")]
+    pub(crate) fn new(
+        store: AnyStore,
+        instance: InstanceId,
+        options: Options,
+        committer: Committer,
+        trust: Trust,
+        routes: Routes,
+        stopping: CancellationToken,
+        cut: CancellationToken,
+    ) -> Self {
+        Self {
+            store,
+            instance,
+            options,
+            committer,
+            trust,
+            held: Held::default(),
+            counters: Live::default(),
+            exchanges: Exchanges::default(),
+            wake_claimer: Notify::new(),
+            stopping,
+            cut,
+            routes: RwLock::new(Arc::new(routes)),
+        }
+    }
+
+    /// The routes in force.
+    pub(crate) fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.routes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts other routes into force.
+    pub(crate) fn set_routes(&self, routes: Routes) {
+        *self.routes.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routes);
+        self.wake_claimer.notify_one();
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("instance", &self.instance).finish_non_exhaustive()
+    }
+}

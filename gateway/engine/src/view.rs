@@ -1,0 +1,48 @@
+//! What people see of the engine: health and ports.
+
+use quayside_model::{Failure, Name, PortStatus, Text, Timestamp};
+use quayside_store::browse::PortBacklog;
+use serde::Serialize;
+
+/// Whether the process can do its work now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// Whether it can accept messages.
+    pub ready: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
+}
+
+/// A port or location as people see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct PortView {
+    /// Its full name.
+    pub name: Name,
+    /// `send` or `location`.
+    pub kind: &'static str,
+    /// The host that runs it.
+    pub host: Name,
+    /// The key of its adapter; of a send port, that of its primary transport.
+    pub adapter: String,
+    /// What an operator last asked of it.
+    pub status: PortStatus,
+    /// Until when it rests.
+    pub paused_until: Option<Timestamp>,
+    /// Why, in the operator's words.
+    pub reason: Option<Text>,
+    /// Whether it works in this process right now.
+    pub running: bool,
+    /// How many deliveries it has in hand in this process.
+    pub in_flight: usize,
+    /// What waits for it in the store.
+    pub backlog: Option<PortBacklog>,
+    /// Its last failure in this process, if nothing has succeeded since.
+    pub last_failure: Option<Failure>,
+}
+
+/// What was left when an engine had stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct StopReport {
+    /// Deliveries that were under way and had to be cut: in doubt until another instance goes on.
+    pub unfinished: usize,
+}
