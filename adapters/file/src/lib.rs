@@ -25,4 +25,9 @@ mod send;
 mod taken;
 mod watch;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use adapter::FileAdapter;

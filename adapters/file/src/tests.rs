@@ -1,0 +1,5 @@
+//! Both directions on real folders.
+
+mod receiving;
+mod recovering;
+mod sending;
