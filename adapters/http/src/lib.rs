@@ -1,1 +1,50 @@
-//! quayside-adapter-http
+//! The HTTP adapter: receives over HTTP/1.1 and HTTP/2, sends with the same key on every attempt.
+//!
+//! Promises. A positive answer is given only after the engine said that the message is stored. Every
+//! limit (size, pace, inflation, requests, connections) is kept before memory is spent, and what breaks
+//! one gets a problem document with a code. An attempt to send repeats the `Idempotency-Key` of the
+//! attempts before it, says honestly whether it may have had an effect, and starts only while the
+//! process may still act. See the README for the guarantee per target and for every setting.
+//!
+//! What is not here: retries, storing, routing and rendering of templates, which are the engine's, and
+//! the administration API, which is the server's.
+//!
+//! Use: [`HttpAdapter::new`], then [`HttpAdapter::bind`]; at the end [`HttpAdapter::drain`] and
+//! [`HttpAdapter::shutdown`]. Reading order: [`config`], `adapter`, `listener`, `connection`, `receive`,
+//! `body`; then `send`, `client`, `oauth`.
+
+mod adapter;
+mod answer;
+mod body;
+mod client;
+pub mod config;
+mod connection;
+mod credential;
+mod digest;
+pub mod error;
+mod form;
+mod fresh;
+mod gzip;
+mod headers;
+mod idempotency;
+mod linger;
+mod listener;
+mod location;
+mod oauth;
+mod pem;
+mod problem;
+mod properties;
+mod receive;
+mod routes;
+mod send;
+mod target;
+mod tls;
+
+pub use adapter::{HttpAdapter, HttpOptions, Readiness, ReadinessCheck, Shutdown};
+pub use config::{ReceiveAuth, ReceiveConfig, SendAuth, SendConfig, TextOrSecret};
+pub use error::ALL;
+pub use listener::ListenerOptions;
+pub use tls::TlsOptions;
+
+/// The listener that a receive location uses if it names none.
+pub const DEFAULT_LISTENER: &str = "default";

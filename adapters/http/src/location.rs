@@ -1,0 +1,138 @@
+//! An open receive location: what its requests are measured by, and the way to the engine.
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderMap, HeaderValue, Method, header};
+use quayside_adapter_api::{
+    Delivery,
+    model::{Name, Text},
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    ReceiveConfig, body, credential::Gate, error::BAD_METHOD, error::config as config_error, gzip,
+};
+
+/// An open receive location.
+pub(crate) struct Location {
+    pub(crate) name: Name,
+    pub(crate) config: ReceiveConfig,
+    pub(crate) methods: Vec<Method>,
+    pub(crate) allow: HeaderValue,
+    pub(crate) gate: Option<Gate>,
+    pub(crate) deliveries: mpsc::Sender<Delivery>,
+}
+
+impl fmt::Debug for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Location")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Location {
+    /// A location, and the end of its channel that the engine reads.
+    pub(crate) fn new(
+        name: Name,
+        config: ReceiveConfig,
+        gate: Option<Gate>,
+    ) -> Result<(Arc<Self>, mpsc::Receiver<Delivery>), quayside_adapter_api::AdapterError> {
+        let (deliveries, receiver) = mpsc::channel(config.max_in_flight);
+        let methods = config
+            .methods
+            .iter()
+            .map(|m| Method::from_bytes(m.as_bytes()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| config_error(BAD_METHOD, error.to_string()))?;
+        let allow = HeaderValue::from_str(&config.methods.join(", "))
+            .map_err(|error| config_error(BAD_METHOD, error.to_string()))?;
+        let location = Self {
+            name,
+            config,
+            methods,
+            allow,
+            gate,
+            deliveries,
+        };
+        Ok((Arc::new(location), receiver))
+    }
+
+    /// Whether nobody takes its deliveries any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.deliveries.is_closed()
+    }
+
+    /// What a content may be.
+    pub(crate) fn limits(&self) -> body::Limits {
+        body::Limits {
+            max: self.config.max_body.bytes(),
+            timeout: self.config.body_timeout.duration(),
+            allow_empty: self.config.allow_empty,
+        }
+    }
+
+    /// How far a content may inflate.
+    pub(crate) fn inflation(&self) -> gzip::Limits {
+        let gzip = &self.config.gzip;
+        gzip::Limits {
+            inflated: gzip.max_inflated.unwrap_or(self.config.max_body).bytes(),
+            ratio: gzip.max_ratio,
+        }
+    }
+
+    /// Whether the media type of a request is one that it takes.
+    pub(crate) fn takes_type(&self, headers: &HeaderMap) -> bool {
+        let accept = &self.config.accept;
+        if accept.is_empty() {
+            return true;
+        }
+        let Some(essence) = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+        else {
+            return false;
+        };
+        let essence = essence.split(';').next().unwrap_or_default().trim();
+        accept.iter().any(|pattern| type_matches(pattern, essence))
+    }
+
+    /// The types that it takes, as the `Accept-Post` header says it.
+    pub(crate) fn accept_post(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(&self.config.accept.join(", ")).ok()
+    }
+
+    /// Whether a verified certificate of this subject may send.
+    pub(crate) fn takes_subject(&self, subject: &Text) -> bool {
+        let subjects = &self.config.client_subjects;
+        subjects.is_empty() || subjects.iter().any(|known| known == subject.as_str())
+    }
+}
+
+fn type_matches(pattern: &str, essence: &str) -> bool {
+    match pattern.strip_suffix("/*") {
+        Some("*") => true,
+        Some(kind) => essence
+            .split_once('/')
+            .is_some_and(|(given, _)| given.eq_ignore_ascii_case(kind)),
+        None => pattern.eq_ignore_ascii_case(essence),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_types_match_whole_or_by_kind() {
+        for (pattern, essence, want) in [
+            ("application/xml", "Application/XML", true),
+            ("text/*", "text/plain", true),
+            ("*/*", "image/png", true),
+            ("text/*", "textual/plain", false),
+            ("application/xml", "application/xml2", false),
+        ] {
+            assert_eq!(type_matches(pattern, essence), want, "{pattern} {essence}");
+        }
+    }
+}
