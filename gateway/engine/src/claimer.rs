@@ -30,7 +30,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut again = JoinSet::new();
     loop {
         while again.try_join_next().is_some() {}
-        let more = if shared.trust.may_act() { round(&shared, &mut again).await } else { More::Idle };
+        let more = if shared.trust.may_act() {
+            round(&shared, &mut again).await
+        } else {
+            More::Idle
+        };
         pace = match more {
             More::Now => Duration::ZERO,
             More::Soon => PACE.0,
@@ -64,12 +68,20 @@ async fn round(shared: &Arc<Shared>, again: &mut JoinSet<()>) -> More {
             continue;
         }
         let room = u32::try_from(free.len()).expect("bounded by MAX_CLAIM");
-        wants.push(Want { port: name.clone(), room, ordered: runtime.plan.ordered.is_some() });
+        wants.push(Want {
+            port: name.clone(),
+            room,
+            ordered: runtime.plan.ordered.is_some(),
+        });
         places.insert(name.clone(), (Arc::clone(runtime), free));
     }
     if again.is_empty() && shared.options.roles.receive {
         let locations = routes.receive.keys();
-        wants.extend(locations.map(|name| Want { port: name.clone(), room: MAX_AGAIN, ordered: false }));
+        wants.extend(locations.map(|name| Want {
+            port: name.clone(),
+            room: MAX_AGAIN,
+            ordered: false,
+        }));
     }
     if wants.is_empty() {
         return More::Soon;
@@ -128,7 +140,9 @@ async fn hand_out(
     claimed: Claimed,
 ) {
     if let Some((runtime, free)) = places.get_mut(&claimed.port) {
-        let place = free.pop().expect("the store gives at most the room that was asked for");
+        let place = free
+            .pop()
+            .expect("the store gives at most the room that was asked for");
         runtime.give(Work { claimed, place }).await;
     } else {
         let (shared, routes) = (Arc::clone(shared), Arc::clone(routes));

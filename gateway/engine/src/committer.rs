@@ -45,7 +45,8 @@ struct Item {
 
 impl Item {
     fn is_given_up(&self, now: Monotonic) -> bool {
-        self.deadline.is_some_and(|deadline| now >= deadline || self.reply.is_closed())
+        self.deadline
+            .is_some_and(|deadline| now >= deadline || self.reply.is_closed())
     }
 }
 
@@ -60,7 +61,12 @@ impl Committer {
         cut: CancellationToken,
     ) -> Self {
         let (queue, items) = mpsc::channel(QUEUE);
-        let worker = Worker { store, instance, clock: Arc::clone(&clock), cut };
+        let worker = Worker {
+            store,
+            instance,
+            clock: Arc::clone(&clock),
+            cut,
+        };
         tasks.spawn(async move {
             worker.run(items).await;
             "committer"
@@ -70,21 +76,31 @@ impl Committer {
 
     /// Publishes. `None`: the store did not take it in time; it may still come to be stored.
     pub(crate) async fn publish(&self, publish: Publish) -> Option<PublishOutcome> {
-        let bytes = publish.message.parts.iter().map(|part| match &part.content {
-            Content::Inline(bytes) => bytes.len(),
-            Content::Stored(_) => 0,
-        });
+        let bytes = publish
+            .message
+            .parts
+            .iter()
+            .map(|part| match &part.content {
+                Content::Inline(bytes) => bytes.len(),
+                Content::Stored(_) => 0,
+            });
         let bytes = bytes.sum();
         let deadline = self.clock.monotonic().plus(PUBLISH_WITHIN);
         let answer = async {
-            match self.submit(Op::Publish(Box::new(publish)), bytes, Some(deadline)).await? {
+            match self
+                .submit(Op::Publish(Box::new(publish)), bytes, Some(deadline))
+                .await?
+            {
                 Outcome::Published(outcome) => Some(outcome),
                 Outcome::Settled(_) => None,
             }
         };
         // The committer answers by the deadline too, but only between two tries: a try that hangs in a
         // paused database must not hold the sender's answer.
-        tokio::time::timeout(PUBLISH_WITHIN, answer).await.ok().flatten()
+        tokio::time::timeout(PUBLISH_WITHIN, answer)
+            .await
+            .ok()
+            .flatten()
     }
 
     /// Settles, however long it takes. `None`: the process is being cut off.
@@ -97,7 +113,15 @@ impl Committer {
 
     async fn submit(&self, op: Op, bytes: usize, deadline: Option<Monotonic>) -> Option<Outcome> {
         let (reply, answer) = oneshot::channel();
-        self.queue.send(Item { op, bytes, deadline, reply }).await.ok()?;
+        self.queue
+            .send(Item {
+                op,
+                bytes,
+                deadline,
+                reply,
+            })
+            .await
+            .ok()?;
         answer.await.ok()
     }
 }
@@ -183,11 +207,19 @@ impl Worker {
 type Rest = (usize, oneshot::Sender<Outcome>, Option<Monotonic>);
 
 fn take_ops(items: Vec<Item>) -> (Vec<Op>, Vec<Rest>) {
-    items.into_iter().map(|item| (item.op, (item.bytes, item.reply, item.deadline))).unzip()
+    items
+        .into_iter()
+        .map(|item| (item.op, (item.bytes, item.reply, item.deadline)))
+        .unzip()
 }
 
 fn put_ops(ops: Vec<Op>, rest: Vec<Rest>) -> Vec<Item> {
-    let join = |(op, (bytes, reply, deadline))| Item { op, bytes, deadline, reply };
+    let join = |(op, (bytes, reply, deadline))| Item {
+        op,
+        bytes,
+        deadline,
+        reply,
+    };
     ops.into_iter().zip(rest).map(join).collect()
 }
 

@@ -63,20 +63,35 @@ impl Engine {
         let committer =
             Committer::start(&mut tasks, Arc::clone(&store), instance, clock, cut.clone());
         let shared = Arc::new(Shared::new(
-            store, instance, options, committer, trust, empty_routes(), stopping, cut,
+            store,
+            instance,
+            options,
+            committer,
+            trust,
+            empty_routes(),
+            stopping,
+            cut,
         ));
         let runtimes = Runtimes::new();
         let lost = session.lost();
         spawn(&mut tasks, "session", session.run(shared.cut.clone()));
         runtimes.apply(&shared, plan, version).await?;
         spawn(&mut tasks, "claimer", claimer::run(Arc::clone(&shared)));
-        spawn(&mut tasks, "sweeper", Sweeper::new(Arc::clone(&shared), Arc::clone(&runtimes)).run());
+        spawn(
+            &mut tasks,
+            "sweeper",
+            Sweeper::new(Arc::clone(&shared), Arc::clone(&runtimes)).run(),
+        );
         let polling = Arc::clone(&shared);
-        let polling =
-            async move { polling.exchanges.poll(&polling.store, &polling.cut).await };
+        let polling = async move { polling.exchanges.poll(&polling.store, &polling.cut).await };
         spawn(&mut tasks, "exchanges", polling);
         info!(%instance, version, "engine started");
-        Ok(Self { shared, runtimes, tasks, lost })
+        Ok(Self {
+            shared,
+            runtimes,
+            tasks,
+            lost,
+        })
     }
 
     /// The id of this run.
@@ -95,7 +110,10 @@ impl Engine {
         if !self.shared.trust.may_act() {
             reasons.push("the store does not answer".to_owned());
         }
-        Health { ready: reasons.is_empty(), reasons }
+        Health {
+            ready: reasons.is_empty(),
+            reasons,
+        }
     }
 
     /// What it has done since it started.
@@ -110,7 +128,11 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] if it cannot be recorded or cannot run; then the old one stays in force.
     pub async fn apply(&self, plan: Plan) -> Result<i64, EngineError> {
-        let version = self.shared.store.apply_config(&plan.hash, &plan.text).await?;
+        let version = self
+            .shared
+            .store
+            .apply_config(&plan.hash, &plan.text)
+            .await?;
         self.runtimes.apply(&self.shared, plan, version).await?;
         Ok(version)
     }
@@ -121,19 +143,31 @@ impl Engine {
     /// [`EngineError::Store`] if the backlog cannot be read.
     pub async fn ports(&self) -> Result<Vec<PortView>, EngineError> {
         let backlog = self.shared.store.backlog(BACKLOG_CAP).await?;
-        let mut backlog: HashMap<Name, _> =
-            backlog.into_iter().map(|port| (port.port.clone(), port)).collect();
+        let mut backlog: HashMap<Name, _> = backlog
+            .into_iter()
+            .map(|port| (port.port.clone(), port))
+            .collect();
         let (routes, plan) = (self.shared.routes(), self.runtimes.plan());
         let mut views = Vec::new();
-        let locations: HashMap<_, _> =
-            self.runtimes.locations().into_iter().map(|r| (r.location.name.clone(), r)).collect();
+        let locations: HashMap<_, _> = self
+            .runtimes
+            .locations()
+            .into_iter()
+            .map(|r| (r.location.name.clone(), r))
+            .collect();
         for port in &plan.receive {
             for location in &port.locations {
                 let runtime = locations.get(&location.name);
-                let default = if location.enabled { PortStatus::Started } else { PortStatus::Stopped };
+                let default = if location.enabled {
+                    PortStatus::Started
+                } else {
+                    PortStatus::Stopped
+                };
                 let control = routes.controls.get(&location.name).cloned();
-                let control =
-                    control.unwrap_or(PortControl { status: default, ..PortControl::default() });
+                let control = control.unwrap_or(PortControl {
+                    status: default,
+                    ..PortControl::default()
+                });
                 views.push(PortView {
                     kind: "location",
                     host: port.host.clone(),
@@ -146,8 +180,12 @@ impl Engine {
                 });
             }
         }
-        let senders: HashMap<_, _> =
-            self.runtimes.send_ports().into_iter().map(|r| (r.plan.name.clone(), r)).collect();
+        let senders: HashMap<_, _> = self
+            .runtimes
+            .send_ports()
+            .into_iter()
+            .map(|r| (r.plan.name.clone(), r))
+            .collect();
         for port in &plan.send {
             let runtime = senders.get(&port.name);
             let control = routes.controls.get(&port.name).cloned().unwrap_or_default();
@@ -189,7 +227,9 @@ impl Engine {
         let port = port.ok_or_else(|| EngineError::no_port(name))?;
         let services = self.services(name);
         let transports = crate::send::transports::Transports::new(services);
-        let transmit = transports.get(port, &self.shared.options, Transport::Primary).await?;
+        let transmit = transports
+            .get(port, &self.shared.options, Transport::Primary)
+            .await?;
         Ok(transmit.test().await?)
     }
 
@@ -198,23 +238,37 @@ impl Engine {
     /// # Errors
     /// [`EngineError`] if there is no such message, nobody subscribes to it, or the store fails.
     pub async fn resubmit(&self, id: MessageId) -> Result<MessageId, EngineError> {
-        let coded = |code, detail: &str| EngineError::Coded { code, detail: detail.to_owned() };
+        let coded = |code, detail: &str| EngineError::Coded {
+            code,
+            detail: detail.to_owned(),
+        };
         let Some(old) = self.shared.store.load(id).await? else {
             return Err(coded(codes::NOT_FOUND, "no such message"));
         };
         let now = self.shared.options.clock.now();
         let new = MessageId::new(now, &*self.shared.options.entropy);
         let parts = body::copy_parts(&self.shared, &old).await?;
-        let message = Message { id: new, received_at: now, parts, ..old };
+        let message = Message {
+            id: new,
+            received_at: now,
+            parts,
+            ..old
+        };
         let routes = self.shared.routes();
         let prepared = prepare(&self.shared, &routes, Arc::new(message), Extras::default());
         let Some(prepared) = prepared else {
-            return Err(coded(codes::NO_SUBSCRIBER, "nobody subscribes to the message"));
+            return Err(coded(
+                codes::NO_SUBSCRIBER,
+                "nobody subscribes to the message",
+            ));
         };
         match prepared.commit(&self.shared).await {
             Some(PublishOutcome::Stored { .. }) => Ok(new),
             Some(PublishOutcome::Refused(detail)) => Err(coded(codes::REFUSED, &detail)),
-            _ => Err(coded(codes::STORE_UNAVAILABLE, "the store did not answer in time")),
+            _ => Err(coded(
+                codes::STORE_UNAVAILABLE,
+                "the store did not answer in time",
+            )),
         }
     }
 
@@ -230,7 +284,10 @@ impl Engine {
         properties: Vec<(Name, Text)>,
     ) -> Result<Result<Accepted, Rejected>, EngineError> {
         let routes = self.shared.routes();
-        let port = routes.receive.get(location).ok_or_else(|| EngineError::no_port(location))?;
+        let port = routes
+            .receive
+            .get(location)
+            .ok_or_else(|| EngineError::no_port(location))?;
         let place = port.locations.iter().find(|l| l.name == *location);
         let place = place.ok_or_else(|| EngineError::no_port(location))?;
         let mut context = Context::new();
@@ -239,7 +296,14 @@ impl Engine {
         }
         let reply = port.answer_within.map_or(Reply::Receipt, Reply::Answer);
         let body = Box::pin(stream::once(async move { Ok(body) }));
-        let arrival = Arrival { context, content_type, body, key: None, source: None, reply };
+        let arrival = Arrival {
+            context,
+            content_type,
+            body,
+            key: None,
+            source: None,
+            reply,
+        };
         Ok(intake::accept(&self.shared, port, place, arrival).await)
     }
 
@@ -255,20 +319,27 @@ impl Engine {
                 None => "the engine has no tasks".to_owned(),
             },
         };
-        EngineError::Coded { code: codes::SESSION_LOST, detail }
+        EngineError::Coded {
+            code: codes::SESSION_LOST,
+            detail,
+        }
     }
 
     /// Stops in stages: takes no work, finishes what is under way within `grace`, cuts the rest, ends
     /// the instance.
     pub async fn stop(mut self, grace: Duration) -> StopReport {
         self.shared.stopping.cancel();
-        let finished = tokio::time::timeout(grace, self.runtimes.join()).await.is_ok();
+        let finished = tokio::time::timeout(grace, self.runtimes.join())
+            .await
+            .is_ok();
         let unfinished = if finished { 0 } else { self.shared.held.len() };
         let instance = self.shared.instance;
         if finished {
             // The sweeper gives its fence back while the instance still is live.
             while self.tasks.len() > LASTING_TASKS
-                && tokio::time::timeout(grace, self.tasks.join_next()).await.is_ok_and(|e| e.is_some())
+                && tokio::time::timeout(grace, self.tasks.join_next())
+                    .await
+                    .is_ok_and(|e| e.is_some())
             {}
         }
         self.shared.trust.end();
@@ -279,7 +350,9 @@ impl Engine {
         }
         match tokio::time::timeout(CUT_WITHIN, self.shared.store.end_instance(instance)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => error!(code = %error.kind.code(), "the instance could not be ended; its session will expire"),
+            Ok(Err(error)) => {
+                error!(code = %error.kind.code(), "the instance could not be ended; its session will expire")
+            }
             Err(_) => error!("the instance could not be ended in time; its session will expire"),
         }
         StopReport { unfinished }
@@ -288,7 +361,11 @@ impl Engine {
     fn knows(&self, name: &Name) -> bool {
         let plan = self.runtimes.plan();
         plan.send.iter().any(|port| port.name == *name)
-            || plan.receive.iter().flat_map(|port| &port.locations).any(|l| l.name == *name)
+            || plan
+                .receive
+                .iter()
+                .flat_map(|port| &port.locations)
+                .any(|l| l.name == *name)
     }
 
     fn services(&self, name: &Name) -> Services {

@@ -23,22 +23,35 @@ impl Held {
     /// Puts claims in.
     pub(crate) fn add(&self, claims: impl IntoIterator<Item = Claim>) {
         let mut held = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        held.extend(claims.into_iter().map(|claim| (claim.delivery, claim.token)));
+        held.extend(
+            claims
+                .into_iter()
+                .map(|claim| (claim.delivery, claim.token)),
+        );
     }
 
     /// Takes a claim out.
     pub(crate) fn remove(&self, delivery: DeliveryId) {
-        self.claims.lock().unwrap_or_else(PoisonError::into_inner).remove(&delivery);
+        self.claims
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&delivery);
     }
 
     /// Those of `stored` that are not here.
     pub(crate) fn missing(&self, stored: Vec<Claim>) -> Vec<Claim> {
         let held = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        stored.into_iter().filter(|c| held.get(&c.delivery) != Some(&c.token)).collect()
+        stored
+            .into_iter()
+            .filter(|c| held.get(&c.delivery) != Some(&c.token))
+            .collect()
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.claims.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.claims
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 }

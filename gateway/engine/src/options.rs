@@ -63,7 +63,11 @@ pub struct Roles {
 
 impl Default for Roles {
     fn default() -> Self {
-        Self { receive: true, send: true, track: true }
+        Self {
+            receive: true,
+            send: true,
+            track: true,
+        }
     }
 }
 
@@ -101,6 +105,9 @@ impl EngineError {
     }
 
     pub(crate) fn no_port(name: &Name) -> Self {
-        Self::Coded { code: codes::NO_PORT, detail: format!("no port or location `{name}`") }
+        Self::Coded {
+            code: codes::NO_PORT,
+            detail: format!("no port or location `{name}`"),
+        }
     }
 }

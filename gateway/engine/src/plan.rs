@@ -74,7 +74,10 @@ pub struct DedupePlan {
 
 impl Default for DedupePlan {
     fn default() -> Self {
-        Self { keys: Vec::new(), window: Duration::from_secs(86_400) }
+        Self {
+            keys: Vec::new(),
+            window: Duration::from_secs(86_400),
+        }
     }
 }
 

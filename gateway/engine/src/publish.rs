@@ -54,7 +54,10 @@ pub(crate) fn prepare(
     let mut places = Vec::new();
     let mut deliveries = Vec::with_capacity(subscribers.len());
     for (no, subscriber) in (0u16..).zip(subscribers) {
-        let id = DeliveryId { message: message.id, no };
+        let id = DeliveryId {
+            message: message.id,
+            no,
+        };
         let mut delivery = new_delivery(&subscriber, &message, id, extras.priority);
         if matches!(delivery.birth, Birth::Ready)
             && let Some((runtime, place)) = place(shared, routes, &subscriber.plan.name)
@@ -65,7 +68,11 @@ pub(crate) fn prepare(
         deliveries.push(delivery);
     }
     let publish = assemble(routes.version, &message, deliveries, extras);
-    Some(Prepared { message, publish, places })
+    Some(Prepared {
+        message,
+        publish,
+        places,
+    })
 }
 
 /// A message that goes out of the flow at once, under the name of `port`: what an operator resumes there
@@ -85,7 +92,11 @@ pub(crate) fn prepare_suspended(
         rendered: None,
     };
     let publish = assemble(routes.version, &message, vec![delivery], extras);
-    Prepared { message, publish, places: Vec::new() }
+    Prepared {
+        message,
+        publish,
+        places: Vec::new(),
+    }
 }
 
 fn assemble(
@@ -94,7 +105,9 @@ fn assemble(
     deliveries: Vec<NewDelivery>,
     extras: Extras,
 ) -> Publish {
-    let key = extras.dedupe.map_or_else(|| message.id.to_bytes(), |dedupe| dedupe.hash);
+    let key = extras
+        .dedupe
+        .map_or_else(|| message.id.to_bytes(), |dedupe| dedupe.hash);
     Publish {
         message: Arc::clone(message),
         config_version,
@@ -122,9 +135,16 @@ fn new_delivery(
         }
     };
     let order = plan.ordered.as_ref().map(|order| {
-        let value = message.context.value(&order.by).map(ToString::to_string).unwrap_or_default();
+        let value = message
+            .context
+            .value(&order.by)
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let hash = hash16(&[plan.name.as_bytes(), value.as_bytes()]);
-        OrderKey { lane: u16::from_le_bytes([hash[0], hash[1]]) % order.lanes.max(1), hash }
+        OrderKey {
+            lane: u16::from_le_bytes([hash[0], hash[1]]) % order.lanes.max(1),
+            hash,
+        }
     });
     NewDelivery {
         port: plan.name.clone(),
@@ -150,9 +170,16 @@ fn place(
 impl Prepared {
     /// Commits, and hands over what was born claimed. `None`: the store did not answer in time.
     pub(crate) async fn commit(self, shared: &Shared) -> Option<PublishOutcome> {
-        let Self { message, publish, places } = self;
+        let Self {
+            message,
+            publish,
+            places,
+        } = self;
         let claim = |no| Claim {
-            delivery: DeliveryId { message: message.id, no },
+            delivery: DeliveryId {
+                message: message.id,
+                no,
+            },
             instance: shared.instance,
             token: 1,
         };
@@ -201,6 +228,9 @@ impl Routes {
     /// Who subscribes to `message`, one entry for each subscription that matches.
     fn subscribers_of(&self, message: &Message) -> Vec<Arc<Subscriber>> {
         let matches = self.table.route(message);
-        matches.iter().filter_map(|name| self.subscribers.get(name).map(Arc::clone)).collect()
+        matches
+            .iter()
+            .filter_map(|name| self.subscribers.get(name).map(Arc::clone))
+            .collect()
     }
 }

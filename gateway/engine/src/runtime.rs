@@ -85,14 +85,24 @@ impl Runtimes {
             return Ok(());
         }
         let _one = self.swap.lock().await;
-        let controls: HashMap<_, _> =
-            set.controls.into_iter().map(|(name, control, _)| (name, control)).collect();
+        let controls: HashMap<_, _> = set
+            .controls
+            .into_iter()
+            .map(|(name, control, _)| (name, control))
+            .collect();
         let old = shared.routes();
         self.forgive_started(&old.controls, &controls);
         let plan = Arc::clone(&self.lock().plan);
         let subscribers = old.subscribers.clone();
         let send = old.send.clone();
-        let routes = routes(&plan, &shared.options, old.version, subscribers, send, controls);
+        let routes = routes(
+            &plan,
+            &shared.options,
+            old.version,
+            subscribers,
+            send,
+            controls,
+        );
         shared.set_routes(routes);
         self.refresh(shared);
         Ok(())
@@ -130,23 +140,29 @@ impl Runtimes {
 
     /// Waits until every port and location has stopped.
     pub(crate) async fn join(&self) {
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut tasks =
+            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         while tasks.join_next().await.is_some() {}
     }
 
-    async fn read_controls(&self, shared: &Shared) -> Result<HashMap<Name, PortControl>, StoreError> {
+    async fn read_controls(
+        &self,
+        shared: &Shared,
+    ) -> Result<HashMap<Name, PortControl>, StoreError> {
         let set = shared.store.controls().await?;
         self.controls_version.store(set.version, Ordering::SeqCst);
-        Ok(set.controls.into_iter().map(|(name, control, _)| (name, control)).collect())
+        Ok(set
+            .controls
+            .into_iter()
+            .map(|(name, control, _)| (name, control))
+            .collect())
     }
 
-    fn forgive_started(
-        &self,
-        old: &HashMap<Name, PortControl>,
-        new: &HashMap<Name, PortControl>,
-    ) {
+    fn forgive_started(&self, old: &HashMap<Name, PortControl>, new: &HashMap<Name, PortControl>) {
         for (name, runtime) in &self.lock().locations {
-            let started = new.get(name).is_some_and(|c| c.status == PortStatus::Started);
+            let started = new
+                .get(name)
+                .is_some_and(|c| c.status == PortStatus::Started);
             if started && old.get(name) != new.get(name) {
                 runtime.forgive();
             }
@@ -160,11 +176,15 @@ impl Runtimes {
     ) -> HashMap<Name, Arc<SendRuntime>> {
         let mut old = std::mem::take(&mut self.lock().send);
         let mut send = BTreeMap::new();
-        let ours = plan.send.iter().filter(|p| shared.options.roles.send && shared.options.runs(&p.host));
+        let ours = plan
+            .send
+            .iter()
+            .filter(|p| shared.options.roles.send && shared.options.runs(&p.host));
         for port in ours {
             let kept = old.remove(&port.name).filter(|r| same(&*r.plan, port));
             let runtime = kept.unwrap_or_else(|| {
-                let (runtime, works) = SendRuntime::new(Arc::new(port.clone()), services(shared, &port.name));
+                let (runtime, works) =
+                    SendRuntime::new(Arc::new(port.clone()), services(shared, &port.name));
                 let runner = Runner::new(Arc::clone(shared), Arc::clone(&runtime));
                 self.spawn(runner.run(works));
                 runtime
@@ -183,8 +203,10 @@ impl Runtimes {
         let mut old = std::mem::take(&mut self.lock().locations);
         let mut fresh = Vec::new();
         let mut locations = BTreeMap::new();
-        let ours =
-            plan.receive.iter().filter(|p| shared.options.roles.receive && shared.options.runs(&p.host));
+        let ours = plan
+            .receive
+            .iter()
+            .filter(|p| shared.options.roles.receive && shared.options.runs(&p.host));
         for port in ours {
             for location in &port.locations {
                 let kept = old
@@ -257,7 +279,10 @@ fn subscribers(
             code: codes::TEMPLATE,
             detail: format!("{}: {detail}", port.name),
         })?;
-        let subscriber = Subscriber { plan: Arc::new(port.clone()), templates };
+        let subscriber = Subscriber {
+            plan: Arc::new(port.clone()),
+            templates,
+        };
         subscribers.insert(port.name.clone(), Arc::new(subscriber));
     }
     Ok(subscribers)

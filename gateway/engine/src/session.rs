@@ -11,7 +11,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::{committer::chain, options::{EngineError, Options}, trust::Trust};
+use crate::{
+    committer::chain,
+    options::{EngineError, Options},
+    trust::Trust,
+};
 
 /// How often the other nodes' sessions are looked at.
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
@@ -40,9 +44,15 @@ impl Session {
         let session = SessionId::new(clock.now(), &*options.entropy);
         let timings = options.timings;
         let sent_at = clock.monotonic();
-        store.open_session(session, &options.node, timings.ttl).await?;
+        store
+            .open_session(session, &options.node, timings.ttl)
+            .await?;
         let hosts: Vec<&str> = options.hosts.iter().map(|host| &**host).collect();
-        let hosts = if hosts.is_empty() { "(all)".to_owned() } else { hosts.join(", ") };
+        let hosts = if hosts.is_empty() {
+            "(all)".to_owned()
+        } else {
+            hosts.join(", ")
+        };
         let new = NewInstance {
             instance,
             session,
@@ -52,15 +62,27 @@ impl Session {
         if !store.register_instance(&new).await? {
             let detail = "the session had expired before the instance was registered";
             return Err(StoreError::new(
-                quayside_store::StoreErrorKind::Unavailable, "register the instance", detail,
-            ).into());
+                quayside_store::StoreErrorKind::Unavailable,
+                "register the instance",
+                detail,
+            )
+            .into());
         }
         let lease = SessionLease::opened(timings, sent_at);
         trust.until(lease.deadline());
         let (lost, _) = watch::channel(false);
         let observer = Observer::new();
         let client_timeout = timings.client_timeout;
-        Ok(Self { store, clock, session, lease, client_timeout, observer, trust, lost })
+        Ok(Self {
+            store,
+            clock,
+            session,
+            lease,
+            client_timeout,
+            observer,
+            trust,
+            lost,
+        })
     }
 
     /// Becomes `true` when the session was ended by another node.

@@ -38,7 +38,13 @@ enum Fence {
 impl Sweeper {
     pub(crate) fn new(shared: Arc<Shared>, runtimes: Arc<Runtimes>) -> Self {
         let now = shared.options.clock.monotonic();
-        Self { shared, runtimes, compared: now, retained: now, fence: Fence::Asked(None) }
+        Self {
+            shared,
+            runtimes,
+            compared: now,
+            retained: now,
+            fence: Fence::Asked(None),
+        }
     }
 
     /// Runs until the engine stops taking work.
@@ -67,7 +73,10 @@ impl Sweeper {
             let released = shared.store.release_dead(RELEASE_LIMIT).await?;
             if released > 0 {
                 info!(released, "gave back deliveries of instances that are dead");
-                shared.counters.released.fetch_add(released.into(), std::sync::atomic::Ordering::Relaxed);
+                shared
+                    .counters
+                    .released
+                    .fetch_add(released.into(), std::sync::atomic::Ordering::Relaxed);
                 shared.wake_claimer.notify_one();
             }
             if released < RELEASE_LIMIT {
@@ -93,8 +102,12 @@ impl Sweeper {
             self.fence = Fence::Asked(Some(now));
             let options = &self.shared.options;
             let grant = GrantId::new(options.clock.now(), &*options.entropy);
-            let taken = store.take_fence(&tracking(), self.shared.instance, grant).await?;
-            let FenceOutcome::Taken(epoch) = taken else { return Ok(()) };
+            let taken = store
+                .take_fence(&tracking(), self.shared.instance, grant)
+                .await?;
+            let FenceOutcome::Taken(epoch) = taken else {
+                return Ok(());
+            };
             info!(epoch, "this instance keeps house now");
             self.fence = Fence::Held(grant);
             self.retained = now;
@@ -110,7 +123,9 @@ impl Sweeper {
     }
 
     async fn give_fence_back(&self) {
-        let Fence::Held(grant) = self.fence else { return };
+        let Fence::Held(grant) = self.fence else {
+            return;
+        };
         if let Err(error) = self.shared.store.release_fence(&tracking(), grant).await {
             warn!(code = %error.kind.code(), "giving the tracking fence back failed; it ends with this instance");
         }

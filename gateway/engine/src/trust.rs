@@ -23,7 +23,10 @@ pub(crate) struct Trust {
 impl Trust {
     /// Trust that has not begun.
     pub(crate) fn none(clock: Arc<dyn Clock>) -> Self {
-        Self { deadline_micros: Arc::new(AtomicU64::new(0)), clock }
+        Self {
+            deadline_micros: Arc::new(AtomicU64::new(0)),
+            clock,
+        }
     }
 
     /// Trusts until `deadline`.

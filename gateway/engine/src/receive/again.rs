@@ -29,10 +29,17 @@ pub(crate) async fn take(shared: &Arc<Shared>, routes: &Routes, claimed: Claimed
 
 async fn again(shared: &Arc<Shared>, routes: &Routes, claimed: &Claimed) -> Option<Change> {
     let port = routes.receive.get(&claimed.port)?;
-    let location = port.locations.iter().find(|location| location.name == claimed.port)?;
+    let location = port
+        .locations
+        .iter()
+        .find(|location| location.name == claimed.port)?;
     let message = &claimed.message;
     let mut context = message.context.clone();
-    for name in context.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+    for name in context
+        .iter()
+        .map(|(name, _)| name.clone())
+        .collect::<Vec<_>>()
+    {
         // What was promoted from the content is promoted anew, perhaps by other rules.
         if !name.contains('.') {
             context.remove(&name);
@@ -65,9 +72,16 @@ fn refused(claimed: &Claimed, rejected: &Rejected) -> Option<Change> {
     warn!(code = %rejected.code, delivery = %claimed.id(), detail = %rejected.detail,
         "resumed message refused again");
     let code = Text::lossy(rejected.code.code);
-    let failure =
-        Failure { code, class: FailureClass::GiveUp, detail: Text::lossy(&rejected.detail) };
+    let failure = Failure {
+        code,
+        class: FailureClass::GiveUp,
+        detail: Text::lossy(&rejected.detail),
+    };
     // Back where it was: the operator sees the new reason.
-    let again = Change::Suspend { attempts: claimed.attempts, failure, hold_key: false };
+    let again = Change::Suspend {
+        attempts: claimed.attempts,
+        failure,
+        hold_key: false,
+    };
     rejected.retry_after.is_none().then_some(again)
 }

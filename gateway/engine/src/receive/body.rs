@@ -43,7 +43,9 @@ pub(crate) async fn read(
     let mut sink = Sink::default();
     let mut sha = Sha256::new();
     let end = loop {
-        let Some(bytes) = body.next().await else { break Ok(()) };
+        let Some(bytes) = body.next().await else {
+            break Ok(());
+        };
         let bytes = match bytes {
             Ok(bytes) => bytes,
             Err(error) => break Err(BodyError::Source(error)),
@@ -65,10 +67,18 @@ pub(crate) async fn read(
     let scanned = look.finish();
     if scanned.is_err() && !read_on {
         sink.abandon(shared).await;
-        return Ok(ReadBody { content: Content::Inline(Bytes::new()), sha256, scanned });
+        return Ok(ReadBody {
+            content: Content::Inline(Bytes::new()),
+            sha256,
+            scanned,
+        });
     }
     let content = sink.finish(shared, sha256).await?;
-    Ok(ReadBody { content, sha256, scanned })
+    Ok(ReadBody {
+        content,
+        sha256,
+        scanned,
+    })
 }
 
 /// Scans if the port expects messages; otherwise lets everything pass unseen.
@@ -81,7 +91,12 @@ struct Look<'a> {
 
 impl<'a> Look<'a> {
     fn new(port: &'a ReceivePort, content_type: Option<&'a str>) -> Self {
-        Self { port, content_type, scanner: None, invalid: None }
+        Self {
+            port,
+            content_type,
+            scanner: None,
+            invalid: None,
+        }
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -91,8 +106,9 @@ impl<'a> Look<'a> {
         let scanner = self.scanner.get_or_insert_with(|| {
             let kind = Kind::sniff(self.content_type, bytes);
             let expected = self.port.messages.iter();
-            let expected =
-                expected.map(|m| (m.message_type.as_deref(), &m.promotions)).collect();
+            let expected = expected
+                .map(|m| (m.message_type.as_deref(), &m.promotions))
+                .collect();
             Scanner::new(kind, expected, Limits::default())
         });
         if let Err(invalid) = scanner.push(bytes) {
@@ -150,7 +166,10 @@ impl Sink {
                 None => (self.open(shared).await?, 0),
             };
             let chunk = self.buffer.split_to(CHUNK.min(self.buffer.len())).freeze();
-            let stored = shared.store.append_chunk(body, shared.instance, no, chunk).await;
+            let stored = shared
+                .store
+                .append_chunk(body, shared.instance, no, chunk)
+                .await;
             if !stored.map_err(BodyError::Store)? {
                 return Err(BodyError::Fenced);
             }
@@ -178,8 +197,15 @@ impl Sink {
             return Ok(Content::Inline(self.buffer.freeze()));
         }
         self.flush(shared, 1).await?;
-        let (id, chunks) = self.stored.expect("more than fits inline was flushed into chunks");
-        Ok(Content::Stored(StoredBody { id, len: self.len, chunks, sha256 }))
+        let (id, chunks) = self
+            .stored
+            .expect("more than fits inline was flushed into chunks");
+        Ok(Content::Stored(StoredBody {
+            id,
+            len: self.len,
+            chunks,
+            sha256,
+        }))
     }
 
     async fn abandon(self, shared: &Shared) {
@@ -198,7 +224,10 @@ pub(crate) async fn abandon(shared: &Shared, body: BodyId) {
 
 /// The parts of `message` for another message: bodies in chunks are copied, because each belongs to one
 /// message and goes with its retention.
-pub(crate) async fn copy_parts(shared: &Shared, message: &Message) -> Result<Vec<Part>, StoreError> {
+pub(crate) async fn copy_parts(
+    shared: &Shared,
+    message: &Message,
+) -> Result<Vec<Part>, StoreError> {
     let mut parts = message.parts.clone();
     for part in &mut parts {
         if let Content::Stored(body) = &mut part.content {
@@ -209,7 +238,13 @@ pub(crate) async fn copy_parts(shared: &Shared, message: &Message) -> Result<Vec
 }
 
 async fn copy_body(shared: &Shared, body: StoredBody) -> Result<StoredBody, StoreError> {
-    let fenced = || StoreError::new(StoreErrorKind::Unavailable, "copy a body", "not live any more");
+    let fenced = || {
+        StoreError::new(
+            StoreErrorKind::Unavailable,
+            "copy a body",
+            "not live any more",
+        )
+    };
     let copy = BodyId::new(shared.options.clock.now(), &*shared.options.entropy);
     if !shared.store.open_body(copy, shared.instance).await? {
         return Err(fenced());
@@ -217,9 +252,16 @@ async fn copy_body(shared: &Shared, body: StoredBody) -> Result<StoredBody, Stor
     for no in 0..body.chunks {
         let chunk = shared.store.read_chunk(body.id, no).await?;
         let chunk = chunk.ok_or_else(|| {
-            StoreError::corrupt("copy a body", format!("chunk {no} of body {} is gone", body.id))
+            StoreError::corrupt(
+                "copy a body",
+                format!("chunk {no} of body {} is gone", body.id),
+            )
         })?;
-        if !shared.store.append_chunk(copy, shared.instance, no, chunk).await? {
+        if !shared
+            .store
+            .append_chunk(copy, shared.instance, no, chunk)
+            .await?
+        {
             return Err(fenced());
         }
     }

@@ -7,8 +7,8 @@ use quayside_adapter_api::{
     Source,
 };
 use quayside_model::{
-    Code, Content, Context, DedupeKey, ExchangeId, Failure, FailureClass, Message, MessageId,
-    Part, Text, hash16,
+    Code, Content, Context, DedupeKey, ExchangeId, Failure, FailureClass, Message, MessageId, Part,
+    Text, hash16,
 };
 use quayside_pipeline::{Invalid, Scanned};
 use quayside_store::{
@@ -51,8 +51,23 @@ pub(crate) async fn take(
     location: Arc<Location>,
     delivery: Delivery,
 ) -> Result<(), AdapterError> {
-    let Delivery { context, content_type, body, key, source, reply, settle } = delivery;
-    let arrival = Arrival { context, content_type, body, key, source, reply };
+    let Delivery {
+        context,
+        content_type,
+        body,
+        key,
+        source,
+        reply,
+        settle,
+    } = delivery;
+    let arrival = Arrival {
+        context,
+        content_type,
+        body,
+        key,
+        source,
+        reply,
+    };
     match accept(&shared, &port, &location, arrival).await {
         Ok(accepted) => settle.accept(accepted).await,
         Err(rejected) => {
@@ -78,13 +93,27 @@ pub(crate) async fn accept(
     if !shared.trust.may_act() {
         return Err(unavailable("the store does not answer"));
     }
-    let Arrival { context, content_type, body, key, source, reply } = arrival;
+    let Arrival {
+        context,
+        content_type,
+        body,
+        key,
+        source,
+        reply,
+    } = arrival;
     let read_on = reply == Reply::Nothing;
     let read = body::read(shared, port, content_type.as_deref(), body, read_on)
         .await
         .map_err(broken_body)?;
-    let intake = Intake { shared, port, location, reply };
-    intake.publish(context, content_type, key, source, &read).await
+    let intake = Intake {
+        shared,
+        port,
+        location,
+        reply,
+    };
+    intake
+        .publish(context, content_type, key, source, &read)
+        .await
 }
 
 /// [`accept`] for a message that was suspended on receipt: its key is that of the resumption alone,
@@ -98,8 +127,14 @@ pub(crate) async fn accept_resumed(
     location: &Location,
     arrival: Arrival,
 ) -> Result<Accepted, Rejected> {
-    let dedupe = DedupePlan { keys: Vec::new(), ..port.dedupe.clone() };
-    let port = ReceivePort { dedupe, ..port.clone() };
+    let dedupe = DedupePlan {
+        keys: Vec::new(),
+        ..port.dedupe.clone()
+    };
+    let port = ReceivePort {
+        dedupe,
+        ..port.clone()
+    };
     accept(shared, &port, location, arrival).await
 }
 
@@ -128,7 +163,11 @@ impl Intake<'_> {
             Err(invalid) => return Err(refused(invalid)),
         };
         let dedupe = self.dedupe_key(&context, key, read);
-        let message_type = read.scanned.as_ref().ok().and_then(|s| s.message_type.clone());
+        let message_type = read
+            .scanned
+            .as_ref()
+            .ok()
+            .and_then(|s| s.message_type.clone());
         let message = Arc::new(self.message(context, content_type, message_type, read));
         let exchange = self.exchange();
         let extras = || Extras {
@@ -162,7 +201,8 @@ impl Intake<'_> {
         if !matches!(outcome, Some(PublishOutcome::Stored { .. })) {
             self.drop_body(read).await;
         }
-        self.conclude(message.id, exchange.map(|e| e.id), outcome).await
+        self.conclude(message.id, exchange.map(|e| e.id), outcome)
+            .await
     }
 
     /// A body in chunks that no message names. Had a commit in the dark named it all the same, it is
@@ -187,15 +227,24 @@ impl Intake<'_> {
             origin: Text::lossy(&self.location.name),
             message_type,
             context,
-            parts: vec![Part { name: body_name(), content_type, content: read.content.clone() }],
+            parts: vec![Part {
+                name: body_name(),
+                content_type,
+                content: read.content.clone(),
+            }],
         }
     }
 
     fn exchange(&self) -> Option<NewExchange> {
-        let Reply::Answer(within) = self.reply else { return None };
+        let Reply::Answer(within) = self.reply else {
+            return None;
+        };
         let options = &self.shared.options;
         let id = ExchangeId::new(options.clock.now(), &*options.entropy);
-        Some(NewExchange { id, keep: within + EXCHANGE_KEEP })
+        Some(NewExchange {
+            id,
+            keep: within + EXCHANGE_KEEP,
+        })
     }
 
     /// The key under which the message is accepted once: the first named property that is present, else
@@ -211,14 +260,22 @@ impl Intake<'_> {
             "msg.sha256" => Some(hex(&read.sha256)),
             name => context.value(name).map(ToString::to_string),
         });
-        let client = || context.value("http.client").map(ToString::to_string).unwrap_or_default();
+        let client = || {
+            context
+                .value("http.client")
+                .map(ToString::to_string)
+                .unwrap_or_default()
+        };
         let (scope, key) = match (named, natural) {
             (Some(key), _) => (client(), key),
             (None, Some(natural)) => (natural.scope.to_string(), natural.key.to_string()),
             (None, None) => return None,
         };
         let place = self.location.name.as_bytes();
-        let method = context.value("http.method").map(ToString::to_string).unwrap_or_default();
+        let method = context
+            .value("http.method")
+            .map(ToString::to_string)
+            .unwrap_or_default();
         Some(DedupeKey {
             hash: hash16(&[b"key", place, scope.as_bytes(), key.as_bytes()]),
             fingerprint: hash16(&[b"print", place, method.as_bytes(), &read.sha256]),
@@ -238,7 +295,12 @@ impl Intake<'_> {
             promoted_names(&message.context),
         );
         if self.port.unrouted == Unrouted::Reject && self.reply != Reply::Nothing {
-            return Err(rejected(RejectKind::Invalid, codes::NO_SUBSCRIBER, detail, None));
+            return Err(rejected(
+                RejectKind::Invalid,
+                codes::NO_SUBSCRIBER,
+                detail,
+                None,
+            ));
         }
         let failure = Failure::new(codes::NO_SUBSCRIBER, FailureClass::Stop, &detail);
         Ok(self.failed(routes, message, failure, extras))
@@ -268,7 +330,13 @@ impl Intake<'_> {
         count(&self.shared.counters.suspended_on_receipt);
         warn!(code = %failure.code, message = %message.id, location = %self.location.name,
             detail = %failure.detail, "message suspended on receipt");
-        prepare_suspended(routes, Arc::clone(message), &self.location.name, failure, extras())
+        prepare_suspended(
+            routes,
+            Arc::clone(message),
+            &self.location.name,
+            failure,
+            extras(),
+        )
     }
 
     async fn conclude(
@@ -303,13 +371,26 @@ impl Intake<'_> {
         exchange: Option<ExchangeId>,
     ) -> Result<Accepted, Rejected> {
         let (Reply::Answer(within), Some(exchange)) = (self.reply, exchange) else {
-            return Ok(Accepted { message, replayed, answer: None });
+            return Ok(Accepted {
+                message,
+                replayed,
+                answer: None,
+            });
         };
         match self.shared.exchanges.wait(exchange, within).await {
-            Some(answer) => Ok(Accepted { message, replayed, answer: Some(answer) }),
+            Some(answer) => Ok(Accepted {
+                message,
+                replayed,
+                answer: Some(answer),
+            }),
             None => {
                 let detail = format!("no subscriber answered message {message} within {within:?}");
-                Err(rejected(RejectKind::NoAnswer, codes::NO_ANSWER, detail, Some(within)))
+                Err(rejected(
+                    RejectKind::NoAnswer,
+                    codes::NO_ANSWER,
+                    detail,
+                    Some(within),
+                ))
             }
         }
     }
@@ -322,9 +403,15 @@ fn add_properties(context: &mut Context, scanned: &Scanned) {
 }
 
 fn promoted_names(context: &Context) -> String {
-    let promoted = context.iter().filter(|(name, p)| p.promoted && !name.contains('.'));
+    let promoted = context
+        .iter()
+        .filter(|(name, p)| p.promoted && !name.contains('.'));
     let names: Vec<&str> = promoted.map(|(name, _)| name.as_str()).collect();
-    if names.is_empty() { "none promoted".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "none promoted".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -335,13 +422,28 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn rejected(kind: RejectKind, code: Code, detail: String, retry_after: Option<Duration>) -> Rejected {
-    Rejected { kind, code, detail, retry_after }
+fn rejected(
+    kind: RejectKind,
+    code: Code,
+    detail: String,
+    retry_after: Option<Duration>,
+) -> Rejected {
+    Rejected {
+        kind,
+        code,
+        detail,
+        retry_after,
+    }
 }
 
 fn unavailable(detail: &str) -> Rejected {
     let after = Some(STORE_RETRY_AFTER);
-    rejected(RejectKind::Unavailable, codes::STORE_UNAVAILABLE, detail.to_owned(), after)
+    rejected(
+        RejectKind::Unavailable,
+        codes::STORE_UNAVAILABLE,
+        detail.to_owned(),
+        after,
+    )
 }
 
 fn refused(invalid: &Invalid) -> Rejected {

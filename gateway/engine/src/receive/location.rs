@@ -73,7 +73,10 @@ impl LocationRuntime {
             && location.stop.is_none_or(|stop| now < stop);
         let open = allowed
             && dated
-            && location.window.as_ref().is_none_or(|window| window.is_open(now))
+            && location
+                .window
+                .as_ref()
+                .is_none_or(|window| window.is_open(now))
             && !self.is_over_threshold();
         if self.open.swap(open, Ordering::SeqCst) != open {
             self.changed.notify_waiters();
@@ -94,12 +97,17 @@ impl LocationRuntime {
     }
 
     pub(crate) fn last_failure(&self) -> Option<Failure> {
-        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn is_over_threshold(&self) -> bool {
         let failures = self.failures_in_a_row.load(Ordering::SeqCst);
-        self.location.error_threshold.is_some_and(|threshold| failures >= threshold)
+        self.location
+            .error_threshold
+            .is_some_and(|threshold| failures >= threshold)
     }
 
     fn note(&self, error: &AdapterError) {
@@ -108,8 +116,14 @@ impl LocationRuntime {
             _ => FailureClass::Retry,
         };
         let (code, detail) = (Text::lossy(error.code.code), Text::lossy(&error.detail));
-        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Failure { code, class, detail });
+        *self
+            .last_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Failure {
+            code,
+            class,
+            detail,
+        });
         warn!(code = %error.code, location = %self.location.name, detail = %error.detail,
             "receive location failed");
         self.failures_in_a_row.fetch_add(1, Ordering::SeqCst);
@@ -215,9 +229,15 @@ async fn open(
     let location = &runtime.location;
     let Some(adapter) = shared.options.adapters.get(location.adapter.as_str()) else {
         let detail = format!("no adapter `{}`", location.adapter);
-        return Err(AdapterError::new(ErrorKind::Config, codes::NO_ADAPTER, detail));
+        return Err(AdapterError::new(
+            ErrorKind::Config,
+            codes::NO_ADAPTER,
+            detail,
+        ));
     };
-    adapter.open_receive(&location.name, &location.block, services.clone()).await
+    adapter
+        .open_receive(&location.name, &location.block, services.clone())
+        .await
 }
 
 /// Takes deliveries until the adapter fails.
@@ -228,10 +248,17 @@ async fn receive_all(
     intakes: &mut JoinSet<()>,
 ) -> AdapterError {
     // An ordered port has at most one commit in flight (`reference/store.md` 4).
-    let width = if runtime.port.ordered { 1 } else { runtime.location.max_in_flight.max(1) };
+    let width = if runtime.port.ordered {
+        1
+    } else {
+        runtime.location.max_in_flight.max(1)
+    };
     let room = Arc::new(Semaphore::new(width));
     loop {
-        let place = Arc::clone(&room).acquire_owned().await.expect("the semaphore is never closed");
+        let place = Arc::clone(&room)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
         let delivery = match receive.receive().await {
             Ok(delivery) => delivery,
             Err(error) => return error,

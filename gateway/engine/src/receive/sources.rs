@@ -27,15 +27,24 @@ impl LocationSources {
 #[async_trait]
 impl Sources for LocationSources {
     async fn lease(&self, key: &str) -> Result<bool, AdapterError> {
-        self.store.take_lease(&self.lease_key(key), self.instance).await.map_err(|e| failed(&e))
+        self.store
+            .take_lease(&self.lease_key(key), self.instance)
+            .await
+            .map_err(|e| failed(&e))
     }
 
     async fn release(&self, key: &str) -> Result<(), AdapterError> {
-        self.store.release_lease(&self.lease_key(key), self.instance).await.map_err(|e| failed(&e))
+        self.store
+            .release_lease(&self.lease_key(key), self.instance)
+            .await
+            .map_err(|e| failed(&e))
     }
 
     async fn pending(&self) -> Result<Vec<PendingSource>, AdapterError> {
-        let pending = self.store.pending_sources(&self.location, PENDING_LIMIT).await;
+        let pending = self
+            .store
+            .pending_sources(&self.location, PENDING_LIMIT)
+            .await;
         let pending = pending.map_err(|e| failed(&e))?;
         let hand_back = |p: quayside_store::sources::PendingSource| PendingSource {
             key: p.key,
@@ -46,7 +55,10 @@ impl Sources for LocationSources {
     }
 
     async fn settled(&self, keys: &[Text]) -> Result<(), AdapterError> {
-        self.store.settle_sources(&self.location, keys).await.map_err(|e| failed(&e))
+        self.store
+            .settle_sources(&self.location, keys)
+            .await
+            .map_err(|e| failed(&e))
     }
 }
 

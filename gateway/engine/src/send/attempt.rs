@@ -16,12 +16,7 @@ use super::{
     port::{SendRuntime, Work},
     rendered,
 };
-use crate::{
-    codes,
-    counters::count,
-    plan::InDoubt,
-    shared::Shared,
-};
+use crate::{codes, counters::count, plan::InDoubt, shared::Shared};
 
 /// How an attempt ended, as far as the order of a key is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +43,11 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<SendRuntime>, work: Wo
         decide(&runtime.plan, claimed, result, &*shared.options.entropy)
     };
     let change = failed::publish_instead(&shared, &runtime, claimed, change).await;
-    let ended = if matches!(change, Change::End { .. }) { Ended::Done } else { Ended::Failed };
+    let ended = if matches!(change, Change::End { .. }) {
+        Ended::Done
+    } else {
+        Ended::Failed
+    };
     let suspends = matches!(change, Change::Suspend { .. });
     let answer = answer_of(&change);
     let outcome = settle(&shared, &runtime, claimed.claim, change).await;
@@ -97,7 +96,11 @@ async fn send_when_trusted(
             }
         }
         let options = &shared.options;
-        let transmit = match runtime.transports.get(&runtime.plan, options, claimed.transport).await {
+        let transmit = match runtime
+            .transports
+            .get(&runtime.plan, options, claimed.transport)
+            .await
+        {
             Ok(transmit) => transmit,
             Err(error) => return Some(Err(error)),
         };
@@ -140,23 +143,43 @@ fn stored_body(store: AnyStore, body: StoredBody) -> Body {
     Box::pin(chunks.then(move |no| {
         let store = Arc::clone(&store);
         async move {
-            let lost = |kind, detail: String| AdapterError::new(kind, codes::STORE_UNAVAILABLE, detail);
+            let lost =
+                |kind, detail: String| AdapterError::new(kind, codes::STORE_UNAVAILABLE, detail);
             match store.read_chunk(body.id, no).await {
                 Ok(Some(bytes)) => Ok(bytes),
-                Ok(None) => {
-                    Err(lost(ErrorKind::Rejected, format!("chunk {no} of the body is gone")))
-                }
-                Err(error) => Err(lost(ErrorKind::Retry(None), crate::committer::chain(&error))),
+                Ok(None) => Err(lost(
+                    ErrorKind::Rejected,
+                    format!("chunk {no} of the body is gone"),
+                )),
+                Err(error) => Err(lost(
+                    ErrorKind::Retry(None),
+                    crate::committer::chain(&error),
+                )),
             }
         }
     }))
 }
 
 fn answer_of(change: &Change) -> Option<(quayside_model::ExchangeId, Answer)> {
-    let Change::End { answer: Some(answer), .. } = change else { return None };
-    let Content::Inline(body) = &answer.body.content else { return None };
+    let Change::End {
+        answer: Some(answer),
+        ..
+    } = change
+    else {
+        return None;
+    };
+    let Content::Inline(body) = &answer.body.content else {
+        return None;
+    };
     let content_type = answer.body.content_type.clone();
-    Some((answer.exchange, Answer { status: answer.status, content_type, body: body.clone() }))
+    Some((
+        answer.exchange,
+        Answer {
+            status: answer.status,
+            content_type,
+            body: body.clone(),
+        },
+    ))
 }
 
 fn log_result(runtime: &SendRuntime, claimed: &Claimed, result: &Result<Sent, AdapterError>) {

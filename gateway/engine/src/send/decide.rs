@@ -38,7 +38,11 @@ pub(crate) fn hold_in_doubt(plan: &SendPort, claimed: &Claimed) -> Change {
 pub(crate) fn suspend(plan: &SendPort, attempts: u32, failure: Failure) -> Change {
     let ordered = plan.ordered.as_ref();
     let hold_key = ordered.is_some_and(|order| order.on_failure != OnOrderFailure::Skip);
-    Change::Suspend { attempts, failure, hold_key }
+    Change::Suspend {
+        attempts,
+        failure,
+        hold_key,
+    }
 }
 
 fn ended(plan: &SendPort, claimed: &Claimed, sent: Sent) -> Change {
@@ -58,7 +62,12 @@ fn ended(plan: &SendPort, claimed: &Claimed, sent: Sent) -> Change {
             },
         })
     });
-    Change::End { result, attempts: claimed.attempts + 1, detail: sent.detail, answer }
+    Change::End {
+        result,
+        attempts: claimed.attempts + 1,
+        detail: sent.detail,
+        answer,
+    }
 }
 
 /// The name of the only part of a one-part message.
@@ -81,9 +90,16 @@ fn failed(
             (FailureClass::GiveUp, None)
         }
     };
-    let failure = Failure { code: Text::lossy(error.code.code), class, detail: Text::lossy(&error.detail) };
+    let failure = Failure {
+        code: Text::lossy(error.code.code),
+        class,
+        detail: Text::lossy(&error.detail),
+    };
     if error.in_doubt && plan.in_doubt == InDoubt::Hold {
-        let failure = Failure { code: Text::lossy(codes::IN_DOUBT.code), ..failure };
+        let failure = Failure {
+            code: Text::lossy(codes::IN_DOUBT.code),
+            ..failure
+        };
         return suspend(plan, attempts, failure);
     }
     if class != FailureClass::GiveUp {
@@ -93,12 +109,22 @@ fn failed(
         };
         if let Some(wait) = transport.retry.wait_after(attempts, entropy) {
             let wait = wait.max(not_before.unwrap_or_default());
-            return Change::Retry { wait, transport: claimed.transport, attempts, failure };
+            return Change::Retry {
+                wait,
+                transport: claimed.transport,
+                attempts,
+                failure,
+            };
         }
     }
     if claimed.transport == Transport::Primary && plan.backup.is_some() {
         let transport = Transport::Backup;
-        return Change::Retry { wait: Duration::ZERO, transport, attempts: 0, failure };
+        return Change::Retry {
+            wait: Duration::ZERO,
+            transport,
+            attempts: 0,
+            failure,
+        };
     }
     suspend(plan, attempts, failure)
 }
@@ -120,7 +146,10 @@ mod tests {
         let transport = |attempts| TransportPlan {
             adapter: "http".to_owned(),
             block: serde_json::json!({}),
-            retry: RetryPolicy { attempts, ..RetryPolicy::default() },
+            retry: RetryPolicy {
+                attempts,
+                ..RetryPolicy::default()
+            },
         };
         SendPort {
             name: Name::new("app.port").expect("a name"),
@@ -156,7 +185,10 @@ mod tests {
         };
         Claimed {
             claim: Claim {
-                delivery: DeliveryId { message: message.id, no: 0 },
+                delivery: DeliveryId {
+                    message: message.id,
+                    no: 0,
+                },
                 instance: InstanceId::new(now, &entropy),
                 token: 1,
             },
@@ -178,10 +210,20 @@ mod tests {
     fn summary(change: &Change) -> String {
         match change {
             Change::End { result, .. } => format!("end {result:?}"),
-            Change::Retry { transport, attempts, wait, .. } => {
-                format!("retry {transport:?} {attempts} {}", if wait.is_zero() { "now" } else { "later" })
+            Change::Retry {
+                transport,
+                attempts,
+                wait,
+                ..
+            } => {
+                format!(
+                    "retry {transport:?} {attempts} {}",
+                    if wait.is_zero() { "now" } else { "later" }
+                )
             }
-            Change::Suspend { attempts, failure, .. } => format!("suspend {attempts} {:?}", failure.class),
+            Change::Suspend {
+                attempts, failure, ..
+            } => format!("suspend {attempts} {:?}", failure.class),
             Change::Release => "release".to_owned(),
         }
     }
@@ -203,8 +245,17 @@ mod tests {
         let entropy = SeededEntropy::new(1);
         for (backup, transport, attempts, kind, expected) in cases {
             let plan = port(backup, InDoubt::Resend);
-            let change = decide(&plan, &claimed(transport, attempts), Err(error(kind)), &entropy);
-            assert_eq!(summary(&change), expected, "{kind:?} on {transport:?} after {attempts}");
+            let change = decide(
+                &plan,
+                &claimed(transport, attempts),
+                Err(error(kind)),
+                &entropy,
+            );
+            assert_eq!(
+                summary(&change),
+                expected,
+                "{kind:?} on {transport:?} after {attempts}"
+            );
         }
     }
 
@@ -213,7 +264,12 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let plan = port(false, InDoubt::Resend);
         let failed = Err(error(ErrorKind::Retry(Some(hour))));
-        let change = decide(&plan, &claimed(Transport::Primary, 0), failed, &SeededEntropy::new(1));
+        let change = decide(
+            &plan,
+            &claimed(Transport::Primary, 0),
+            failed,
+            &SeededEntropy::new(1),
+        );
         assert!(matches!(change, Change::Retry { wait, .. } if wait == hour));
     }
 

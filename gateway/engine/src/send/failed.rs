@@ -29,7 +29,12 @@ pub(crate) async fn publish_instead(
     claimed: &Claimed,
     change: Change,
 ) -> Change {
-    let Change::Suspend { attempts, failure, .. } = &change else { return change };
+    let Change::Suspend {
+        attempts, failure, ..
+    } = &change
+    else {
+        return change;
+    };
     if !runtime.plan.publish_failures || is_failure_itself(&claimed.message.context) {
         return change;
     }
@@ -48,10 +53,19 @@ pub(crate) async fn publish_instead(
     // the failure, so the second publication is a repeat.
     let delivery = claimed.id().to_string();
     let hash = hash16(&[b"failed", delivery.as_bytes()]);
-    let dedupe = Some(DedupeKey { hash, fingerprint: hash, window: KEY_WINDOW });
+    let dedupe = Some(DedupeKey {
+        hash,
+        fingerprint: hash,
+        window: KEY_WINDOW,
+    });
     let routes = shared.routes();
-    let extras = Extras { dedupe, ..Extras::default() };
-    let Some(prepared) = prepare(shared, &routes, Arc::new(message), extras) else { return change };
+    let extras = Extras {
+        dedupe,
+        ..Extras::default()
+    };
+    let Some(prepared) = prepare(shared, &routes, Arc::new(message), extras) else {
+        return change;
+    };
     let published: MessageId = match prepared.commit(shared).await {
         Some(PublishOutcome::Stored { .. }) => id,
         Some(PublishOutcome::Duplicate(first)) => first.message,
@@ -60,7 +74,10 @@ pub(crate) async fn publish_instead(
     Change::End {
         result: EndResult::Consumed,
         attempts: *attempts,
-        detail: Text::lossy(&format!("{}: published as failed message {published}", failure.code)),
+        detail: Text::lossy(&format!(
+            "{}: published as failed message {published}",
+            failure.code
+        )),
         answer: None,
     }
 }

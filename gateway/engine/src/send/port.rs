@@ -55,7 +55,10 @@ pub(crate) struct SendRuntime {
 
 impl SendRuntime {
     /// A port and the receiving end of its queue.
-    pub(crate) fn new(plan: Arc<SendPort>, services: Services) -> (Arc<Self>, mpsc::Receiver<Work>) {
+    pub(crate) fn new(
+        plan: Arc<SendPort>,
+        services: Services,
+    ) -> (Arc<Self>, mpsc::Receiver<Work>) {
         // The window bounds the queue: whoever sends into it holds a place.
         let (queue, works) = mpsc::channel(plan.max_in_flight.max(1));
         let runtime = Self {
@@ -77,7 +80,12 @@ impl SendRuntime {
         let allowed = control.is_none_or(|control| {
             control.status == PortStatus::Started && control.paused_until.is_none_or(|t| t <= now)
         });
-        let open = allowed && self.plan.window.as_ref().is_none_or(|window| window.is_open(now));
+        let open = allowed
+            && self
+                .plan
+                .window
+                .as_ref()
+                .is_none_or(|window| window.is_open(now));
         self.open.store(open, Ordering::SeqCst);
         open
     }
@@ -128,11 +136,17 @@ impl SendRuntime {
     }
 
     pub(crate) fn note_failure(&self, failure: Option<Failure>) {
-        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+        *self
+            .last_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     pub(crate) fn last_failure(&self) -> Option<Failure> {
-        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -163,7 +177,13 @@ pub(crate) struct Runner {
 impl Runner {
     pub(crate) fn new(shared: Arc<Shared>, runtime: Arc<SendRuntime>) -> Self {
         let (running, in_hand, behind) = (JoinSet::new(), HashMap::new(), HashMap::new());
-        Self { shared, runtime, running, in_hand, behind }
+        Self {
+            shared,
+            runtime,
+            running,
+            in_hand,
+            behind,
+        }
     }
 
     /// Runs until the engine stops or another port has taken its place and everything is settled, or
@@ -232,7 +252,9 @@ impl Runner {
     /// An attempt panicked: it counts as made and failed.
     async fn panicked(&self, error: &JoinError) -> Ended {
         error!(port = %self.runtime.plan.name, %error, code = %codes::ADAPTER_PANICKED, "an attempt panicked");
-        let Some((claim, attempts, _)) = self.in_hand.get(&error.id()) else { return Ended::Failed };
+        let Some((claim, attempts, _)) = self.in_hand.get(&error.id()) else {
+            return Ended::Failed;
+        };
         let detail = "the adapter panicked while it sent";
         let failure = Failure::new(codes::ADAPTER_PANICKED, FailureClass::GiveUp, detail);
         let change = suspend(&self.runtime.plan, attempts + 1, failure);
@@ -241,9 +263,17 @@ impl Runner {
     }
 
     async fn next_of_key(&mut self, key: OrderHash, ended: Ended) {
-        let on_failure = self.runtime.plan.ordered.as_ref().map(|o| o.on_failure).unwrap_or_default();
+        let on_failure = self
+            .runtime
+            .plan
+            .ordered
+            .as_ref()
+            .map(|o| o.on_failure)
+            .unwrap_or_default();
         let goes_on = ended == Ended::Done || on_failure == OnOrderFailure::Skip;
-        let Some(behind) = self.behind.get_mut(&key) else { return };
+        let Some(behind) = self.behind.get_mut(&key) else {
+            return;
+        };
         if goes_on && let Some(next) = behind.pop_front() {
             self.start(next, Some(key));
             return;
@@ -255,6 +285,12 @@ impl Runner {
     }
 
     async fn give_back(&self, work: Work) {
-        attempt::settle(&self.shared, &self.runtime, work.claimed.claim, Change::Release).await;
+        attempt::settle(
+            &self.shared,
+            &self.runtime,
+            work.claimed.claim,
+            Change::Release,
+        )
+        .await;
     }
 }

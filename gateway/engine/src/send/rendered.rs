@@ -38,7 +38,9 @@ impl Templates {
         adapter: impl Fn(&str) -> Option<std::sync::Arc<dyn Adapter>>,
     ) -> Result<Self, String> {
         let of = |transport: &TransportPlan| {
-            let Some(adapter) = adapter(&transport.adapter) else { return Ok(BTreeMap::new()) };
+            let Some(adapter) = adapter(&transport.adapter) else {
+                return Ok(BTreeMap::new());
+            };
             let mut parsed = BTreeMap::new();
             for (key, text) in adapter.templates(&transport.block) {
                 let template = Template::parse(&text).map_err(|e| format!("{key}: {e}"))?;
@@ -48,7 +50,12 @@ impl Templates {
         };
         Ok(Self {
             primary: of(&plan.primary)?,
-            backup: plan.backup.as_ref().map(of).transpose()?.unwrap_or_default(),
+            backup: plan
+                .backup
+                .as_ref()
+                .map(of)
+                .transpose()?
+                .unwrap_or_default(),
         })
     }
 
@@ -67,12 +74,17 @@ impl Templates {
         let all = |templates: &BTreeMap<String, Template>| {
             let mut values = BTreeMap::new();
             for (key, template) in templates {
-                let value = template.render(message, delivery).map_err(|e| format!("{key}: {e}"))?;
+                let value = template
+                    .render(message, delivery)
+                    .map_err(|e| format!("{key}: {e}"))?;
                 values.insert(key.clone(), value);
             }
             Ok::<_, String>(values)
         };
-        let rendered = Rendered { primary: all(&self.primary)?, backup: all(&self.backup)? };
+        let rendered = Rendered {
+            primary: all(&self.primary)?,
+            backup: all(&self.backup)?,
+        };
         let json = serde_json::to_string(&rendered).map_err(|e| e.to_string())?;
         Text::new(json).map(Some).map_err(|e| e.to_string())
     }
@@ -80,8 +92,9 @@ impl Templates {
 
 /// The values for `transport` in what was kept.
 pub(crate) fn read(kept: Option<&Text>, transport: Transport) -> BTreeMap<String, Text> {
-    let rendered: Rendered =
-        kept.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let rendered: Rendered = kept
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
     match transport {
         Transport::Primary => rendered.primary,
         Transport::Backup => rendered.backup,

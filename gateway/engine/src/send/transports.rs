@@ -17,7 +17,11 @@ pub(crate) struct Transports {
 
 impl Transports {
     pub(crate) fn new(services: Services) -> Self {
-        Self { primary: Mutex::new(None), backup: Mutex::new(None), services }
+        Self {
+            primary: Mutex::new(None),
+            backup: Mutex::new(None),
+            services,
+        }
     }
 
     /// The transport, open.
@@ -37,10 +41,16 @@ impl Transports {
         }
         let Some(adapter) = options.adapters.get(transport.adapter.as_str()) else {
             let detail = format!("no adapter `{}`", transport.adapter);
-            return Err(AdapterError::new(ErrorKind::Config, codes::NO_ADAPTER, detail));
+            return Err(AdapterError::new(
+                ErrorKind::Config,
+                codes::NO_ADAPTER,
+                detail,
+            ));
         };
         let services = self.services.clone();
-        let open = adapter.open_send(&plan.name, &transport.block, services).await?;
+        let open = adapter
+            .open_send(&plan.name, &transport.block, services)
+            .await?;
         *slot = Some(Arc::clone(&open));
         Ok(open)
     }
