@@ -3,7 +3,11 @@
 //! Polling is the truth, at a pace between 5 and 250 ms that follows the work; a wake-up only makes the
 //! next look come sooner (`reference/store.md` 14).
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use quayside_model::Name;
 use quayside_store::{Claimed, Want};
@@ -86,6 +90,7 @@ async fn round(shared: &Arc<Shared>, again: &mut JoinSet<()>) -> More {
     if wants.is_empty() {
         return More::Soon;
     }
+    let round = shared.claim_rounds.fetch_add(1, Ordering::SeqCst) + 1;
     let claimed = {
         // Held while the store is asked: see `Held::asking`.
         let _asking = shared.held.asking.lock().await;
@@ -102,9 +107,9 @@ async fn round(shared: &Arc<Shared>, again: &mut JoinSet<()>) -> More {
     };
     let more = note_backlogs(&wants, &places, &claimed);
     let counter = &shared.counters.claimed;
-    counter.fetch_add(claimed.len() as u64, std::sync::atomic::Ordering::Relaxed);
+    counter.fetch_add(claimed.len() as u64, Ordering::Relaxed);
     for claimed in claimed {
-        hand_out(shared, &routes, &mut places, again, claimed).await;
+        hand_out(shared, &routes, &mut places, again, (round, claimed)).await;
     }
     more
 }
@@ -137,13 +142,19 @@ async fn hand_out(
     routes: &Arc<Routes>,
     places: &mut HashMap<Name, (Arc<SendRuntime>, Vec<OwnedSemaphorePermit>)>,
     again: &mut JoinSet<()>,
-    claimed: Claimed,
+    (round, claimed): (u64, Claimed),
 ) {
     if let Some((runtime, free)) = places.get_mut(&claimed.port) {
         let place = free
             .pop()
             .expect("the store gives at most the room that was asked for");
-        runtime.give(Work { claimed, place }).await;
+        runtime
+            .give(Work {
+                claimed,
+                place,
+                round,
+            })
+            .await;
     } else {
         let (shared, routes) = (Arc::clone(shared), Arc::clone(routes));
         again.spawn(async move { again::take(&shared, &routes, claimed).await });

@@ -16,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     codes,
     counters::count,
-    send::port::{SendRuntime, Work},
+    send::port::{HANDED_OFF, SendRuntime, Work},
     shared::{Routes, Shared, Subscriber},
 };
 
@@ -215,7 +215,13 @@ impl Prepared {
                 in_doubt: false,
             };
             count(&shared.counters.handed_off);
-            runtime.give(Work { claimed, place }).await;
+            runtime
+                .give(Work {
+                    claimed,
+                    place,
+                    round: HANDED_OFF,
+                })
+                .await;
         }
         if ready {
             shared.wake_claimer.notify_one();

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, atomic::AtomicU64},
 };
 
 use quayside_model::{InstanceId, Name, port::PortControl};
@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) exchanges: Exchanges,
     /// Wakes the claimer: something may have become ready, or room has been made.
     pub(crate) wake_claimer: Notify,
+    /// How many rounds of claims have begun.
+    pub(crate) claim_rounds: AtomicU64,
     /// Ends when the engine stops taking work.
     pub(crate) stopping: CancellationToken,
     /// Ends when what is under way has to be given up.
@@ -80,6 +82,7 @@ impl Shared {
             counters: Live::default(),
             exchanges: Exchanges::default(),
             wake_claimer: Notify::new(),
+            claim_rounds: AtomicU64::new(0),
             stopping,
             cut,
             routes: RwLock::new(Arc::new(routes)),

@@ -33,7 +33,13 @@ use crate::{codes, plan::SendPort, shared::Shared};
 pub(crate) struct Work {
     pub(crate) claimed: Claimed,
     pub(crate) place: OwnedSemaphorePermit,
+    /// The round of claims that it came with; see [`Runner::blocked`].
+    pub(crate) round: u64,
 }
+
+/// The round of work that was handed over in memory: newer than any claim, because it was born claimed
+/// only as the store saw nothing earlier of its key alive.
+pub(crate) const HANDED_OFF: u64 = u64::MAX;
 
 /// A send port that runs in this process.
 #[derive(Debug)]
@@ -160,6 +166,8 @@ async fn either(a: &CancellationToken, b: &CancellationToken) {
 
 type OrderHash = [u8; 16];
 
+/// How many blocked keys are remembered before those that cannot matter any more are forgotten.
+const MAX_BLOCKED: usize = 1024;
 /// How often a stopping port looks whether the last publication has handed over.
 const STOP_POLL: Duration = Duration::from_millis(5);
 
@@ -172,6 +180,10 @@ pub(crate) struct Runner {
     in_hand: HashMap<Id, (Claim, u32, Option<OrderHash>)>,
     /// What waits behind a running delivery of the same key, in order.
     behind: HashMap<OrderHash, VecDeque<Work>>,
+    /// Keys whose head has failed, with the last round of claims that had begun by then. A claim of that
+    /// round may have been answered before the failure was committed, so what it brings for the key
+    /// could overtake the head and goes back. Later rounds are safe: the store holds the key.
+    blocked: HashMap<OrderHash, u64>,
 }
 
 impl Runner {
@@ -193,6 +205,11 @@ impl Runner {
         let (stopping, retired) = (self.shared.stopping.clone(), self.runtime.retired.clone());
         loop {
             let idle = self.running.is_empty();
+            if self.blocked.len() > MAX_BLOCKED && queue.is_empty() {
+                // Rounds before the newest have been handed out, and nothing of them waits any more.
+                let begun = self.shared.claim_rounds.load(Ordering::SeqCst);
+                self.blocked.retain(|_, round| *round == begun);
+            }
             tokio::select! {
                 biased;
                 () = cut.cancelled() => break,
@@ -220,6 +237,13 @@ impl Runner {
             self.start(work, None);
             return;
         };
+        if let Some(round) = self.blocked.get(&order.hash) {
+            if work.round <= *round {
+                self.give_back(work).await;
+                return;
+            }
+            self.blocked.remove(&order.hash);
+        }
         if let Some(behind) = self.behind.get_mut(&order.hash) {
             behind.push_back(work);
         } else {
@@ -278,7 +302,13 @@ impl Runner {
             self.start(next, Some(key));
             return;
         }
+        if goes_on {
+            self.behind.remove(&key);
+            return;
+        }
         // The key waits behind its head: what is in hand goes back and comes again in order.
+        let begun = self.shared.claim_rounds.load(Ordering::SeqCst);
+        self.blocked.insert(key, begun);
         for work in self.behind.remove(&key).into_iter().flatten() {
             self.give_back(work).await;
         }
