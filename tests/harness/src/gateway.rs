@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    Process, free_port, get_json,
+    Process, client, free_port, get_json,
     port::Port,
     process::{command, program},
     wait_for,
@@ -28,6 +29,7 @@ pub struct Node {
     app: PathBuf,
     store: Option<String>,
     more: String,
+    hosts: Vec<String>,
     env: Vec<(String, String)>,
     binary: PathBuf,
     data: PathBuf,
@@ -49,6 +51,7 @@ impl Node {
             app: app.to_owned(),
             store: None,
             more: String::new(),
+            hosts: Vec::new(),
             env: Vec::new(),
             binary: program("quayside"),
             data: dir.path().join("data"),
@@ -76,6 +79,13 @@ impl Node {
     #[must_use]
     pub fn with_config(mut self, toml: &str) -> Self {
         self.more.push_str(toml);
+        self
+    }
+
+    /// The same running this host only, or one more.
+    #[must_use]
+    pub fn with_host(mut self, host: &str) -> Self {
+        self.hosts.push(host.to_owned());
         self
     }
 
@@ -130,6 +140,9 @@ impl Node {
             .arg("--node")
             .arg(&file)
             .current_dir(self.dir.path());
+        for host in &self.hosts {
+            run.args(["--host", host]);
+        }
         run.envs(self.env.iter().map(|(k, v)| (k, v)));
         let process = Process::spawn(&self.name, run, self.dir.path());
         Gateway {
@@ -199,6 +212,20 @@ impl Gateway {
         get_json(self.admin, &format!("/api/v1/{path}")).await
     }
 
+    /// What it measures of itself.
+    ///
+    /// # Errors
+    /// No answer, or another than 200.
+    pub async fn metrics(&self) -> Result<Metrics, String> {
+        let get = client::request("GET", self.admin, "/metrics", &[], Bytes::new());
+        let reply = client::once(self.admin, get, Duration::from_secs(5)).await;
+        let reply = reply.map_err(|e| format!("/metrics: {e}"))?;
+        if reply.status != 200 {
+            return Err(format!("/metrics: {}", reply.status));
+        }
+        Ok(Metrics(String::from_utf8_lossy(&reply.body).into_owned()))
+    }
+
     /// Waits until no delivery is live any more.
     pub async fn drained(&self, within: Duration) {
         wait_for("every delivery to end", within, async || {
@@ -213,10 +240,55 @@ impl Gateway {
     }
 }
 
+/// The metrics of a gateway, as Prometheus reads them.
+#[derive(Debug, Clone)]
+pub struct Metrics(String);
+
+impl Metrics {
+    /// The sum of the series of `name` whose labels contain `label`; 0 without any.
+    #[must_use]
+    pub fn sum(&self, name: &str, label: &str) -> f64 {
+        let value = |line: &str| {
+            let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
+            let whole_name = labels.is_empty() || labels.starts_with('{');
+            if whole_name && labels.contains(label) {
+                value.parse::<f64>().ok()
+            } else {
+                None
+            }
+        };
+        self.0.lines().filter_map(value).sum()
+    }
+}
+
 /// The items of a list that the admin API gave.
 #[must_use]
 pub fn items(list: &Value) -> &[Value] {
     list.as_array()
         .or_else(|| list["items"].as_array())
         .map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_are_summed_by_name_and_label() {
+        let metrics = Metrics(
+            "# HELP a_total x\na_total{name=\"x\"} 1\na_total{name=\"y\"} 2.5\na_total_more 9\nb 4\n"
+                .to_owned(),
+        );
+        for (name, label, sum) in [
+            ("a_total", "", 3.5),
+            ("a_total", "name=\"y\"", 2.5),
+            ("b", "", 4.0),
+            ("c", "", 0.0),
+        ] {
+            assert!(
+                (metrics.sum(name, label) - sum).abs() < 1e-9,
+                "{name} {label}"
+            );
+        }
+    }
 }

@@ -29,12 +29,13 @@ pub mod wait;
 
 pub use client::{Broken, Connection, Reply, get_json};
 pub use clock::{Stopwatch, unix_micros};
-pub use gateway::{Gateway, Node};
+pub use gateway::{Gateway, Metrics, Node, items};
 pub use haproxy::Haproxy;
-pub use load::{Answer, Load, LoadPlan, LoadReport, OnBreak};
-pub use partner::{Partner, Seen};
+pub use load::{Answer, Load, LoadPlan, LoadReport, OnBreak, Status};
+pub use partner::{Effects, Partner, Seen, effects};
 pub use port::{Port, free_port};
 pub use postgres::{Postgres, Session};
 pub use process::{Process, program};
+pub use scenario::{App, order_xml, pass_through};
 pub use trace::{Syscall, Trace};
 pub use wait::wait_for;

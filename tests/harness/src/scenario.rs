@@ -89,7 +89,7 @@ pub fn order_xml(id: &str, key: &str, size: usize) -> Bytes {
     let note = size.saturating_sub(head.len() + tail.len());
     let mut text = String::with_capacity(head.len() + note + tail.len());
     text.push_str(&head);
-    text.extend(std::iter::repeat_n('x', note));
+    text.push_str(&"x".repeat(note));
     text.push_str(tail);
     Bytes::from(text)
 }

@@ -1,1 +1,0 @@
-//! quayside-bench
