@@ -1,1 +1,44 @@
-//! quayside-pipeline
+//! From bytes to a message: is it well-formed, of what type is it, and which of its values are properties?
+//!
+//! A [`Scanner`] looks at a body while it streams by and keeps nothing of it but the tokens at hand and
+//! the promoted values: a body of any length costs the same bounded memory. It promises that
+//! - what it accepts is well-formed XML 1.0 with namespaces, or JSON; what it cannot judge
+//!   ([`Kind::Opaque`]) passes untouched;
+//! - nothing is expanded: documents with a type declaration are refused, so no entity ever grows;
+//! - how the body was cut into pieces changes neither the properties nor the error;
+//! - every refusal has a code, a cause and the offset.
+//!
+//! ```
+//! use quayside_pipeline::{Kind, Limits, Promotions, Rule, Scanner};
+//! # use std::collections::BTreeMap;
+//! let namespaces = BTreeMap::from([("o".to_owned(), "urn:orders".to_owned())]);
+//! let rules = BTreeMap::from([("OrderId".to_owned(), Rule::xpath("/o:Order/o:Id"))]);
+//! let promotions = Promotions::compile(&namespaces, &rules).expect("two steps");
+//! let expected = vec![(Some("urn:orders#Order"), &promotions)];
+//! let mut scanner = Scanner::new(Kind::Xml, expected, Limits::default());
+//! scanner.push(b"<Order xmlns='urn:orders'><I").expect("well-formed so far");
+//! scanner.push(b"d>4711</Id></Order>").expect("well-formed so far");
+//! let scanned = scanner.finish().expect("a whole document");
+//! assert_eq!(scanned.properties[0].1.to_string(), "4711");
+//! ```
+//!
+//! It does not validate against schemas, does not transform and does no I/O.
+
+pub mod codes;
+mod decode;
+mod found;
+mod invalid;
+mod json;
+mod jsonpath;
+mod kind;
+mod limits;
+mod promotions;
+mod scanner;
+mod xml;
+mod xpath;
+
+pub use invalid::Invalid;
+pub use kind::Kind;
+pub use limits::Limits;
+pub use promotions::{Promotions, Rule};
+pub use scanner::{Expected, Scanned, Scanner};

@@ -1,0 +1,56 @@
+//! The error codes of the pipeline, `QS02nn`.
+
+quayside_model::codes! {
+    XML_SYNTAX = "QS0201", "The XML of the body is not well-formed.",
+        "Correct the document at the place that the message names.";
+    DTD = "QS0202", "The XML of the body has a document type declaration.",
+        "Send the document without `<!DOCTYPE ...>`: entity and attribute declarations are never read.";
+    ENTITY = "QS0203", "The XML of the body refers to an entity that is not defined.",
+        "Use `&lt; &gt; &amp; &apos; &quot;` or a character reference such as `&#228;`.";
+    ENCODING = "QS0204", "The body is in an encoding that is not supported.",
+        "Send UTF-8; XML may also be UTF-16 with a byte order mark.";
+    BAD_UTF = "QS0205", "The bytes of the body are not valid in its encoding.",
+        "Encode the body correctly; a document in another encoding than it says looks like this.";
+    TOO_DEEP = "QS0206", "The body is nested deeper than the limit.",
+        "Send a flatter document.";
+    TOO_LONG = "QS0207", "A tag, name, attribute, key, number or run of text in the body is longer than the limit.",
+        "Put long values into elements or members of their own.";
+    TOO_MANY = "QS0208", "A tag of the body has more attributes or namespaces than the limit.",
+        "Put the values into elements.";
+    DUPLICATE_ATTRIBUTE = "QS0209", "A tag of the body has the same attribute twice.",
+        "Leave one of them out.";
+    UNDECLARED_PREFIX = "QS0210", "A prefix in the XML of the body is not declared, or a namespace declaration is not allowed.",
+        "Declare the prefix on the element or around it with `xmlns:PREFIX`.";
+    TRAILING = "QS0211", "There is more content after the end of the document.",
+        "Send one document per body.";
+    INCOMPLETE = "QS0212", "The body is empty or ends in the middle of the document.",
+        "Send the whole document.";
+    CHARACTER = "QS0213", "The body has a character that its format forbids, such as NUL.",
+        "Leave control characters out.";
+    JSON_SYNTAX = "QS0214", "The JSON of the body is not well-formed.",
+        "Correct the document at the place that the message names.";
+    LONE_SURROGATE = "QS0215", "A `\\u` escape in the JSON of the body is half of a surrogate pair.",
+        "Escape both halves, or write the character itself.";
+    DUPLICATE_KEY = "QS0216", "A member that is promoted occurs twice in one object.",
+        "Leave one of them out: which one counts would be a guess.";
+    UNEXPECTED_TYPE = "QS0217", "The message is of no type that the receive port expects.",
+        "Send it to the location for its type, or name its type in `[message.NAME]` and `[receive.NAME]`.";
+    REQUIRED = "QS0218", "A required property is not in the message.",
+        "Send the value, or promote the property without `required`.";
+    WRONG_TYPE = "QS0219", "A value to be promoted is not of the type of the property.",
+        "Send a value of that type, or correct `type` in the promotion.";
+    REPEATED = "QS0220", "A value to be promoted occurs more than once.",
+        "Promote one of them by its position, as in `/o:Order/o:Line[1]/o:Sku`.";
+    VALUE_TOO_LONG = "QS0221", "A value to be promoted is longer than a property can be.",
+        "Promote a shorter value: 8 KiB are the most.";
+    NOT_A_VALUE = "QS0222", "An object or array stands where a value is promoted.",
+        "Promote a member or an element of it.";
+    RULE = "QS0223", "A promotion does not say exactly how to find its value.",
+        "Give `xpath`, `jsonpath` or both, and a property name of letters, digits, `-` and `_`.";
+    XPATH = "QS0224", "An XPath is not of the supported subset.",
+        "Use child steps from the root, `[n]`, predicates on `local-name()` and `namespace-uri()`, and at the end `@name` or `text()`.";
+    JSONPATH = "QS0225", "A JSONPath is not of the supported subset.",
+        "Use member names and array positions from the root, as in `$.order.lines[0].sku`.";
+    UNKNOWN_PREFIX = "QS0226", "An XPath uses a prefix that is not declared.",
+        "Declare it in `[message.NAME.namespaces]`.";
+}

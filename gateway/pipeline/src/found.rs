@@ -1,0 +1,81 @@
+//! The values that were found on the promoted paths of one message.
+
+use quayside_model::{Code, Name, TextError, Value, ValueError};
+
+use crate::{Invalid, codes, promotions::Compiled};
+
+/// One place for each promotion.
+#[derive(Debug)]
+pub(crate) struct Found<'a> {
+    rules: &'a [Compiled],
+    values: Vec<Option<Value>>,
+}
+
+impl<'a> Found<'a> {
+    pub(crate) fn new(rules: &'a [Compiled]) -> Self {
+        Self {
+            rules,
+            values: vec![None; rules.len()],
+        }
+    }
+
+    /// Refuses a second value for the promotion `rule`: which one routes would be a guess.
+    pub(crate) fn vacant(&self, rule: usize, offset: u64) -> Result<(), Invalid> {
+        if self.values[rule].is_none() {
+            return Ok(());
+        }
+        let detail = format!("`{}` occurs more than once", self.rules[rule].name);
+        Err(Invalid::new(codes::REPEATED, offset, detail))
+    }
+
+    /// Sets the value of the promotion `rule` to what `text`, which begins at `offset`, stands for.
+    pub(crate) fn set(&mut self, rule: usize, text: &str, offset: u64) -> Result<(), Invalid> {
+        self.vacant(rule, offset)?;
+        let Compiled {
+            name, value_type, ..
+        } = &self.rules[rule];
+        let value = Value::parse(text, *value_type).map_err(|error| {
+            let code = match error {
+                ValueError::Text(TextError::Nul) => codes::CHARACTER,
+                ValueError::Text(_) => codes::VALUE_TOO_LONG,
+                ValueError::WrongType { .. } => codes::WRONG_TYPE,
+            };
+            let detail = match code {
+                codes::WRONG_TYPE => {
+                    format!(
+                        "`{name}` is {}, not of type {value_type:?}",
+                        Invalid::quote(text)
+                    )
+                }
+                _ => format!("`{name}`: {error}"),
+            };
+            Invalid::new(code, offset, detail)
+        })?;
+        self.values[rule] = Some(value);
+        Ok(())
+    }
+
+    /// A fault of the promotion `rule`.
+    pub(crate) fn fault(&self, rule: usize, code: Code, offset: u64, what: &str) -> Invalid {
+        Invalid::new(code, offset, format!("`{}` {what}", self.rules[rule].name))
+    }
+
+    /// What was found, in the order of the names.
+    ///
+    /// # Errors
+    /// The first required property that was not.
+    pub(crate) fn finish(self, offset: u64) -> Result<Vec<(Name, Value)>, Invalid> {
+        let mut properties = Vec::with_capacity(self.rules.len());
+        for (rule, value) in self.rules.iter().zip(self.values) {
+            match value {
+                Some(value) => properties.push((rule.name.clone(), value)),
+                None if rule.required => {
+                    let detail = format!("the message has no `{}`", rule.name);
+                    return Err(Invalid::new(codes::REQUIRED, offset, detail));
+                }
+                None => {}
+            }
+        }
+        Ok(properties)
+    }
+}
