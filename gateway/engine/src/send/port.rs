@@ -188,13 +188,13 @@ pub(crate) struct Runner {
 
 impl Runner {
     pub(crate) fn new(shared: Arc<Shared>, runtime: Arc<SendRuntime>) -> Self {
-        let (running, in_hand, behind) = (JoinSet::new(), HashMap::new(), HashMap::new());
         Self {
             shared,
             runtime,
-            running,
-            in_hand,
-            behind,
+            running: JoinSet::new(),
+            in_hand: HashMap::new(),
+            behind: HashMap::new(),
+            blocked: HashMap::new(),
         }
     }
 
