@@ -317,8 +317,8 @@ impl Set {
 
 /// The number in the id and the time of arrival, of a request with this prefix.
 fn arrival(prefix: &str, seen: &Seen) -> Option<(u64, u64)> {
-    let no = seen.id.as_ref()?.strip_prefix(prefix)?.strip_prefix('-')?;
-    Some((no.parse().ok()?, seen.at))
+    let no = seen.id.strip_prefix(prefix)?.strip_prefix('-')?;
+    Some((no.parse().ok()?, seen.at_us))
 }
 
 fn judge(summary: &Summary, accepted: &[Accepted], seen: &[(u64, u64)]) -> Measured {
@@ -472,11 +472,12 @@ mod tests {
         let seen = |id: &str| Seen {
             seq: 1,
             path: String::new(),
-            key: None,
-            id: Some(id.to_owned()),
-            order: None,
-            at: 5,
+            key: String::new(),
+            id: id.to_owned(),
+            order: String::new(),
+            at_us: 5,
             status: 200,
+            effect: true,
         };
         assert_eq!(arrival("full", &seen("full-12")), Some((12, 5)));
         for other in ["half-12", "full12", "full-x", ""] {

@@ -1,6 +1,10 @@
 //! The partner behind the gateway: judges by the business id in each body.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -22,26 +26,25 @@ pub struct Partner {
     _dir: TempDir,
 }
 
-/// One request that it got.
+/// One request that it got; a text that was not there is empty.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Seen {
-    /// Its place among all requests, from 1.
+    /// Its place among all requests, from 0.
     pub seq: u64,
     /// Its path.
     pub path: String,
-    /// Its `Idempotency-Key`; empty without one.
-    #[serde(default)]
-    pub key: Option<String>,
+    /// Its `Idempotency-Key`.
+    pub key: String,
     /// The business id in its body.
-    #[serde(default)]
-    pub id: Option<String>,
+    pub id: String,
     /// The order key in its body.
-    #[serde(default)]
-    pub order: Option<String>,
-    /// When it was complete, in microseconds since the epoch.
-    pub at: u64,
-    /// What was answered.
+    pub order: String,
+    /// When its body was read, in microseconds since the epoch.
+    pub at_us: u64,
+    /// What was answered; 0 for nothing.
     pub status: u16,
+    /// Whether it had an effect: it was acted on, and no earlier one of its key was.
+    pub effect: bool,
 }
 
 impl Partner {
@@ -79,9 +82,17 @@ impl Partner {
     /// # Panics
     /// When the partner does not answer.
     pub async fn log(&self) -> Vec<Seen> {
-        let text = self.control("GET", "log", "").await;
-        let line = |l| serde_json::from_str(l).unwrap_or_else(|e| panic!("log line {l}: {e}"));
-        String::from_utf8_lossy(&text).lines().map(line).collect()
+        let mut log: Vec<Seen> = Vec::new();
+        loop {
+            let page = self
+                .control("GET", &format!("log?from={}", log.len()), "")
+                .await;
+            let before = log.len();
+            log.extend(String::from_utf8_lossy(&page).lines().map(parse));
+            if log.len() == before {
+                return log;
+            }
+        }
     }
 
     /// Its counts over all requests.
@@ -110,10 +121,8 @@ impl Partner {
             within,
             async || {
                 let effects = effects(&self.log().await);
-                let missing: Vec<_> = ids
-                    .iter()
-                    .filter(|id| !effects.contains_key(**id))
-                    .collect();
+                let arrived = |id: &str| effects.get(id).is_some_and(|e| e.effects > 0);
+                let missing: Vec<_> = ids.iter().filter(|id| !arrived(id)).collect();
                 if missing.is_empty() {
                     return Ok(());
                 }
@@ -144,24 +153,30 @@ impl Partner {
     }
 }
 
+fn parse(line: &str) -> Seen {
+    serde_json::from_str(line).unwrap_or_else(|e| panic!("log line {line}: {e}"))
+}
+
 /// What the partner got for one business id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Effects {
-    /// All requests.
+    /// All requests, refused ones included.
     pub raw: usize,
-    /// The distinct keys among them: each is an effect at a partner that honours `Idempotency-Key`.
-    pub keys: std::collections::BTreeSet<String>,
+    /// The effects: requests that were acted on and whose key was new.
+    pub effects: usize,
+    /// The distinct keys of all requests.
+    pub keys: BTreeSet<String>,
 }
 
-/// The requests by business id; those that the partner made fail before reading them do not appear.
+/// The requests by business id; those that the partner broke off before their body do not appear.
 #[must_use]
 pub fn effects(log: &[Seen]) -> BTreeMap<String, Effects> {
     let mut effects: BTreeMap<String, Effects> = BTreeMap::new();
-    for seen in log {
-        let Some(id) = &seen.id else { continue };
-        let entry = effects.entry(id.clone()).or_default();
+    for seen in log.iter().filter(|seen| !seen.id.is_empty()) {
+        let entry = effects.entry(seen.id.clone()).or_default();
         entry.raw += 1;
-        entry.keys.insert(seen.key.clone().unwrap_or_default());
+        entry.effects += usize::from(seen.effect);
+        entry.keys.insert(seen.key.clone());
     }
     effects
 }
