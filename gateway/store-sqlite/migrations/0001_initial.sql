@@ -59,7 +59,9 @@ CREATE TABLE part (
 ) STRICT;
 
 -- Live deliveries only: inserted by publish, deleted when they end.
--- state: 0 ready, 1 claimed, 2 held (behind its key), 3 suspended.
+-- state: 0 ready and due, 1 claimed, 2 held (behind its key), 3 suspended, 4 ready but not due yet.
+-- 4 is apart from 0 so that a claim never walks over deliveries that wait for their next attempt.
+-- A skipped delivery of an ordered port has lost lane and order_key: nothing waits for it any more.
 CREATE TABLE delivery (
   message BLOB NOT NULL,
   no INTEGER NOT NULL,
@@ -83,15 +85,21 @@ CREATE TABLE delivery (
   PRIMARY KEY (message, no)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX delivery_ready ON delivery (port, rank) WHERE state = 0;
+CREATE INDEX delivery_waiting ON delivery (port, due) WHERE state = 4;
 CREATE INDEX delivery_claimed ON delivery (instance) WHERE state = 1;
--- Suspended and held ones are few or cold; operators and key releases look for them.
-CREATE INDEX delivery_parked ON delivery (port, state, order_key, seq) WHERE state IN (2, 3);
+-- Held and suspended ones are few or cold; operators look for them.
+CREATE INDEX delivery_parked ON delivery (port, state) WHERE state IN (2, 3);
+-- The live deliveries of one key in their order. Rows of unordered ports are not in it and pay nothing.
+CREATE INDEX delivery_order ON delivery (port, order_key, seq) WHERE order_key IS NOT NULL;
 
--- The last number given to delivery.seq.
+-- box: the last number given to delivery.seq and history.id, one number space for both.
+-- swept_bodies, swept_messages: up to which history.id retention has looked.
+-- probe: how often readiness has asked whether the store takes writes.
 CREATE TABLE sequence (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-INSERT INTO sequence VALUES ('delivery', 0), ('control', 0);
+INSERT INTO sequence VALUES
+  ('box', 0), ('control', 0), ('probe', 0), ('swept_bodies', 0), ('swept_messages', 0);
 
--- Ordered ports. A lane is owned by one instance at a time; a key that failed holds its later rows.
+-- Ordered ports. A lane is owned by one instance at a time; worth nothing when that is not live.
 CREATE TABLE lane (
   port TEXT NOT NULL,
   no INTEGER NOT NULL,
@@ -99,10 +107,12 @@ CREATE TABLE lane (
   epoch INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (port, no)
 ) STRICT, WITHOUT ROWID;
+-- A key that has held deliveries. They come back, in batches, when the delivery with head_seq leaves the
+-- order; it is alive and stands before all of them.
 CREATE TABLE order_key (
   port TEXT NOT NULL,
   key BLOB NOT NULL,
-  head_seq INTEGER NOT NULL,      -- the delivery that the key waits for
+  head_seq INTEGER NOT NULL,
   PRIMARY KEY (port, key)
 ) STRICT, WITHOUT ROWID;
 
@@ -118,18 +128,20 @@ CREATE TABLE dedupe (
   PRIMARY KEY (slice, key)
 ) STRICT, WITHOUT ROWID;
 
--- What became of messages: one row per event. Ended deliveries, replays, operators' deeds.
+-- What became of messages: one row per event. Ended deliveries, replays, operators' deeds. Retention walks
+-- it by id, once: the last end of a message is the row by which the message goes.
 CREATE TABLE history (
+  id INTEGER PRIMARY KEY,         -- from sequence 'box'
   message BLOB NOT NULL,
   at INTEGER NOT NULL,
   no INTEGER,
   event TEXT NOT NULL,
   port TEXT,
   attempts INTEGER NOT NULL,
+  token INTEGER,                  -- of the claim that ended it: tells a rerun from a stale owner
   detail TEXT NOT NULL
 ) STRICT;
 CREATE INDEX history_message ON history (message);
-CREATE INDEX history_at ON history (at);
 
 -- Large bodies. state: 0 open (its instance writes chunks), 1 sealed (a message names it), 2 abandoned.
 CREATE TABLE body (
@@ -141,6 +153,7 @@ CREATE TABLE body (
   sha256 BLOB,
   opened_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX body_unsealed ON body (state) WHERE state <> 1;
 CREATE TABLE chunk (
   body BLOB NOT NULL,
   no INTEGER NOT NULL,
@@ -157,7 +170,8 @@ CREATE TABLE exchange (
   status INTEGER,
   content_type TEXT,
   bytes BLOB
-) STRICT, WITHOUT ROWID;
+) STRICT;
+CREATE INDEX exchange_keep ON exchange (keep_until);
 
 -- Marks at sources, committed with their message, removed when the adapter has cleaned up.
 CREATE TABLE source (

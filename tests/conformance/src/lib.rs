@@ -45,14 +45,14 @@ pub trait Backend: Send + Sync {
 /// Runs the suite: `store_conformance!(fresh)`, where `async fn fresh() -> impl Backend`.
 #[macro_export]
 macro_rules! store_conformance {
-    ($fresh:path) => {
+    ($fresh:ident) => {
         $crate::store_conformance! { @nouns $fresh;
             publish { stores_what_load_gives_back all_or_none_of_the_fan_out
                 a_dead_instance_is_fenced the_same_batch_again_is_stored_once
                 a_bad_item_leaves_the_others births_decide_who_gets_it }
         }
     };
-    (@nouns $fresh:path; $($noun:ident { $($case:ident)+ })+) => { $(
+    (@nouns $fresh:ident; $($noun:ident { $($case:ident)+ })+) => { $(
         mod $noun {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,0 +1,2 @@
+-- instance_end: ends the instance ?1.
+UPDATE instance SET state = 1 WHERE id = ?1

@@ -1,0 +1,2 @@
+-- schema_version_read: the newest step applied.
+SELECT coalesce(max(version), 0) FROM schema_version

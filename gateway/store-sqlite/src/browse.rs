@@ -1,0 +1,265 @@
+//! Reading for people: messages, deliveries, their way.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use quayside_store::{
+    Browse, StoreError,
+    browse::{
+        ArrivedAnswer, DeliveryFilter, DeliveryRow, HistoryRow, MessageFilter, MessageRow,
+        MessageWay, PortBacklog,
+    },
+    model::{
+        Context, DeliveryId, DeliveryState, ExchangeId, Message, MessageId, Name, Text, Timestamp,
+    },
+};
+use rusqlite::Row;
+
+use crate::{
+    claims::load,
+    error::DbResult,
+    open::SqliteStore,
+    row::{Json, cell, delivery_id, state},
+    tx::Tx,
+};
+
+/// The most rows of one page, whatever was asked for.
+const PAGE: u32 = 1000;
+/// The most deliveries and events of one message that are shown.
+const WAY: u32 = 10_000;
+
+#[async_trait]
+impl Browse for SqliteStore {
+    async fn messages(
+        &self,
+        filter: &MessageFilter,
+        before: Option<MessageId>,
+        limit: u32,
+    ) -> Result<Vec<MessageRow>, StoreError> {
+        let filter = filter.clone();
+        self.read("list messages", move |tx| {
+            messages(tx, &filter, before, limit.min(PAGE))
+        })
+        .await
+    }
+
+    async fn message(&self, id: MessageId) -> Result<Option<MessageWay>, StoreError> {
+        self.read("show message", move |tx| way(tx, id)).await
+    }
+
+    async fn load(&self, id: MessageId) -> Result<Option<Message>, StoreError> {
+        self.read("load message", move |tx| load(tx, id)).await
+    }
+
+    async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+        after: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<DeliveryRow>, StoreError> {
+        let filter = filter.clone();
+        self.read("list deliveries", move |tx| {
+            deliveries(tx, &filter, after, limit.min(PAGE))
+        })
+        .await
+    }
+
+    async fn answers(&self, exchanges: &[ExchangeId]) -> Result<Vec<ArrivedAnswer>, StoreError> {
+        let exchanges = exchanges.to_vec();
+        self.read("read answers", move |tx| {
+            let mut arrived = Vec::new();
+            for exchange in exchanges {
+                let sql = include_str!("../sql/exchange_read.sql");
+                arrived.extend(tx.first(sql, [exchange.to_bytes()], answer)?);
+            }
+            Ok(arrived)
+        })
+        .await
+    }
+
+    async fn backlog(&self, cap: u32) -> Result<Vec<PortBacklog>, StoreError> {
+        self.read("count backlog", move |tx| backlog(tx, cap)).await
+    }
+}
+
+/// `delivery.state` of a state in a filter. Ready ones have two: due, and not due yet.
+fn state_cells(wanted: DeliveryState) -> (i64, i64) {
+    match wanted {
+        DeliveryState::Ready => (state::READY, state::WAITING),
+        DeliveryState::Claimed => (state::CLAIMED, state::CLAIMED),
+        DeliveryState::Held => (state::HELD, state::HELD),
+        DeliveryState::Suspended => (state::SUSPENDED, state::SUSPENDED),
+    }
+}
+
+fn messages(
+    tx: &Tx<'_>,
+    filter: &MessageFilter,
+    before: Option<MessageId>,
+    limit: u32,
+) -> DbResult<Vec<MessageRow>> {
+    let states = filter.state.map(state_cells);
+    // Few messages have live deliveries: with a filter on those, the list starts from them.
+    let sql = match (&filter.state, &filter.port) {
+        (None, None) => include_str!("../sql/message_list.sql"),
+        _ => include_str!("../sql/message_list_live.sql"),
+    };
+    tx.all(
+        sql,
+        (
+            before.map_or([0xff; 16], MessageId::to_bytes),
+            filter.origin.as_deref(),
+            filter.message_type.as_deref(),
+            filter.since.map_or(i64::MIN, Timestamp::as_micros),
+            filter.until.map_or(i64::MAX, Timestamp::as_micros),
+            limit,
+            states.map(|states| states.0),
+            states.map(|states| states.1),
+            filter.port.as_deref(),
+        ),
+        message_row,
+    )
+}
+
+fn message_row(row: &Row<'_>) -> DbResult<MessageRow> {
+    Ok(MessageRow {
+        id: cell(row, 0, "message.id")?,
+        received_at: cell(row, 1, "message.received_at")?,
+        origin: cell(row, 2, "message.origin")?,
+        message_type: cell(row, 3, "message.type")?,
+        body_len: cell(row, 4, "part.len")?,
+        deliveries: cell(row, 5, "message.fanout")?,
+        live: cell(row, 6, "delivery.message")?,
+        suspended: cell(row, 7, "delivery.state")?,
+    })
+}
+
+fn way(tx: &Tx<'_>, id: MessageId) -> DbResult<Option<MessageWay>> {
+    let sql = include_str!("../sql/message_show.sql");
+    let shown = tx.first(sql, [id.to_bytes()], |row| {
+        let context: Context = cell::<Json<_>>(row, 8, "message.context")?.0;
+        let content_type: Option<Text> = cell(row, 9, "part.content_type")?;
+        let config_version: i64 = cell(row, 10, "message.config_version")?;
+        Ok((message_row(row)?, context, content_type, config_version))
+    })?;
+    let Some((row, context, content_type, config_version)) = shown else {
+        return Ok(None);
+    };
+    let of_message = DeliveryFilter {
+        message: Some(id),
+        ..DeliveryFilter::default()
+    };
+    let live_deliveries = deliveries(tx, &of_message, None, WAY)?;
+    let history = include_str!("../sql/history_list.sql");
+    let history = tx.all(history, (id.to_bytes(), WAY), history_row)?;
+    Ok(Some(MessageWay {
+        row,
+        context,
+        content_type,
+        config_version,
+        live_deliveries,
+        history,
+    }))
+}
+
+fn history_row(row: &Row<'_>) -> DbResult<HistoryRow> {
+    Ok(HistoryRow {
+        at: cell(row, 1, "history.at")?,
+        event: cell(row, 2, "history.event")?,
+        port: cell(row, 3, "history.port")?,
+        no: cell(row, 4, "history.no")?,
+        attempts: cell(row, 5, "history.attempts")?,
+        detail: Text::lossy(&row.get::<_, String>(6)?),
+    })
+}
+
+fn deliveries(
+    tx: &Tx<'_>,
+    filter: &DeliveryFilter,
+    after: Option<DeliveryId>,
+    limit: u32,
+) -> DbResult<Vec<DeliveryRow>> {
+    let states = filter.state.map(state_cells);
+    let (message, no) = after.map_or(([0; 16], -1), |id| {
+        (id.message.to_bytes(), i64::from(id.no))
+    });
+    // Held and suspended ones have an index, and are looked for among many others.
+    let sql = match filter.state {
+        Some(DeliveryState::Held | DeliveryState::Suspended) => {
+            include_str!("../sql/delivery_list_parked.sql")
+        }
+        _ => include_str!("../sql/delivery_list.sql"),
+    };
+    tx.all(
+        sql,
+        (
+            message,
+            no,
+            filter.message.map_or([0; 16], MessageId::to_bytes),
+            filter.message.map_or([0xff; 16], MessageId::to_bytes),
+            states.map(|states| states.0),
+            states.map(|states| states.1),
+            filter.port.as_deref(),
+            filter.in_doubt,
+            limit,
+        ),
+        delivery_row,
+    )
+}
+
+fn delivery_row(row: &Row<'_>) -> DbResult<DeliveryRow> {
+    Ok(DeliveryRow {
+        id: delivery_id(row, 0, 1)?,
+        port: cell(row, 2, "delivery.port")?,
+        state: cell(row, 3, "delivery.state")?,
+        transport: cell(row, 4, "delivery.transport")?,
+        attempts: cell(row, 5, "delivery.attempts")?,
+        due: cell(row, 6, "delivery.due")?,
+        instance: cell(row, 7, "delivery.instance")?,
+        in_doubt: cell(row, 8, "delivery.in_doubt")?,
+        rendered: cell(row, 9, "delivery.rendered")?,
+        failure: cell::<Option<Json<_>>>(row, 10, "delivery.failure")?.map(|json| json.0),
+    })
+}
+
+fn answer(row: &Row<'_>) -> DbResult<ArrivedAnswer> {
+    Ok(ArrivedAnswer {
+        exchange: cell(row, 0, "exchange.id")?,
+        status: cell(row, 1, "exchange.status")?,
+        content_type: cell(row, 2, "exchange.content_type")?,
+        body: Bytes::from(cell::<Vec<u8>>(row, 3, "exchange.bytes")?),
+    })
+}
+
+fn backlog(tx: &Tx<'_>, cap: u32) -> DbResult<Vec<PortBacklog>> {
+    let ports = tx.all(include_str!("../sql/delivery_ports.sql"), [], |row| {
+        cell::<Name>(row, 0, "delivery.port")
+    })?;
+    let count = |port: &Name, state: i64, sql: &str| {
+        let counted = tx.first(sql, (port.as_str(), state, cap), |row| {
+            cell::<u32>(row, 0, "delivery.state")
+        });
+        counted.map(Option::unwrap_or_default)
+    };
+    let one = |port: Name| {
+        let due = count(
+            &port,
+            state::READY,
+            include_str!("../sql/delivery_count_ready.sql"),
+        )?;
+        let later = count(
+            &port,
+            state::WAITING,
+            include_str!("../sql/delivery_count_waiting.sql"),
+        )?;
+        let claimed = include_str!("../sql/delivery_count_claimed.sql");
+        let parked = include_str!("../sql/delivery_count_parked.sql");
+        Ok(PortBacklog {
+            ready: due.saturating_add(later).min(cap),
+            claimed: count(&port, state::CLAIMED, claimed)?,
+            held: count(&port, state::HELD, parked)?,
+            suspended: count(&port, state::SUSPENDED, parked)?,
+            port,
+        })
+    };
+    ports.into_iter().map(one).collect()
+}

@@ -1,0 +1,264 @@
+//! Taking deliveries that wait, and giving back those of the dead.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use quayside_store::{
+    Claimed, Claims, StoreError, Want,
+    commit::OrderKey,
+    model::{
+        Claim, Content, DeliveryId, ExchangeId, InstanceId, Message, MessageId, Name, Part,
+        StoredBody, Text, Transport, failpoint,
+    },
+};
+use rusqlite::Row;
+
+use crate::{
+    commit::Numbers,
+    error::{DbError, DbResult},
+    history::Event,
+    open::SqliteStore,
+    order,
+    row::{Json, cell, delivery_id},
+    sessions::is_live,
+    tx::Tx,
+};
+
+/// How many deliveries of a port become due in one claim at most.
+const WAKE: u32 = 512;
+/// How many deliveries of a port one claim gives at most, whatever its room.
+const MOST: u32 = 1024;
+
+#[async_trait]
+impl Claims for SqliteStore {
+    async fn claim(
+        &self,
+        instance: InstanceId,
+        wants: &[Want],
+    ) -> Result<Vec<Claimed>, StoreError> {
+        if wants.iter().all(|want| want.room == 0) {
+            return Ok(Vec::new());
+        }
+        let wants = wants.to_vec();
+        self.write("claim deliveries", move |tx| claim(tx, instance, &wants))
+            .await
+    }
+
+    async fn claims_of(&self, instance: InstanceId) -> Result<Vec<Claim>, StoreError> {
+        self.read("list claims", move |tx| {
+            let sql = include_str!("../sql/delivery_claims_of.sql");
+            tx.all(sql, [instance.to_bytes()], |row| {
+                let token = cell(row, 2, "delivery.token")?;
+                Ok(Claim {
+                    delivery: delivery_id(row, 0, 1)?,
+                    instance,
+                    token,
+                })
+            })
+        })
+        .await
+    }
+
+    async fn release_dead(&self, limit: u32) -> Result<u32, StoreError> {
+        if failpoint::enabled("no-claim-release") {
+            return Ok(0);
+        }
+        self.write("release dead claims", move |tx| release_dead(tx, limit))
+            .await
+    }
+}
+
+/// A delivery row that was just claimed, without its message.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    id: DeliveryId,
+    port: Name,
+    transport: Transport,
+    attempts: u32,
+    token: u32,
+    in_doubt: bool,
+    order: Option<OrderKey>,
+    rendered: Option<Text>,
+    exchange: Option<ExchangeId>,
+}
+
+impl Taken {
+    fn read(id: DeliveryId, row: &Row<'_>) -> DbResult<Self> {
+        let lane: Option<u16> = cell(row, 5, "delivery.lane")?;
+        let hash: Option<[u8; 16]> = cell(row, 6, "delivery.order_key")?;
+        Ok(Self {
+            id,
+            port: cell(row, 0, "delivery.port")?,
+            transport: cell(row, 1, "delivery.transport")?,
+            attempts: cell(row, 2, "delivery.attempts")?,
+            token: cell(row, 3, "delivery.token")?,
+            in_doubt: cell(row, 4, "delivery.in_doubt")?,
+            order: lane.zip(hash).map(|(lane, hash)| OrderKey { lane, hash }),
+            rendered: cell(row, 7, "delivery.rendered")?,
+            exchange: cell(row, 8, "delivery.exchange")?,
+        })
+    }
+
+    fn with(self, instance: InstanceId, message: Arc<Message>) -> Claimed {
+        Claimed {
+            claim: Claim {
+                delivery: self.id,
+                instance,
+                token: self.token,
+            },
+            port: self.port,
+            message,
+            transport: self.transport,
+            attempts: self.attempts,
+            rendered: self.rendered,
+            order: self.order,
+            exchange: self.exchange,
+            in_doubt: self.in_doubt,
+        }
+    }
+}
+
+/// Gives a ready delivery to `instance`. `None`: it is not ready any more.
+pub(crate) fn take(tx: &Tx<'_>, instance: InstanceId, id: DeliveryId) -> DbResult<Option<Taken>> {
+    let params = (id.message.to_bytes(), id.no, instance.to_bytes());
+    tx.first(include_str!("../sql/delivery_claim.sql"), params, |row| {
+        Taken::read(id, row)
+    })
+}
+
+fn claim(tx: &Tx<'_>, instance: InstanceId, wants: &[Want]) -> DbResult<Vec<Claimed>> {
+    if !is_live(tx, instance)? {
+        return Ok(Vec::new());
+    }
+    let mut claimed: Vec<Claimed> = Vec::new();
+    for want in wants.iter().filter(|want| want.room > 0) {
+        wake(tx, &want.port)?;
+        for taken in take_wanted(tx, instance, want)? {
+            // Deliveries of one message are often claimed together: it is read once.
+            let message = match claimed
+                .last()
+                .filter(|last| last.message.id == taken.id.message)
+            {
+                Some(last) => Arc::clone(&last.message),
+                None => Arc::new(present(tx, taken.id.message)?),
+            };
+            claimed.push(taken.with(instance, message));
+        }
+    }
+    Ok(claimed)
+}
+
+fn wake(tx: &Tx<'_>, port: &str) -> DbResult<()> {
+    tx.execute(
+        include_str!("../sql/delivery_wake.sql"),
+        (port, tx.now.as_micros(), WAKE),
+    )?;
+    Ok(())
+}
+
+fn take_wanted(tx: &Tx<'_>, instance: InstanceId, want: &Want) -> DbResult<Vec<Taken>> {
+    let room = want.room.min(MOST);
+    if want.ordered {
+        return order::claim(tx, instance, &want.port, room as usize);
+    }
+    let sql = include_str!("../sql/delivery_ready.sql");
+    let ready = tx.all(sql, (want.port.as_str(), room), |row| {
+        delivery_id(row, 0, 1)
+    })?;
+    let mut taken = Vec::with_capacity(ready.len());
+    for id in ready {
+        taken.extend(take(tx, instance, id)?);
+    }
+    Ok(taken)
+}
+
+fn present(tx: &Tx<'_>, id: MessageId) -> DbResult<Message> {
+    let absent = || DbError::Corrupt(format!("delivery.message: there is no message {id}"));
+    load(tx, id)?.ok_or_else(absent)
+}
+
+/// Reads a message with its inline parts.
+pub(crate) fn load(tx: &Tx<'_>, id: MessageId) -> DbResult<Option<Message>> {
+    let sql = include_str!("../sql/message_load.sql");
+    let message = tx.first(sql, [id.to_bytes()], |row| {
+        Ok(Message {
+            id,
+            received_at: cell(row, 0, "message.received_at")?,
+            origin: cell(row, 1, "message.origin")?,
+            message_type: cell(row, 2, "message.type")?,
+            context: cell::<Json<_>>(row, 3, "message.context")?.0,
+            parts: Vec::new(),
+        })
+    })?;
+    let Some(mut message) = message else {
+        return Ok(None);
+    };
+    message.parts = tx.all(include_str!("../sql/part_load.sql"), [id.to_bytes()], part)?;
+    if message.parts.is_empty() {
+        return Err(DbError::Corrupt(format!("part: the message {id} has none")));
+    }
+    Ok(Some(message))
+}
+
+fn part(row: &Row<'_>) -> DbResult<Part> {
+    let content = match row
+        .get_ref(3)?
+        .as_blob_or_null()
+        .map_err(rusqlite::Error::from)?
+    {
+        Some(bytes) => Content::Inline(bytes::Bytes::copy_from_slice(bytes)),
+        None => match cell(row, 4, "part.body")? {
+            Some(id) => Content::Stored(StoredBody {
+                id,
+                len: cell(row, 2, "part.len")?,
+                chunks: cell(row, 5, "body.chunks")?,
+                sha256: cell(row, 6, "body.sha256")?,
+            }),
+            // Removed by retention.
+            None => Content::Inline(bytes::Bytes::new()),
+        },
+    };
+    Ok(Part {
+        name: cell(row, 0, "part.name")?,
+        content_type: cell(row, 1, "part.content_type")?,
+        content,
+    })
+}
+
+/// A delivery in the hands of the dead.
+#[derive(Debug)]
+struct Orphan {
+    id: DeliveryId,
+    port: String,
+    attempts: u32,
+    owner: InstanceId,
+}
+
+fn release_dead(tx: &Tx<'_>, limit: u32) -> DbResult<u32> {
+    let sql = include_str!("../sql/delivery_dead_claims.sql");
+    let orphans = tx.all(sql, [limit], |row| {
+        Ok(Orphan {
+            id: delivery_id(row, 0, 1)?,
+            port: row.get(2)?,
+            attempts: cell(row, 3, "delivery.attempts")?,
+            owner: cell(row, 4, "delivery.instance")?,
+        })
+    })?;
+    if orphans.is_empty() {
+        return Ok(0);
+    }
+    let mut numbers = Numbers::take(tx, orphans.len())?;
+    for orphan in &orphans {
+        let DeliveryId { message, no } = orphan.id;
+        tx.execute(
+            include_str!("../sql/delivery_release_dead.sql"),
+            (message.to_bytes(), no),
+        )?;
+        let detail = format!("its owner {} died; it may have been sent", orphan.owner);
+        Event::of_delivery(orphan.id, "released", &orphan.port)
+            .attempts(orphan.attempts + 1)
+            .detail(&detail)
+            .insert(tx, &mut numbers)?;
+    }
+    Ok(u32::try_from(orphans.len()).expect("bounded by the limit"))
+}

@@ -1,0 +1,140 @@
+//! One process per folder: an advisory lock that dies with its process, on a file system that keeps it.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Write},
+    path::Path,
+};
+
+use quayside_store::{StoreError, StoreErrorKind};
+use rustix::{
+    fs::{FlockOperation, flock, fstatfs},
+    io::Errno,
+};
+
+/// The name of the lock file. It holds the number of the process that has the store.
+pub(crate) const LOCK_FILE: &str = "quayside.lock";
+const OPERATION: &str = "open the embedded store";
+
+/// File systems whose locks or shared memory do not hold between machines, by their magic numbers.
+const NETWORK: [(u64, &str); 10] = [
+    (0x6969, "NFS"),
+    (0x517b, "SMB"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB2"),
+    (0x0102_1997, "9p"),
+    (0x5346_414f, "AFS"),
+    (0x7375_7245, "Coda"),
+    (0x00c3_6400, "Ceph"),
+    (0x0bd0_0bd0, "Lustre"),
+    (0x564c, "NCP"),
+];
+
+/// The lock on a folder, held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct FolderLock {
+    _file: File,
+}
+
+impl FolderLock {
+    /// Takes the lock of `dir`.
+    ///
+    /// # Errors
+    /// `Occupied` names the process that has it; `Config` a network file system.
+    pub(crate) fn take(dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join(LOCK_FILE);
+        let unavailable =
+            |error: std::io::Error| StoreError::new(StoreErrorKind::Unavailable, OPERATION, error);
+        // Not truncated: until the lock is ours, the number in it is the other process's.
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(unavailable)?;
+        refuse_network(&file, dir)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(occupied(dir, &mut file)),
+            Err(error) => return Err(unavailable(error.into())),
+        }
+        file.set_len(0).map_err(unavailable)?;
+        writeln!(file, "{}", std::process::id()).map_err(unavailable)?;
+        Ok(Self { _file: file })
+    }
+}
+
+fn occupied(dir: &Path, file: &mut File) -> StoreError {
+    let mut owner = String::new();
+    let owner = match file.read_to_string(&mut owner) {
+        Ok(_) if !owner.trim().is_empty() => format!("process {}", owner.trim()),
+        _ => "another process".to_owned(),
+    };
+    let cause = format!("{owner} has the store in {} open", dir.display());
+    StoreError::new(StoreErrorKind::Occupied, OPERATION, cause)
+}
+
+fn refuse_network(file: &File, dir: &Path) -> Result<(), StoreError> {
+    let stat = fstatfs(file).map_err(|error| {
+        StoreError::new(
+            StoreErrorKind::Unavailable,
+            OPERATION,
+            std::io::Error::from(error),
+        )
+    })?;
+    // The type of the field differs between machines; its low 32 bits are the number.
+    #[expect(
+        clippy::cast_sign_loss,
+        clippy::allow_attributes,
+        reason = "a bit pattern, not a number"
+    )]
+    let magic = (stat.f_type as u64) & 0xffff_ffff;
+    match network_name(magic) {
+        None => Ok(()),
+        Some(name) => {
+            let cause = format!(
+                "[store] data_dir {} is on {name}, a network file system, whose locks do not keep two \
+                 machines apart; use a local disk, or PostgreSQL",
+                dir.display()
+            );
+            Err(StoreError::new(StoreErrorKind::Config, OPERATION, cause))
+        }
+    }
+}
+
+fn network_name(magic: u64) -> Option<&'static str> {
+    NETWORK
+        .iter()
+        .find(|(number, _)| *number == magic)
+        .map(|(_, name)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_is_told_who_has_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = FolderLock::take(dir.path()).unwrap();
+        let error = FolderLock::take(dir.path()).unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Occupied);
+        let cause = error.source.to_string();
+        assert!(
+            cause.contains(&format!("process {}", std::process::id())),
+            "{cause}"
+        );
+        drop(first);
+        FolderLock::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn network_file_systems_are_known_and_local_ones_are_not() {
+        assert_eq!(network_name(0x6969), Some("NFS"));
+        assert_eq!(network_name(0xff53_4d42), Some("CIFS"));
+        for local in [0xef53, 0x0102_1994, 0x9123_683e, 0x5846_5342] {
+            assert_eq!(network_name(local), None, "{local:x}");
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Opening and closing the store, and copying it while it runs.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use quayside_store::{Store, StoreError, StoreErrorKind, measure::Transactions, model::Clock};
+use rusqlite::{
+    Connection,
+    backup::{Backup, StepResult},
+    ffi,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    checkpoint,
+    error::{DbError, DbResult},
+    lock::FolderLock,
+    migrate,
+    readers::Readers,
+    tx::Tx,
+    writer::Writer,
+};
+
+/// The name of the database file in the store's folder.
+pub const DATABASE_FILE: &str = "quayside.db";
+const OPERATION: &str = "open the embedded store";
+/// How many queries run side by side.
+const READERS: usize = 2;
+/// Prepared statements kept per connection: more than there are.
+const STATEMENTS: usize = 128;
+/// How long a connection waits for a lock that only a checkpoint at its end holds.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Every named transaction.
+const TRANSACTIONS: &[&str] = &[
+    "commit batch",
+    "claim deliveries",
+    "list claims",
+    "release dead claims",
+    "open session",
+    "renew session",
+    "list sessions",
+    "expire session",
+    "close session",
+    "register instance",
+    "end instance",
+    "list instances",
+    "take fence",
+    "release fence",
+    "open body",
+    "append chunk",
+    "read chunk",
+    "abandon body",
+    "list sources",
+    "settle sources",
+    "take lease",
+    "release lease",
+    "read controls",
+    "set control",
+    "apply configuration",
+    "resume deliveries",
+    "terminate deliveries",
+    "list messages",
+    "show message",
+    "load message",
+    "list deliveries",
+    "read answers",
+    "count backlog",
+    "sweep",
+    "probe",
+];
+
+/// How the store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Options {
+    /// What a commit waits for.
+    pub synchronous: Synchronous,
+}
+
+/// What a commit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Synchronous {
+    /// Until the log is on the disk.
+    #[default]
+    Full,
+    /// For nothing: a power failure loses commits. Exists so that the durability test can show that it
+    /// would notice; nothing else may use it.
+    Off,
+}
+
+/// The embedded store. Dropping it finishes what is queued, closes the files and gives the folder back.
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    /// `None` only while it is being dropped.
+    running: Option<Running>,
+    threads: Vec<JoinHandle<()>>,
+    transactions: Arc<Transactions>,
+    /// Last, so that the folder is given back after everything else has ended.
+    _lock: FolderLock,
+}
+
+#[derive(Debug)]
+struct Running {
+    writer: Writer,
+    readers: Readers,
+}
+
+impl SqliteStore {
+    /// Opens the store in `dir`, which is created if it is missing, and declares every instance of an
+    /// earlier process dead.
+    ///
+    /// # Errors
+    /// `Occupied`: another process has it. `Config`: `dir` is on a network file system. `Schema`: a newer
+    /// program wrote it. `Corrupt`, `Full`, `Unavailable`: as SQLite says.
+    pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(dir).map_err(unavailable)?;
+        let lock = FolderLock::take(dir)?;
+        let path = dir.join(DATABASE_FILE);
+        let conn = prepare(&path, &*clock, options)?;
+        let transactions = Arc::new(Transactions::new(TRANSACTIONS));
+        let (look, looks) = mpsc::channel(1);
+        let readers = (0..READERS).map(|_| connect(&path, options));
+        let readers = readers.collect::<Result<Vec<_>, _>>().map_err(refused)?;
+        let checkpoints = connect(&path, options).map_err(refused)?;
+        let (writer, thread) =
+            Writer::start(conn, Arc::clone(&clock), Arc::clone(&transactions), look)
+                .map_err(unavailable)?;
+        let mut threads = vec![thread];
+        let checkpointer = checkpoint::start(checkpoints, writer.downgrade(), looks);
+        threads.push(checkpointer.map_err(unavailable)?);
+        let (readers, more) =
+            Readers::start(readers, &clock, &transactions).map_err(unavailable)?;
+        threads.extend(more);
+        let running = Some(Running { writer, readers });
+        Ok(Self {
+            path,
+            running,
+            threads,
+            transactions,
+            _lock: lock,
+        })
+    }
+
+    /// Writes a consistent copy of the store to the file `to`, which must not exist, while the store
+    /// goes on. The copy is on the disk when it returns.
+    ///
+    /// # Errors
+    /// `Config`: `to` exists. `Full`, `Unavailable`: as the disk says; then there is no file `to`.
+    pub async fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        const OPERATION: &str = "back the store up";
+        let (from, to) = (self.path.clone(), to.to_owned());
+        let (reply, answer) = oneshot::channel();
+        let failed =
+            |error: std::io::Error| StoreError::new(StoreErrorKind::Unavailable, OPERATION, error);
+        // A thread of its own: a copy takes long and must not hold up queries.
+        let thread = std::thread::Builder::new()
+            .name("store-backup".to_owned())
+            // A caller that went away does not need its answer.
+            .spawn(move || drop(reply.send(copy(&from, &to, OPERATION))))
+            .map_err(failed)?;
+        let result = answer.await;
+        if thread.join().is_err() {
+            return Err(failed(std::io::Error::other("the copying thread panicked")));
+        }
+        result.map_err(|error| failed(std::io::Error::other(error)))?
+    }
+
+    pub(crate) fn writer(&self) -> &Writer {
+        &self.running().writer
+    }
+
+    fn running(&self) -> &Running {
+        self.running
+            .as_ref()
+            .expect("taken only by drop, after which nobody can call")
+    }
+
+    /// Runs `body` as the transaction `operation` on the writer.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        body: impl FnOnce(&Tx<'_>) -> DbResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer()
+            .run(operation, move |desk| desk.transact(operation, 1, body))
+            .await
+    }
+
+    /// Runs `body` as the query `operation` on a reader.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        body: impl FnOnce(&Tx<'_>) -> DbResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.running().readers.read(operation, body).await
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        drop(self.running.take());
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
+    }
+}
+
+impl Store for SqliteStore {
+    fn dialect(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn transactions(&self) -> &Transactions {
+        &self.transactions
+    }
+}
+
+/// Opens the first connection and makes the database this process's.
+fn prepare(path: &Path, clock: &dyn Clock, options: Options) -> Result<Connection, StoreError> {
+    let mut conn = connect(path, options).map_err(refused)?;
+    migrate::migrate(&mut conn, clock.now())?;
+    let tx = conn.transaction().map_err(refused)?;
+    tx.execute(include_str!("../sql/instance_end_all.sql"), [])
+        .map_err(refused)?;
+    tx.execute(include_str!("../sql/session_end_all.sql"), [])
+        .map_err(refused)?;
+    tx.commit().map_err(refused)?;
+    Ok(conn)
+}
+
+fn connect(path: &Path, options: Options) -> rusqlite::Result<Connection> {
+    let conn = Connection::open(path)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    conn.busy_timeout(BUSY)?;
+    let synchronous = match options.synchronous {
+        Synchronous::Full => "FULL",
+        Synchronous::Off => "OFF",
+    };
+    conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", synchronous)?;
+    // Checkpoints have a thread of their own.
+    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    // In KiB, as the sign says: the pages that a queue of work touches, not the whole store.
+    conn.pragma_update(None, "cache_size", -8192)?;
+    Ok(conn)
+}
+
+fn copy(from: &Path, to: &Path, operation: &'static str) -> Result<(), StoreError> {
+    if to.exists() {
+        let cause = format!("{} exists already; name a new file", to.display());
+        return Err(StoreError::new(StoreErrorKind::Config, operation, cause));
+    }
+    // Under another name until it is whole, so that a broken copy is never taken for a backup.
+    let mut part = to.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let result =
+        copy_pages(from, &part).map_err(|error| DbError::from(error).into_store(operation));
+    let result = result.and_then(|()| {
+        publish_file(&part, to)
+            .map_err(|error| StoreError::new(StoreErrorKind::Unavailable, operation, error))
+    });
+    if result.is_err()
+        && let Err(error) = std::fs::remove_file(&part)
+    {
+        tracing::warn!(%error, file = %part.display(), "a broken copy could not be removed");
+    }
+    result
+}
+
+fn copy_pages(from: &Path, to: &Path) -> rusqlite::Result<()> {
+    let source = Connection::open(from)?;
+    source.busy_timeout(BUSY)?;
+    let mut target = Connection::open(to)?;
+    // All pages in one step: a copy in several starts again with every commit in between, and under load
+    // never ends. One step reads one state, and in WAL mode stops no writer.
+    match Backup::new(&source, &mut target)?.step(-1)? {
+        StepResult::Done => {}
+        // Somebody else writes the copy's file: it is not a copy.
+        _ => {
+            return Err(rusqlite::Error::SqliteFailure(
+                ffi::Error::new(ffi::SQLITE_BUSY),
+                None,
+            ));
+        }
+    }
+    // One file with everything in it, not a file and a log.
+    target.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))?;
+    target.close().map_err(|(_, error)| error)
+}
+
+fn publish_file(part: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::File::open(part)?.sync_all()?;
+    std::fs::rename(part, to)?;
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+    std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+fn unavailable(error: std::io::Error) -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, OPERATION, error)
+}
+
+fn refused(error: rusqlite::Error) -> StoreError {
+    DbError::from(error).into_store(OPERATION)
+}

@@ -1,0 +1,217 @@
+//! Order by key (`store.md` 4): who may have the next delivery of a key, and what waits behind it.
+//!
+//! A key's live deliveries stand in the order of `seq`; the first is its head. Only a run of ready ones
+//! from the head on is given out. Ready ones that stand behind anything else are *held* when a claim
+//! meets them, so that the next claim does not meet them again, and come back in batches when what they
+//! wait for leaves the order.
+
+use std::collections::HashSet;
+
+use quayside_store::{
+    commit::OrderKey,
+    model::{DeliveryId, InstanceId},
+};
+use rusqlite::Row;
+
+use crate::{
+    claims::{Taken, take},
+    error::DbResult,
+    row::{cell, delivery_id, state},
+    settle::Place,
+    tx::Tx,
+};
+
+/// How many ready deliveries a claim looks at in one round.
+const LOOK: u32 = 64;
+/// How many rounds a claim makes at most: bounds its time where many keys are blocked.
+const ROUNDS: u32 = 8;
+/// How many deliveries of a key are held in one round.
+const HOLD: u32 = 512;
+/// How many held deliveries of a key come back at once.
+const RETURN: u32 = 64;
+
+/// The state in which an ordered delivery is born: claimed only if that cannot change the order.
+pub(crate) fn born_as(
+    tx: &Tx<'_>,
+    instance: InstanceId,
+    port: &str,
+    key: &OrderKey,
+    wants_claim: bool,
+) -> DbResult<i64> {
+    if head_of_held(tx, port, key.hash)?.is_some() {
+        return Ok(state::HELD);
+    }
+    let alone = wants_claim && line(tx, port, key.hash, 1)?.is_empty();
+    if alone && take_lane(tx, instance, port, key.lane)? {
+        return Ok(state::CLAIMED);
+    }
+    Ok(state::READY)
+}
+
+/// Claims up to `room` deliveries of the ordered `port` for `instance`, each key's in its order.
+pub(crate) fn claim(
+    tx: &Tx<'_>,
+    instance: InstanceId,
+    port: &str,
+    room: usize,
+) -> DbResult<Vec<Taken>> {
+    let mut taken = Vec::new();
+    for _ in 0..ROUNDS {
+        let ready = tx.all(
+            include_str!("../sql/delivery_ready_ordered.sql"),
+            (port, instance.to_bytes(), LOOK),
+            Met::read,
+        )?;
+        let mut keys = HashSet::new();
+        for met in &ready {
+            if taken.len() >= room {
+                return Ok(taken);
+            }
+            match &met.order {
+                // Skipped and resumed: it has no place any more.
+                None => taken.extend(take(tx, instance, met.id)?),
+                Some(key) if keys.insert(key.hash) && take_lane(tx, instance, port, key.lane)? => {
+                    take_run(tx, instance, port, key.hash, room, &mut taken)?;
+                }
+                Some(_) => {}
+            }
+        }
+        if ready.len() < LOOK as usize {
+            break;
+        }
+    }
+    Ok(taken)
+}
+
+/// Lets the key of an ordered delivery that left the order go on.
+pub(crate) fn go_on(tx: &Tx<'_>, left: &Place) -> DbResult<()> {
+    let Some(key) = left.key else { return Ok(()) };
+    let port = left.port.as_str();
+    if head_of_held(tx, port, key)? != Some(left.seq) {
+        return Ok(());
+    }
+    let back = tx.all(
+        include_str!("../sql/delivery_unhold.sql"),
+        (port, key, RETURN),
+        |row| cell::<i64>(row, 0, "delivery.seq"),
+    )?;
+    match back.iter().max() {
+        // More may be held: they come back when the last of these leaves.
+        Some(last) if back.len() == RETURN as usize => wait_for(tx, port, key, *last),
+        _ => {
+            tx.execute(include_str!("../sql/order_key_delete.sql"), (port, key))?;
+            Ok(())
+        }
+    }
+}
+
+/// A ready delivery as a claim meets it.
+#[derive(Debug)]
+struct Met {
+    id: DeliveryId,
+    order: Option<OrderKey>,
+}
+
+impl Met {
+    fn read(row: &Row<'_>) -> DbResult<Self> {
+        let lane: Option<u16> = cell(row, 2, "delivery.lane")?;
+        let hash: Option<[u8; 16]> = cell(row, 3, "delivery.order_key")?;
+        let order = lane.zip(hash).map(|(lane, hash)| OrderKey { lane, hash });
+        Ok(Self {
+            id: delivery_id(row, 0, 1)?,
+            order,
+        })
+    }
+}
+
+/// A live delivery of a key.
+#[derive(Debug)]
+struct Standing {
+    id: DeliveryId,
+    seq: i64,
+    state: i64,
+}
+
+impl Standing {
+    fn read(row: &Row<'_>) -> DbResult<Self> {
+        Ok(Self {
+            id: delivery_id(row, 0, 1)?,
+            seq: cell(row, 2, "delivery.seq")?,
+            state: cell(row, 3, "delivery.state")?,
+        })
+    }
+}
+
+/// The first `count` live deliveries of a key, in their order.
+fn line(tx: &Tx<'_>, port: &str, key: [u8; 16], count: usize) -> DbResult<Vec<Standing>> {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    tx.all(
+        include_str!("../sql/delivery_line.sql"),
+        (port, key, count),
+        Standing::read,
+    )
+}
+
+/// Takes the ready deliveries from the head of a key on; if its head is not ready, holds what is.
+fn take_run(
+    tx: &Tx<'_>,
+    instance: InstanceId,
+    port: &str,
+    key: [u8; 16],
+    room: usize,
+    taken: &mut Vec<Taken>,
+) -> DbResult<()> {
+    let line = line(tx, port, key, room - taken.len())?;
+    let ready = line
+        .iter()
+        .take_while(|standing| standing.state == state::READY);
+    let before = taken.len();
+    for standing in ready {
+        taken.extend(take(tx, instance, standing.id)?);
+    }
+    match line.first() {
+        Some(head) if taken.len() == before => hold_behind(tx, port, key, head.seq),
+        _ => Ok(()),
+    }
+}
+
+fn hold_behind(tx: &Tx<'_>, port: &str, key: [u8; 16], head: i64) -> DbResult<()> {
+    wait_for(tx, port, key, head)?;
+    tx.execute(
+        include_str!("../sql/delivery_hold.sql"),
+        (port, key, head, HOLD),
+    )?;
+    Ok(())
+}
+
+/// The delivery that the held ones of a key wait for, if there may be held ones.
+fn head_of_held(tx: &Tx<'_>, port: &str, key: [u8; 16]) -> DbResult<Option<i64>> {
+    tx.first(
+        include_str!("../sql/order_key_find.sql"),
+        (port, key),
+        |row| cell(row, 0, "order_key.head_seq"),
+    )
+}
+
+fn wait_for(tx: &Tx<'_>, port: &str, key: [u8; 16], head: i64) -> DbResult<()> {
+    tx.execute(
+        include_str!("../sql/order_key_upsert.sql"),
+        (port, key, head),
+    )?;
+    Ok(())
+}
+
+/// Takes or keeps a lane. `false`: another live instance has it.
+fn take_lane(tx: &Tx<'_>, instance: InstanceId, port: &str, lane: u16) -> DbResult<bool> {
+    let owner = tx.first(include_str!("../sql/lane_owner.sql"), (port, lane), |row| {
+        cell::<InstanceId>(row, 0, "lane.instance")
+    })?;
+    if let Some(owner) = owner {
+        return Ok(owner == instance);
+    }
+    tx.execute(
+        include_str!("../sql/lane_take.sql"),
+        (port, lane, instance.to_bytes()),
+    )?;
+    Ok(true)
+}

@@ -1,0 +1,217 @@
+//! One settlement inside a batch: the end of a delivery, or what becomes of it instead.
+
+use quayside_store::{
+    Change, SettleOutcome,
+    commit::Answer,
+    model::{Claim, Content, DeliveryId, EndResult},
+};
+use rusqlite::{Params, Row};
+
+use crate::{
+    commit::Numbers,
+    error::DbResult,
+    history::{Event, end_event},
+    order,
+    row::{cell, micros, transport_cell},
+    tx::Tx,
+};
+
+/// Does `change` if `claim` still holds; `failure` is the cell of the change's failure.
+pub(crate) fn settle(
+    tx: &Tx<'_>,
+    numbers: &mut Numbers,
+    claim: &Claim,
+    change: &Change,
+    failure: Option<&str>,
+) -> DbResult<SettleOutcome> {
+    let done = match change {
+        Change::End {
+            result,
+            attempts,
+            detail,
+            answer,
+        } => {
+            let end = End {
+                result: *result,
+                attempts: *attempts,
+                detail,
+                answer: answer.as_deref(),
+            };
+            return self::end(tx, numbers, claim, &end);
+        }
+        Change::Retry {
+            wait,
+            transport,
+            attempts,
+            ..
+        } => {
+            let due = tx.now.as_micros().saturating_add(micros(*wait));
+            let (message, no, instance, token) = cells(claim);
+            let transport = transport_cell(*transport);
+            let sql = include_str!("../sql/delivery_retry.sql");
+            tx.execute(
+                sql,
+                (
+                    message, no, instance, token, due, transport, attempts, failure,
+                ),
+            )? == 1
+        }
+        Change::Suspend {
+            attempts, hold_key, ..
+        } => suspend(tx, claim, *attempts, failure, *hold_key)?,
+        Change::Release => {
+            tx.execute(include_str!("../sql/delivery_release.sql"), cells(claim))? == 1
+        }
+    };
+    if done {
+        Ok(SettleOutcome::Done)
+    } else {
+        standing(tx, claim)
+    }
+}
+
+/// An end with all that belongs to it.
+#[derive(Debug)]
+struct End<'a> {
+    result: EndResult,
+    attempts: u32,
+    detail: &'a str,
+    answer: Option<&'a Answer>,
+}
+
+/// Where an ordered delivery stood in its port.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// Its port.
+    pub(crate) port: String,
+    /// Its number.
+    pub(crate) seq: i64,
+    /// Its key; `None` on a port without order.
+    pub(crate) key: Option<[u8; 16]>,
+}
+
+impl Place {
+    /// Reads it from the first three cells.
+    pub(crate) fn read(row: &Row<'_>) -> DbResult<Self> {
+        Ok(Self {
+            port: row.get(0)?,
+            seq: cell(row, 1, "delivery.seq")?,
+            key: cell(row, 2, "delivery.order_key")?,
+        })
+    }
+}
+
+fn cells(claim: &Claim) -> ([u8; 16], u16, [u8; 16], u32) {
+    let DeliveryId { message, no } = claim.delivery;
+    (
+        message.to_bytes(),
+        no,
+        claim.instance.to_bytes(),
+        claim.token,
+    )
+}
+
+fn end(
+    tx: &Tx<'_>,
+    numbers: &mut Numbers,
+    claim: &Claim,
+    end: &End<'_>,
+) -> DbResult<SettleOutcome> {
+    let sql = include_str!("../sql/delivery_end.sql");
+    let Some(place) = tx.first(sql, cells(claim), Place::read)? else {
+        return ended_before(tx, claim);
+    };
+    let kept = end
+        .answer
+        .map(|answer| keep_answer(tx, answer))
+        .transpose()?
+        .unwrap_or(true);
+    let late = format!(
+        "{}; the request had its answer already or waits no more",
+        end.detail
+    );
+    let detail = if kept { end.detail } else { &late };
+    Event::of_delivery(claim.delivery, end_event(end.result), &place.port)
+        .attempts(end.attempts)
+        .token(claim.token)
+        .detail(detail)
+        .insert(tx, numbers)?;
+    order::go_on(tx, &place)?;
+    Ok(SettleOutcome::Done)
+}
+
+/// Keeps the first answer. `false`: there was one, or the request is gone.
+fn keep_answer(tx: &Tx<'_>, answer: &Answer) -> DbResult<bool> {
+    let bytes: &[u8] = match &answer.body.content {
+        Content::Inline(bytes) => bytes,
+        // The contract says inline; a requester cannot be given what it cannot read in one piece.
+        Content::Stored(_) => return Ok(false),
+    };
+    let rows = tx.execute(
+        include_str!("../sql/exchange_answer.sql"),
+        (
+            answer.exchange.to_bytes(),
+            tx.now.as_micros(),
+            answer.status,
+            answer.body.content_type.as_deref(),
+            bytes,
+        ),
+    )?;
+    Ok(rows == 1)
+}
+
+fn suspend(
+    tx: &Tx<'_>,
+    claim: &Claim,
+    attempts: u32,
+    failure: Option<&str>,
+    hold_key: bool,
+) -> DbResult<bool> {
+    let (message, no, instance, token) = cells(claim);
+    let params = (message, no, instance, token, attempts, failure);
+    let Some(place) = tx.first(
+        include_str!("../sql/delivery_suspend.sql"),
+        params,
+        Place::read,
+    )?
+    else {
+        return Ok(false);
+    };
+    if !hold_key && place.key.is_some() {
+        tx.execute(include_str!("../sql/delivery_unorder.sql"), (message, no))?;
+        order::go_on(tx, &place)?;
+    }
+    Ok(true)
+}
+
+/// The outcome where the delivery is not in these hands: an earlier run of the same batch may have
+/// settled it. Tokens count claims, so the same token without a holder means that nobody had it since.
+fn standing(tx: &Tx<'_>, claim: &Claim) -> DbResult<SettleOutcome> {
+    asked(
+        tx,
+        include_str!("../sql/delivery_standing.sql"),
+        before(claim),
+    )
+}
+
+/// The same for an end, after which there is no delivery: its event tells by which claim it ended.
+fn ended_before(tx: &Tx<'_>, claim: &Claim) -> DbResult<SettleOutcome> {
+    asked(tx, include_str!("../sql/history_ended.sql"), before(claim))
+}
+
+fn before(claim: &Claim) -> ([u8; 16], u16, u32) {
+    (
+        claim.delivery.message.to_bytes(),
+        claim.delivery.no,
+        claim.token,
+    )
+}
+
+fn asked(tx: &Tx<'_>, sql: &str, params: impl Params) -> DbResult<SettleOutcome> {
+    let done = tx.exists(sql, params)?;
+    Ok(if done {
+        SettleOutcome::Done
+    } else {
+        SettleOutcome::Fenced
+    })
+}
