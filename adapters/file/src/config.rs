@@ -17,6 +17,9 @@ use crate::{codes, names};
 pub struct ReceiveSettings {
     /// The folder that files are taken from.
     pub folder: PathBuf,
+    /// Whether the folder is made if it is not there.
+    #[serde(default)]
+    pub create: bool,
     /// Which names are taken: `*` stands for any characters, `?` for one. Hidden files never are.
     #[serde(default = "any_name")]
     pub pattern: String,

@@ -58,7 +58,7 @@ impl FileReceive {
             return Err(error::closed());
         }
         let worker = holder.clone();
-        blocking(move || check_archive(&worker)).await?;
+        blocking(move || check_folders(&worker)).await?;
         Ok(Self {
             holder,
             ready: VecDeque::new(),
@@ -271,7 +271,11 @@ fn park(taken: Taken, rejected: &Rejected) {
     }
 }
 
-fn check_archive(holder: &Holder) -> Result<(), AdapterError> {
+fn check_folders(holder: &Holder) -> Result<(), AdapterError> {
+    let path = &holder.settings.folder;
+    if holder.settings.create {
+        Folder::open_or_create(path).map_err(|cause| error::of_folder(path, "make", &cause))?;
+    }
     let folder = holder.open_folder()?;
     let Some(path) = holder.archive() else {
         return Ok(());

@@ -320,6 +320,15 @@ async fn what_cannot_work_says_so() {
     }
 }
 
+#[tokio::test]
+async fn a_missing_folder_is_made_if_asked_for() {
+    let (temp, _, process) = alone();
+    let folder = temp.path().join("a/inbox");
+    let mut receive = process.open(&folder, json!({ "create": true })).await;
+    fs::write(folder.join("a"), "x").unwrap();
+    assert_eq!(process.pass(&mut *receive).await, "a");
+}
+
 #[test]
 fn a_file_is_taken_when_it_has_come_to_rest() {
     let (temp, _, process) = alone();
