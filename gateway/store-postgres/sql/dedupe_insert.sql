@@ -1,0 +1,27 @@
+-- dedupe_insert: tries to take the keys. The database's clock picks the slice; for 60 s around a boundary
+-- the slices of both sides are written, because commits overlap it. `wrote` below `wanted` means that
+-- somebody was first; the winner is read by a second statement, this one's snapshot does not show it.
+WITH clock AS MATERIALIZED (SELECT now_us() AS now, now_us() / 1000000 AS secs),
+item AS MATERIALIZED (
+  SELECT k.key, k.fingerprint, k.message, k.exchange,
+         (k.secs << 32) | (c.secs / k.secs) AS slice,
+         c.secs % k.secs AS age, k.secs, c.now
+  FROM unnest($1::bytea[], $2::bytea[], $3::uuid[], $4::uuid[], $5::bigint[])
+       AS k(key, fingerprint, message, exchange, secs), clock c
+),
+target AS MATERIALIZED (
+  SELECT i.*, i.slice + step AS into_slice
+  FROM item i, generate_series(-1, 1) AS step
+  WHERE (step = 0 OR (step = -1 AND i.age < 60) OR (step = 1 AND i.age >= i.secs - 60))
+    AND NOT EXISTS (SELECT FROM dedupe d WHERE d.slice = i.slice - 1 AND d.key = i.key)
+),
+written AS (
+  INSERT INTO dedupe (slice, key, fingerprint, message, stored_at, exchange)
+  SELECT into_slice, key, fingerprint, message, now, exchange FROM target ORDER BY into_slice, key
+  ON CONFLICT DO NOTHING
+  RETURNING key
+)
+SELECT i.key, i.slice,
+       (SELECT count(*) FROM written w WHERE w.key = i.key) AS wrote,
+       (SELECT count(*) FROM target t WHERE t.key = i.key) AS wanted
+FROM item i

@@ -1,0 +1,24 @@
+-- delivery_claim: one statement is the whole transaction. Ten short reads of the ready index per port,
+-- one for each priority, give exactly what is due; the ranks decide among them.
+WITH me AS MATERIALIZED (
+  SELECT i.id, now_us() AS now FROM instance i JOIN session s ON s.id = i.session
+  WHERE i.id = $1 AND i.state = 0 AND s.live
+  FOR KEY SHARE OF i
+), found AS MATERIALIZED (
+  SELECT w.port, w.room, d.message, d.no, d.rank
+  FROM me, unnest($2::text[], $3::int[]) AS w(port, room), generate_series(1, 10) AS p(priority)
+  CROSS JOIN LATERAL (
+    SELECT r.message, r.no, r.rank FROM delivery r
+    WHERE r.state = 0 AND r.order_key IS NULL AND r.port = w.port
+      AND r.priority = p.priority AND r.due <= me.now
+    ORDER BY r.due LIMIT w.room
+    FOR UPDATE SKIP LOCKED) d
+), chosen AS (
+  SELECT message, no
+  FROM (SELECT f.*, row_number() OVER (PARTITION BY port ORDER BY rank) AS place FROM found f) f
+  WHERE place <= room
+)
+UPDATE delivery d SET state = 1, instance = $1, token = d.token + 1
+FROM chosen c WHERE d.message = c.message AND d.no = c.no AND d.state = 0
+RETURNING d.message, d.no, d.token, d.port, d.transport, d.attempts, d.rendered, d.lane, d.order_key,
+          d.exchange, d.in_doubt, d.rank, d.seq, d.state

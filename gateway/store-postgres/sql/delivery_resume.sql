@@ -1,0 +1,22 @@
+-- delivery_resume: the row that is locked first is the row that is judged.
+WITH target AS MATERIALIZED (
+  SELECT d.message, d.no, d.state, d.due <= now_us() AS is_due, d.priority
+  FROM unnest($1::uuid[], $2::int[]) AS t(message, no)
+  JOIN delivery d ON d.message = t.message AND d.no = t.no
+  ORDER BY d.message, d.no
+  FOR UPDATE OF d
+), clock AS MATERIALIZED (SELECT now_us() AS now),
+resumed AS (
+  UPDATE delivery d SET state = 0, due = c.now, rank = c.now + (d.priority - 5) * 10000000::bigint,
+         transport = CASE WHEN t.state = 3 THEN 0 ELSE d.transport END,
+         attempts = CASE WHEN t.state = 3 THEN 0 ELSE d.attempts END
+  FROM target t, clock c
+  WHERE d.message = t.message AND d.no = t.no AND (t.state = 3 OR (t.state = 0 AND NOT t.is_due))
+  RETURNING d.message, d.no, d.port, t.state, d.attempts
+), told AS (
+  INSERT INTO history (at, message, no, port, event, attempts, detail)
+  SELECT c.now, message, no, port, 'resumed', attempts, '' FROM resumed, clock c WHERE state = 3
+)
+SELECT t.message, t.no, t.state,
+       EXISTS (SELECT FROM resumed r WHERE r.message = t.message AND r.no = t.no) AS changed
+FROM target t

@@ -1,0 +1,6 @@
+-- delivery_settled: what stands where a settlement found no claim. An end leaves its token in history.
+SELECT c.message, c.no, d.state, d.token, d.attempts, d.transport,
+       EXISTS (SELECT FROM history h WHERE h.message = c.message AND h.no = c.no
+               AND h.token = c.token) AS ended
+FROM unnest($1::uuid[], $2::int[], $3::int[]) AS c(message, no, token)
+LEFT JOIN delivery d ON d.message = c.message AND d.no = c.no

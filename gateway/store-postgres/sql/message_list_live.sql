@@ -1,0 +1,15 @@
+-- message_list_live: as message_list, led by the live deliveries, which are far fewer than messages.
+SELECT m.id, m.received_at, m.stored_at, m.origin, m.type, m.body_len, m.fanout,
+       (SELECT count(*) FROM delivery d WHERE d.message = m.id) AS live,
+       (SELECT count(*) FROM delivery d WHERE d.message = m.id AND d.state = 3) AS suspended
+FROM (SELECT DISTINCT d.message FROM delivery d
+      WHERE d.message < $1
+        AND ($7::smallint IS NULL OR d.state = $7)
+        AND ($8::text IS NULL OR d.port = $8)
+      ORDER BY d.message DESC) l
+JOIN message m ON m.id = l.message
+WHERE ($3::text IS NULL OR m.origin = $3 OR starts_with(m.origin, $3 || '.'))
+  AND ($4::text IS NULL OR m.type = $4)
+  AND ($5::bigint IS NULL OR m.received_at >= $5)
+  AND ($6::bigint IS NULL OR m.received_at < $6)
+ORDER BY m.id DESC LIMIT $2::bigint

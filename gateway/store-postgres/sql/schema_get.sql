@@ -1,0 +1,2 @@
+-- schema_get
+SELECT max(version) FROM schema_version

@@ -1,0 +1,338 @@
+//! Taking deliveries that wait, and giving back those of the dead.
+
+use std::{collections::HashMap, sync::Arc};
+
+use async_trait::async_trait;
+use quayside_store::{
+    Claimed, Claims, StoreError, Want,
+    commit::OrderKey,
+    model::{
+        Claim, Content, Context, DeliveryId, ExchangeId, InstanceId, Message, MessageId, Name,
+        Part, StoredBody, Text, Transport, failpoint,
+    },
+};
+use tokio_postgres::Row;
+
+use crate::{
+    PostgresStore,
+    error::fail,
+    pool::{Conn, Use},
+    row::{Id, Reader},
+    sql::Sql,
+};
+
+const CLAIM: &str = "claim deliveries";
+
+/// How many rows of a lane one statement looks at: enough to find work behind rows that it parks.
+const ORDERED_SCAN: i32 = 256;
+/// How often one claim looks further when all it met had to be parked.
+const ORDERED_ROUNDS: usize = 8;
+
+#[async_trait]
+impl Claims for PostgresStore {
+    async fn claim(
+        &self,
+        instance: InstanceId,
+        wants: &[Want],
+    ) -> Result<Vec<Claimed>, StoreError> {
+        let room = wants.iter().map(|w| w.room as usize).sum();
+        if room == 0 {
+            return Ok(Vec::new());
+        }
+        self.run(CLAIM, room, self.work_timeout(), async {
+            let held = self.pool().get(Use::Work, CLAIM).await?;
+            let conn = held.conn();
+            let mut taken = Vec::new();
+            let plain = Ports::of(wants, false);
+            if !plain.names.is_empty() {
+                take(conn, instance, &plain, &mut taken).await?;
+            }
+            let ordered = Ports::of(wants, true);
+            if !ordered.names.is_empty() {
+                self.saw_order();
+                take_ordered(conn, instance, &ordered, &mut taken).await?;
+            }
+            taken.sort_by_key(|t| (t.rank, t.seq));
+            let claimed = with_messages(conn, instance, taken).await?;
+            held.keep();
+            Ok(claimed)
+        })
+        .await
+    }
+
+    async fn claims_of(&self, instance: InstanceId) -> Result<Vec<Claim>, StoreError> {
+        const OPERATION: &str = "list claims";
+        let me = Id::from(instance);
+        let work = self.work(OPERATION, async |conn| {
+            let rows = conn
+                .rows(OPERATION, Sql::DeliveryClaimsOf, vec![&me])
+                .await?;
+            rows.iter()
+                .map(|row| claim(&Reader::new(row, OPERATION, "delivery"), instance))
+                .collect()
+        });
+        self.run(OPERATION, 1, self.work_timeout(), work).await
+    }
+
+    async fn release_dead(&self, limit: u32) -> Result<u32, StoreError> {
+        const OPERATION: &str = "release dead claims";
+        if failpoint::enabled("no-claim-release") {
+            return Ok(0);
+        }
+        let limit = i64::from(limit);
+        let work = self.work(OPERATION, async |conn| {
+            let rows = conn
+                .rows(OPERATION, Sql::DeliveryReleaseDead, vec![&limit])
+                .await?;
+            let released = rows.first().map(|row| row.try_get::<_, i64>(0)).transpose();
+            let released = released.map_err(|e| fail(OPERATION, e))?.unwrap_or(0);
+            Ok(u32::try_from(released).unwrap_or(u32::MAX))
+        });
+        self.run(OPERATION, 1, self.work_timeout(), work).await
+    }
+}
+
+/// The wanted ports of one kind, as columns.
+#[derive(Debug, Default)]
+struct Ports<'a> {
+    names: Vec<&'a str>,
+    rooms: Vec<i32>,
+}
+
+impl<'a> Ports<'a> {
+    fn of(wants: &'a [Want], ordered: bool) -> Self {
+        let mut ports = Self::default();
+        for want in wants.iter().filter(|w| w.ordered == ordered && w.room > 0) {
+            ports.names.push(&want.port);
+            ports
+                .rooms
+                .push(i32::try_from(want.room).unwrap_or(i32::MAX));
+        }
+        ports
+    }
+}
+
+/// A claimed row without its message.
+#[derive(Debug)]
+struct Taken {
+    claim: Claim,
+    port: Name,
+    transport: Transport,
+    attempts: u32,
+    rendered: Option<Text>,
+    order: Option<OrderKey>,
+    exchange: Option<ExchangeId>,
+    in_doubt: bool,
+    rank: i64,
+    seq: i64,
+}
+
+async fn take(
+    conn: &Conn,
+    instance: InstanceId,
+    ports: &Ports<'_>,
+    taken: &mut Vec<Taken>,
+) -> Result<(), StoreError> {
+    let me = Id::from(instance);
+    let params: crate::pool::Params<'_> = vec![&me, &ports.names, &ports.rooms];
+    for row in &conn.rows(CLAIM, Sql::DeliveryClaim, params).await? {
+        taken.push(read_taken(row, instance)?);
+    }
+    Ok(())
+}
+
+/// Takes lanes that nobody lives in, locks its own and claims heads of keys. Rows behind a head are parked
+/// as they are met; when a statement met nothing else, the next one looks further.
+async fn take_ordered(
+    conn: &Conn,
+    instance: InstanceId,
+    ports: &Ports<'_>,
+    taken: &mut Vec<Taken>,
+) -> Result<(), StoreError> {
+    let me = Id::from(instance);
+    let failed = |e| fail(CLAIM, e);
+    let lanes = vec![
+        conn.simple("BEGIN"),
+        conn.step(Sql::LaneTake, vec![&me, &ports.names]),
+        conn.step(Sql::LaneHold, vec![&me, &ports.names]),
+    ];
+    conn.trip(lanes).await.map_err(failed)?;
+    let mut rooms = ports.rooms.clone();
+    for _ in 0..ORDERED_ROUNDS {
+        let params: crate::pool::Params<'_> = vec![&me, &ports.names, &rooms, &ORDERED_SCAN];
+        let rows = conn.rows(CLAIM, Sql::DeliveryClaimOrdered, params).await?;
+        let mut parked = false;
+        for row in &rows {
+            if Reader::new(row, CLAIM, "delivery").get::<i16>("state")? != 1 {
+                parked = true;
+                continue;
+            }
+            let one = read_taken(row, instance)?;
+            if let Some(at) = ports.names.iter().position(|name| one.port == **name) {
+                rooms[at] -= 1;
+            }
+            taken.push(one);
+        }
+        if !parked || rooms.iter().all(|room| *room <= 0) {
+            break;
+        }
+    }
+    conn.simple("COMMIT").await.map_err(failed)?;
+    Ok(())
+}
+
+fn read_taken(row: &Row, instance: InstanceId) -> Result<Taken, StoreError> {
+    let row = Reader::new(row, CLAIM, "delivery");
+    let order = match (row.get::<Option<i32>>("lane")?, row.array_opt("order_key")?) {
+        (Some(_), Some(hash)) => Some(OrderKey {
+            lane: row.number::<i32, _>("lane")?,
+            hash,
+        }),
+        _ => None,
+    };
+    Ok(Taken {
+        claim: claim(&row, instance)?,
+        port: row.text("port")?,
+        transport: transport(&row)?,
+        attempts: row.number::<i32, _>("attempts")?,
+        rendered: row.text_opt("rendered")?,
+        order,
+        exchange: row.id_opt("exchange")?,
+        in_doubt: row.get("in_doubt")?,
+        rank: row.get("rank")?,
+        seq: row.get("seq")?,
+    })
+}
+
+fn claim(row: &Reader<'_>, instance: InstanceId) -> Result<Claim, StoreError> {
+    let delivery = DeliveryId {
+        message: row.id("message")?,
+        no: row.number::<i32, _>("no")?,
+    };
+    Ok(Claim {
+        delivery,
+        instance,
+        token: row.number::<i32, _>("token")?,
+    })
+}
+
+/// The transport in the column of that name.
+pub(crate) fn transport(row: &Reader<'_>) -> Result<Transport, StoreError> {
+    match row.get::<i16>("transport")? {
+        0 => Ok(Transport::Primary),
+        1 => Ok(Transport::Backup),
+        other => Err(row.corrupt("transport", &format!("{other} is none"))),
+    }
+}
+
+async fn with_messages(
+    conn: &Conn,
+    instance: InstanceId,
+    taken: Vec<Taken>,
+) -> Result<Vec<Claimed>, StoreError> {
+    debug_assert!(taken.iter().all(|t| t.claim.instance == instance));
+    let ids: Vec<MessageId> = taken.iter().map(|t| t.claim.delivery.message).collect();
+    let messages = load_messages(conn, CLAIM, ids).await?;
+    let with = |t: Taken| {
+        let id = t.claim.delivery.message;
+        let message = messages.get(&id).ok_or_else(|| {
+            StoreError::corrupt(CLAIM, format!("table message, row {id}: it is gone"))
+        })?;
+        Ok(Claimed {
+            claim: t.claim,
+            port: t.port,
+            message: Arc::clone(message),
+            transport: t.transport,
+            attempts: t.attempts,
+            rendered: t.rendered,
+            order: t.order,
+            exchange: t.exchange,
+            in_doubt: t.in_doubt,
+        })
+    };
+    taken.into_iter().map(with).collect()
+}
+
+/// The messages with these ids, inline parts included.
+pub(crate) async fn load_messages(
+    conn: &Conn,
+    operation: &'static str,
+    ids: Vec<MessageId>,
+) -> Result<HashMap<MessageId, Arc<Message>>, StoreError> {
+    let mut keys: Vec<Id> = ids.into_iter().map(Id::from).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
+        return Ok(HashMap::new());
+    };
+    let steps = vec![
+        conn.step(Sql::MessageGet, vec![&keys, first, last]),
+        conn.step(Sql::PartGet, vec![&keys, first, last]),
+    ];
+    let mut rows = conn
+        .trip(steps)
+        .await
+        .map_err(|e| fail(operation, e))?
+        .into_iter();
+    let messages = rows.next().unwrap_or_default();
+    let mut parts: HashMap<MessageId, Vec<Part>> = HashMap::new();
+    for row in &rows.next().unwrap_or_default() {
+        let row = Reader::new(row, operation, "part");
+        parts
+            .entry(row.id("message")?)
+            .or_default()
+            .push(read_part(&row)?);
+    }
+    let mut found = HashMap::with_capacity(messages.len());
+    for row in &messages {
+        let message = read_message(&Reader::new(row, operation, "message"), &mut parts)?;
+        found.insert(message.id, Arc::new(message));
+    }
+    Ok(found)
+}
+
+fn read_message(
+    row: &Reader<'_>,
+    parts: &mut HashMap<MessageId, Vec<Part>>,
+) -> Result<Message, StoreError> {
+    let id = row.id("id")?;
+    let context: Context = row.json("context")?;
+    Ok(Message {
+        id,
+        received_at: row.time("received_at")?,
+        origin: row.text("origin")?,
+        message_type: row.text_opt("type")?,
+        context,
+        parts: parts.remove(&id).unwrap_or_else(|| vec![removed_body()]),
+    })
+}
+
+/// What stands for the body after retention removed it: a message always has one.
+fn removed_body() -> Part {
+    let name = Name::new("body").expect("four letters are a name");
+    Part {
+        name,
+        content_type: None,
+        content: Content::Inline(bytes::Bytes::new()),
+    }
+}
+
+fn read_part(row: &Reader<'_>) -> Result<Part, StoreError> {
+    let content = match row.id_opt("body")? {
+        Some(id) => Content::Stored(StoredBody {
+            id,
+            len: row.number::<i64, _>("len")?,
+            chunks: row
+                .get::<Option<i32>>("chunks")?
+                .map_or(Ok(0), u32::try_from)
+                .map_err(|e| row.corrupt("chunks", &e.to_string()))?,
+            sha256: row.array_opt("sha256")?.unwrap_or_default(),
+        }),
+        None => Content::Inline(row.bytes_opt("bytes")?.unwrap_or_default()),
+    };
+    Ok(Part {
+        name: row.text("name")?,
+        content_type: row.text_opt("content_type")?,
+        content,
+    })
+}

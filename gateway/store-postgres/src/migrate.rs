@@ -1,0 +1,103 @@
+//! The schema: numbered migrations, applied to an empty store; any version that this program does not
+//! know is refused.
+
+use quayside_store::{StoreError, StoreErrorKind};
+
+use crate::{
+    PostgresStore,
+    error::fail,
+    maintain,
+    pool::{Conn, Use},
+};
+
+/// The migrations, from version 1.
+const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_initial.sql")];
+
+/// The version that this program works by. It also runs on the next one, which by rule only adds.
+const VERSION: i32 = 1;
+
+/// Two starters of one empty store take turns. The number is that of the word, for whoever looks at locks.
+const TURN: &str = "SELECT pg_advisory_xact_lock(hashtext('quayside migrate'))";
+
+impl PostgresStore {
+    /// Brings an empty store to this program's version, and an older one up to it. Durable when it
+    /// returns. Idempotent; several processes may call it at once.
+    ///
+    /// # Errors
+    /// `Schema` if the store is of a version that this program does not know.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        const OPERATION: &str = "migrate store";
+        self.run(OPERATION, 1, self.maintain_timeout(), async {
+            let held = self.pool().bare(Use::Work, OPERATION).await?;
+            let run = apply(held.conn()).await;
+            run.map_err(|e| match e {
+                Wrong::Driver(e) => fail(OPERATION, e),
+                Wrong::Store(e) => e,
+            })?;
+            held.keep();
+            Ok(())
+        })
+        .await?;
+        maintain::add_days(self).await
+    }
+}
+
+enum Wrong {
+    Driver(tokio_postgres::Error),
+    Store(StoreError),
+}
+
+impl From<tokio_postgres::Error> for Wrong {
+    fn from(e: tokio_postgres::Error) -> Self {
+        Self::Driver(e)
+    }
+}
+
+async fn apply(conn: &Conn) -> Result<(), Wrong> {
+    // The server's own notices about waiting are not for here: another starter may need longer than the
+    // lock timeout of a work connection.
+    conn.simple("BEGIN; SET LOCAL lock_timeout = '30s'").await?;
+    conn.simple(TURN).await?;
+    let known = conn
+        .text_rows("SELECT to_regclass('schema_version') IS NOT NULL AS known")
+        .await?;
+    let current = if known.first().is_some_and(|v| v.as_deref() == Some("t")) {
+        let version = conn
+            .text_rows("SELECT max(version) FROM schema_version")
+            .await?;
+        version
+            .into_iter()
+            .next()
+            .flatten()
+            .and_then(|v| v.parse().ok())
+            .unwrap_or(0)
+    } else {
+        0
+    };
+    if current > VERSION {
+        conn.simple("ROLLBACK").await?;
+        return check(Some(current), "migrate store").map_err(Wrong::Store);
+    }
+    for (version, text) in (1..)
+        .zip(MIGRATIONS)
+        .filter(|(version, _)| *version > current)
+    {
+        conn.simple(text).await?;
+        let record = format!("INSERT INTO schema_version VALUES ({version}, now_us())");
+        conn.simple(&record).await?;
+    }
+    conn.simple("COMMIT").await?;
+    Ok(())
+}
+
+/// Whether this program works on a store of this version.
+pub(crate) fn check(version: Option<i32>, operation: &'static str) -> Result<(), StoreError> {
+    match version {
+        Some(version) if version == VERSION || version == VERSION + 1 => Ok(()),
+        other => {
+            let found = other.map_or_else(|| "none".to_owned(), |v| v.to_string());
+            let what = format!("the store is of version {found}, this program is of {VERSION}");
+            Err(StoreError::new(StoreErrorKind::Schema, operation, what))
+        }
+    }
+}

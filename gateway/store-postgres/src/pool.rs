@@ -1,0 +1,488 @@
+//! Connections: a few, each with its statements prepared, each driven by a task that the pool owns.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::{Pin, pin},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::{join_all, try_join_all};
+use quayside_store::{StoreError, StoreErrorKind, model::InstanceId};
+use tokio::{
+    sync::{OnceCell, Semaphore, SemaphorePermit},
+    task::{AbortHandle, JoinSet},
+    time::timeout,
+};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, Connection, Error, NoTls, Row, SimpleQueryMessage, Statement,
+    config::{Host, SslMode, TargetSessionAttrs},
+    error::SqlState,
+    tls::TlsStream,
+    types::ToSql,
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::{
+    Options,
+    error::{fail, too_slow},
+    migrate,
+    sql::Sql,
+};
+
+/// The settings of every connection. Plans are fixed: statistics of a queue that was empty a moment ago
+/// would make the planner read the whole table when it is not. synchronous_commit is raised where the
+/// server's default is below `on`, never lowered.
+const SETTINGS: &str = "
+SET idle_in_transaction_session_timeout = '2s';
+SET lock_timeout = '1s';
+SET plan_cache_mode = force_generic_plan;
+SET enable_seqscan = off;
+SET enable_hashjoin = off;
+SET enable_mergejoin = off;
+SET jit = off;
+SET client_min_messages = warning;
+SELECT set_config('synchronous_commit', 'on', false)
+ WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')";
+
+/// Which work a connection is kept for, so that neither waits for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Publishing and settling.
+    Commit,
+    /// Everything else.
+    Work,
+}
+
+/// The connections of a store.
+pub(crate) struct Pool {
+    hosts: Vec<Config>,
+    /// Which host took writes last: it is asked first.
+    last: AtomicUsize,
+    tls: Option<rustls::ClientConfig>,
+    connect_timeout: Duration,
+    commit: Shelf,
+    work: Shelf,
+    instance: OnceLock<InstanceId>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// Idle connections, and how many there may be in all.
+struct Shelf {
+    permits: Semaphore,
+    idle: Mutex<Vec<Conn>>,
+}
+
+impl Pool {
+    /// Reads the address; connects to nothing yet.
+    pub(crate) fn new(options: &Options) -> Result<Self, StoreError> {
+        let shelf = |size: usize| Shelf {
+            permits: Semaphore::new(size.max(1)),
+            idle: Mutex::new(Vec::new()),
+        };
+        Ok(Self {
+            hosts: hosts(options)?,
+            last: AtomicUsize::new(0),
+            tls: options.tls.clone(),
+            connect_timeout: options.connect_timeout,
+            commit: shelf(options.commit_connections),
+            work: shelf(options.work_connections),
+            instance: OnceLock::new(),
+            tasks: Mutex::new(JoinSet::new()),
+        })
+    }
+
+    /// From now on connections carry the name of this instance, so that an operator (and whoever has to
+    /// break its locks) can tell them apart. The first one stays.
+    pub(crate) fn name(&self, instance: InstanceId) {
+        // A second instance in one process happens in tests only; its connections keep the first name.
+        let _ = self.instance.set(instance);
+    }
+
+    /// A connection with its statements prepared.
+    pub(crate) async fn get(
+        &self,
+        wanted: Use,
+        operation: &'static str,
+    ) -> Result<Held<'_>, StoreError> {
+        let mut held = self.bare(wanted, operation).await?;
+        held.conn().prepare(operation).await?;
+        if !held.conn().named
+            && let Some(instance) = self.instance.get()
+        {
+            let name = format!("SET application_name = 'qs:{instance}'");
+            held.conn()
+                .client
+                .batch_execute(&name)
+                .await
+                .map_err(|e| fail(operation, e))?;
+            held.conn_mut().named = true;
+        }
+        Ok(held)
+    }
+
+    /// A connection as it is: for the migration, which makes what statements need.
+    pub(crate) async fn bare(
+        &self,
+        wanted: Use,
+        operation: &'static str,
+    ) -> Result<Held<'_>, StoreError> {
+        let shelf = match wanted {
+            Use::Commit => &self.commit,
+            Use::Work => &self.work,
+        };
+        let closed = |_| {
+            StoreError::new(
+                StoreErrorKind::Unavailable,
+                operation,
+                "the store is closed",
+            )
+        };
+        let permit = shelf.permits.acquire().await.map_err(closed)?;
+        let idle = shelf.take();
+        let conn = match idle {
+            Some(conn) => conn,
+            None => self.connect(operation).await?,
+        };
+        Ok(Held {
+            shelf,
+            conn: Some(conn),
+            _permit: permit,
+        })
+    }
+
+    /// Closes every connection and waits for its task; connections in use are cut when `grace` is over.
+    pub(crate) async fn close(&self, grace: Duration) {
+        for shelf in [&self.commit, &self.work] {
+            shelf.permits.close();
+            while let Some(mut conn) = shelf.take() {
+                conn.cut.armed = false;
+            }
+        }
+        let mut tasks = std::mem::take(&mut *lock(&self.tasks));
+        let all_gone = async { while tasks.join_next().await.is_some() {} };
+        if timeout(grace, all_gone).await.is_err() {
+            tasks.shutdown().await;
+        }
+    }
+
+    /// Tries each host once, beginning with the one that took writes last.
+    async fn connect(&self, operation: &'static str) -> Result<Conn, StoreError> {
+        let first = self.last.load(Ordering::Relaxed);
+        let mut failure = too_slow(operation);
+        for turn in 0..self.hosts.len() {
+            let at = (first + turn) % self.hosts.len();
+            // The time is bounded here and not by the driver, which bounds the connect only: a paused
+            // server takes connections and then says nothing.
+            match timeout(self.connect_timeout, self.connect_to(&self.hosts[at])).await {
+                Ok(Ok(conn)) => {
+                    self.last.store(at, Ordering::Relaxed);
+                    return Ok(conn);
+                }
+                Ok(Err(e)) => failure = fail(operation, e),
+                Err(_) => failure = too_slow(operation),
+            }
+        }
+        Err(failure)
+    }
+
+    async fn connect_to(&self, host: &Config) -> Result<Conn, Error> {
+        let warned = Arc::new(AtomicBool::new(false));
+        let (client, task) = match &self.tls {
+            Some(tls) => {
+                let (client, connection) =
+                    host.connect(MakeRustlsConnect::new(tls.clone())).await?;
+                (client, self.drive(connection, Arc::clone(&warned)))
+            }
+            None => {
+                let (client, connection) = host.connect(NoTls).await?;
+                (client, self.drive(connection, Arc::clone(&warned)))
+            }
+        };
+        let conn = Conn {
+            client,
+            statements: OnceCell::new(),
+            warned,
+            named: false,
+            cut: Cut { task, armed: true },
+        };
+        conn.client.batch_execute(SETTINGS).await?;
+        Ok(conn)
+    }
+
+    /// Starts the task that moves the bytes of one connection.
+    fn drive<T>(
+        &self,
+        connection: Connection<tokio_postgres::Socket, T>,
+        warned: Arc<AtomicBool>,
+    ) -> AbortHandle
+    where
+        T: TlsStream + Unpin + Send + 'static,
+    {
+        let mut tasks = lock(&self.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(drive(connection, warned))
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("hosts", &self.hosts.len())
+            .field("commit_free", &self.commit.permits.available_permits())
+            .field("work_free", &self.work.permits.available_permits())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shelf {
+    fn take(&self) -> Option<Conn> {
+        let mut idle = lock(&self.idle);
+        while let Some(conn) = idle.pop() {
+            if !conn.client.is_closed() {
+                return Some(conn);
+            }
+        }
+        None
+    }
+}
+
+/// A connection in use. Unless it is [kept](Held::keep), it is cut when dropped: whoever was cancelled in
+/// the middle of a transaction leaves nothing behind that another one would continue.
+pub(crate) struct Held<'p> {
+    shelf: &'p Shelf,
+    conn: Option<Conn>,
+    _permit: SemaphorePermit<'p>,
+}
+
+impl Held<'_> {
+    pub(crate) fn conn(&self) -> &Conn {
+        self.conn
+            .as_ref()
+            .expect("it is taken by `keep` alone, which consumes self")
+    }
+
+    fn conn_mut(&mut self) -> &mut Conn {
+        self.conn
+            .as_mut()
+            .expect("it is taken by `keep` alone, which consumes self")
+    }
+
+    /// Puts the connection back: it is in no transaction and waits for no answer.
+    pub(crate) fn keep(mut self) {
+        if let Some(conn) = self.conn.take() {
+            lock(&self.shelf.idle).push(conn);
+        }
+    }
+}
+
+/// One step of a round trip: answers with rows.
+pub(crate) type Step<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Error>> + Send + 'a>>;
+
+/// The arguments of a statement, in the order of their numbers.
+pub(crate) type Params<'a> = Vec<&'a (dyn ToSql + Sync)>;
+
+/// One connection.
+pub(crate) struct Conn {
+    client: Client,
+    statements: OnceCell<Vec<Statement>>,
+    warned: Arc<AtomicBool>,
+    named: bool,
+    cut: Cut,
+}
+
+/// Ends the task of a connection that is dropped in the middle of something: the socket closes at once.
+struct Cut {
+    task: AbortHandle,
+    armed: bool,
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        if self.armed {
+            self.task.abort();
+        }
+    }
+}
+
+impl Conn {
+    /// A step of plain SQL.
+    pub(crate) fn simple<'a>(&'a self, text: &'a str) -> Step<'a> {
+        Box::pin(async move { self.client.batch_execute(text).await.map(|()| Vec::new()) })
+    }
+
+    /// The first column of what a plain query gives, as text.
+    pub(crate) async fn text_rows(&self, text: &str) -> Result<Vec<Option<String>>, Error> {
+        let messages = self.client.simple_query(text).await?;
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row.get(0).map(str::to_owned)),
+            _ => None,
+        });
+        Ok(rows.collect())
+    }
+
+    /// A step of a statement.
+    pub(crate) fn step<'a>(&'a self, sql: Sql, params: Params<'a>) -> Step<'a> {
+        let statements = self.statements.get().expect("`get` has prepared them");
+        let statement = &statements[sql as usize];
+        Box::pin(async move { self.client.query(statement, &params).await })
+    }
+
+    /// Runs one statement by itself.
+    pub(crate) async fn rows(
+        &self,
+        operation: &'static str,
+        sql: Sql,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.step(sql, params).await.map_err(|e| fail(operation, e))
+    }
+
+    /// Runs one statement by itself and says how many rows it changed.
+    pub(crate) async fn change(
+        &self,
+        operation: &'static str,
+        sql: Sql,
+        params: Params<'_>,
+    ) -> Result<u64, StoreError> {
+        let statements = self.statements.get().expect("`get` has prepared them");
+        self.client
+            .execute(&statements[sql as usize], &params)
+            .await
+            .map_err(|e| fail(operation, e))
+    }
+
+    /// Sends all steps at once and then waits for all answers: one round trip. After an error the others
+    /// fail too; the first one is the cause.
+    pub(crate) async fn trip(&self, steps: Vec<Step<'_>>) -> Result<Vec<Vec<Row>>, Error> {
+        let mut rows = Vec::with_capacity(steps.len());
+        for answer in join_all(steps).await {
+            rows.push(answer?);
+        }
+        Ok(rows)
+    }
+
+    /// Forgets warnings; [`Conn::was_warned`] tells of later ones only.
+    pub(crate) fn clear_warning(&self) {
+        self.warned.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether the server warned (01000): a commit is then not known to be replicated.
+    pub(crate) fn was_warned(&self) -> bool {
+        self.warned.load(Ordering::SeqCst)
+    }
+
+    async fn prepare(&self, operation: &'static str) -> Result<(), StoreError> {
+        let prepare = || async {
+            let version = self.client.query_one(Sql::SchemaGet.text(), &[]).await;
+            let version = version.and_then(|row| row.try_get::<_, Option<i32>>(0));
+            migrate::check(version.map_err(|e| fail(operation, e))?, operation)?;
+            let all = Sql::ALL.iter().map(|sql| self.client.prepare(sql.text()));
+            try_join_all(all).await.map_err(|e| fail(operation, e))
+        };
+        self.statements.get_or_try_init(prepare).await?;
+        Ok(())
+    }
+}
+
+async fn drive<T>(mut connection: Connection<tokio_postgres::Socket, T>, warned: Arc<AtomicBool>)
+where
+    T: TlsStream + Unpin,
+{
+    loop {
+        let message = pin!(std::future::poll_fn(|cx| connection.poll_message(cx))).await;
+        match message {
+            Some(Ok(AsyncMessage::Notice(notice))) if *notice.code() == SqlState::WARNING => {
+                // Before the answer to the statement is passed on: the order of the wire is kept.
+                warned.store(true, Ordering::SeqCst);
+                tracing::warn!(message = notice.message(), "the database warns");
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "connection lost");
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+/// One configuration for each host of the address, so that each can be given its own time.
+fn hosts(options: &Options) -> Result<Vec<Config>, StoreError> {
+    let wrong = |what: String| StoreError::new(StoreErrorKind::Config, "read store url", what);
+    let url = for_driver(&options.url);
+    let all: Config = url.parse().map_err(|e: Error| {
+        let cause = std::error::Error::source(&e).map_or_else(String::new, |s| format!(": {s}"));
+        wrong(format!(
+            "`[store] url` is not a PostgreSQL address: {e}{cause}"
+        ))
+    })?;
+    if options.tls.is_none() && all.get_ssl_mode() == SslMode::Require {
+        return Err(wrong(
+            "`[store] url` asks for TLS, but no TLS settings are given".to_owned(),
+        ));
+    }
+    let count = all.get_hosts().len().max(all.get_hostaddrs().len());
+    if count == 0 {
+        return Err(wrong("`[store] url` names no host".to_owned()));
+    }
+    Ok((0..count).map(|at| one_host(&all, at, options)).collect())
+}
+
+/// The driver knows nothing of `verify-ca` and `verify-full`: what is verified is up to the TLS settings.
+fn for_driver(url: &str) -> String {
+    url.replace("sslmode=verify-full", "sslmode=require")
+        .replace("sslmode=verify-ca", "sslmode=require")
+}
+
+fn one_host(all: &Config, at: usize, options: &Options) -> Config {
+    let mut one = Config::new();
+    match all.get_hosts().get(at) {
+        Some(Host::Tcp(name)) => {
+            one.host(name);
+        }
+        Some(Host::Unix(path)) => {
+            one.host_path(path);
+        }
+        None => {}
+    }
+    if let Some(address) = all.get_hostaddrs().get(at) {
+        one.hostaddr(*address);
+    }
+    let ports = all.get_ports();
+    if let Some(port) = ports.get(at).or_else(|| ports.first()) {
+        one.port(*port);
+    }
+    if let Some(user) = all.get_user() {
+        one.user(user);
+    }
+    if let Some(name) = all.get_dbname() {
+        one.dbname(name);
+    }
+    if let Some(text) = all.get_options() {
+        one.options(text);
+    }
+    if let Some(password) = &options.password {
+        one.password(password);
+    } else if let Some(password) = all.get_password() {
+        one.password(password);
+    }
+    one.ssl_mode(all.get_ssl_mode())
+        .ssl_negotiation(all.get_ssl_negotiation())
+        .channel_binding(all.get_channel_binding())
+        .application_name("quayside")
+        .connect_timeout(options.connect_timeout)
+        .tcp_user_timeout(options.commit_timeout)
+        .keepalives_idle(Duration::from_secs(2))
+        .target_session_attrs(TargetSessionAttrs::ReadWrite);
+    one
+}
+
+/// A lock that outlives a panic of another holder: what it guards is consistent between any two lines.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,198 @@
+//! Who is alive: node sessions, process instances, fences.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use quayside_store::{
+    Sessions, StoreError,
+    model::{GrantId, InstanceId, Name, SessionId},
+    sessions::{FenceOutcome, InstanceRow, NewInstance, SessionRow},
+};
+
+use crate::{
+    PostgresStore,
+    pool::{Conn, Params},
+    row::{Id, Reader, micros},
+    sql::Sql,
+};
+
+const SESSION: &str = "keep session";
+const INSTANCE: &str = "keep instance";
+const FENCE: &str = "keep fence";
+
+#[async_trait]
+impl Sessions for PostgresStore {
+    async fn open_session(
+        &self,
+        session: SessionId,
+        node: &Name,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let (id, ttl) = (Id::from(session), micros(ttl));
+        self.change(SESSION, Sql::SessionOpen, vec![&id, &node.as_str(), &ttl])
+            .await?;
+        Ok(())
+    }
+
+    async fn renew_session(&self, session: SessionId) -> Result<bool, StoreError> {
+        let id = Id::from(session);
+        Ok(self.change(SESSION, Sql::SessionRenew, vec![&id]).await? > 0)
+    }
+
+    async fn live_sessions(&self) -> Result<Vec<SessionRow>, StoreError> {
+        let work = self.work(SESSION, async |conn| {
+            let rows = conn.rows(SESSION, Sql::SessionList, vec![]).await?;
+            rows.iter()
+                .map(|row| read_session(&Reader::new(row, SESSION, "session")))
+                .collect()
+        });
+        self.run(SESSION, 1, self.work_timeout(), work).await
+    }
+
+    async fn expire_session(&self, session: SessionId, seq: i64) -> Result<bool, StoreError> {
+        let id = Id::from(session);
+        Ok(self
+            .change(SESSION, Sql::SessionExpire, vec![&id, &seq])
+            .await?
+            > 0)
+    }
+
+    async fn close_session(&self, session: SessionId) -> Result<(), StoreError> {
+        let id = Id::from(session);
+        self.change(SESSION, Sql::SessionClose, vec![&id]).await?;
+        Ok(())
+    }
+
+    async fn register_instance(&self, instance: &NewInstance) -> Result<bool, StoreError> {
+        let (id, session) = (Id::from(instance.instance), Id::from(instance.session));
+        let (node, hosts) = (instance.node.as_str(), instance.hosts.as_str());
+        let work = self.work(INSTANCE, async |conn| {
+            let params: Params<'_> = vec![&id, &session, &node, &hosts];
+            conn.change(INSTANCE, Sql::InstanceRegister, params).await?;
+            is_live(conn, INSTANCE, &id).await
+        });
+        let live = self.run(INSTANCE, 1, self.work_timeout(), work).await?;
+        if live {
+            self.pool().name(instance.instance);
+        }
+        Ok(live)
+    }
+
+    async fn end_instance(&self, instance: InstanceId) -> Result<(), StoreError> {
+        let id = Id::from(instance);
+        self.change(INSTANCE, Sql::InstanceEnd, vec![&id]).await?;
+        Ok(())
+    }
+
+    async fn instances(&self) -> Result<Vec<InstanceRow>, StoreError> {
+        let work = self.work(INSTANCE, async |conn| {
+            let rows = conn.rows(INSTANCE, Sql::InstanceList, vec![]).await?;
+            rows.iter()
+                .map(|row| read_instance(&Reader::new(row, INSTANCE, "instance")))
+                .collect()
+        });
+        self.run(INSTANCE, 1, self.work_timeout(), work).await
+    }
+
+    async fn take_fence(
+        &self,
+        group: &Name,
+        instance: InstanceId,
+        grant: GrantId,
+    ) -> Result<FenceOutcome, StoreError> {
+        let (id, grant, group) = (Id::from(instance), Id::from(grant), group.as_str());
+        let work = self.work(FENCE, async |conn| take_fence(conn, group, id, grant).await);
+        self.run(FENCE, 1, self.work_timeout(), work).await
+    }
+
+    async fn release_fence(&self, group: &Name, grant: GrantId) -> Result<bool, StoreError> {
+        let (grant, group) = (Id::from(grant), group.as_str());
+        Ok(self
+            .change(FENCE, Sql::FenceRelease, vec![&group, &grant])
+            .await?
+            > 0)
+    }
+}
+
+impl PostgresStore {
+    /// Runs one statement as a transaction of its own and says how many rows it changed.
+    pub(crate) async fn change(
+        &self,
+        operation: &'static str,
+        sql: Sql,
+        params: Params<'_>,
+    ) -> Result<u64, StoreError> {
+        let work = self.work(operation, async |conn| {
+            conn.change(operation, sql, params).await
+        });
+        self.run(operation, 1, self.work_timeout(), work).await
+    }
+}
+
+async fn is_live(conn: &Conn, operation: &'static str, id: &Id) -> Result<bool, StoreError> {
+    let rows = conn.rows(operation, Sql::InstanceLive, vec![id]).await?;
+    rows.first().map_or(Ok(false), |row| {
+        Reader::new(row, operation, "instance").get("exists")
+    })
+}
+
+async fn take_fence(
+    conn: &Conn,
+    group: &str,
+    instance: Id,
+    grant: Id,
+) -> Result<FenceOutcome, StoreError> {
+    let taken = conn
+        .rows(FENCE, Sql::FenceTake, vec![&group, &instance, &grant])
+        .await?;
+    if let Some(row) = taken.first() {
+        return Ok(FenceOutcome::Taken(
+            Reader::new(row, FENCE, "fence").get("epoch")?,
+        ));
+    }
+    let rows = conn
+        .rows(FENCE, Sql::FenceGet, vec![&group, &instance])
+        .await?;
+    let Some(row) = rows.first() else {
+        return Ok(FenceOutcome::Fenced);
+    };
+    let row = Reader::new(row, FENCE, "fence");
+    if !row.get::<bool>("live")? {
+        return Ok(FenceOutcome::Fenced);
+    }
+    let (owner, theirs): (Option<Id>, Option<Id>) = (row.get("instance")?, row.get("grant_id")?);
+    match owner {
+        // An earlier call took it, and its answer was lost.
+        Some(owner) if owner == instance && theirs == Some(grant) => {
+            Ok(FenceOutcome::Taken(row.get("epoch")?))
+        }
+        Some(owner) => Ok(FenceOutcome::HeldBy(owner.into())),
+        // It was given back in between: the next call takes it.
+        None => Err(StoreError::new(
+            quayside_store::StoreErrorKind::Contended,
+            FENCE,
+            "the fence was given back at this moment",
+        )),
+    }
+}
+
+fn read_session(row: &Reader<'_>) -> Result<SessionRow, StoreError> {
+    Ok(SessionRow {
+        session: row.id("id")?,
+        node: row.text("node")?,
+        seq: row.get("seq")?,
+        ttl: Duration::from_micros(row.number::<i64, _>("ttl_us")?),
+        overdue: row.get("overdue")?,
+    })
+}
+
+fn read_instance(row: &Reader<'_>) -> Result<InstanceRow, StoreError> {
+    Ok(InstanceRow {
+        instance: row.id("id")?,
+        node: row.text("node")?,
+        hosts: row.text("hosts")?,
+        live: row.get("live")?,
+        since: row.time("since")?,
+        claims: row.number::<i64, _>("claims")?,
+    })
+}

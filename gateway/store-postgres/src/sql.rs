@@ -1,0 +1,135 @@
+//! The statements: one file each, prepared once per connection.
+
+macro_rules! statements {
+    ($($variant:ident $file:literal)+) => {
+        /// One statement of `sql/`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Sql { $($variant),+ }
+
+        impl Sql {
+            /// All of them, in the order of their numbers.
+            pub(crate) const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The text, comments included: they are found again in the database's log.
+            pub(crate) const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$variant => include_str!(concat!("../sql/", $file, ".sql"))),+
+                }
+            }
+
+            /// The name, which is that of the file.
+            #[cfg(test)]
+            const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $file),+ }
+            }
+        }
+    };
+}
+
+statements! {
+    BodyAbandon "body_abandon"
+    BodyDelete "body_delete"
+    BodyOpen "body_open"
+    BodyOrphans "body_orphans"
+    BodySeal "body_seal"
+    ChunkDelete "chunk_delete"
+    ChunkRead "chunk_read"
+    ChunkWrite "chunk_write"
+    ConfigApply "config_apply"
+    ControlList "control_list"
+    ControlSet "control_set"
+    DayAdd "day_add"
+    DayDrop "day_drop"
+    DedupeDelete "dedupe_delete"
+    DedupeFind "dedupe_find"
+    DedupeInsert "dedupe_insert"
+    DedupeRetract "dedupe_retract"
+    DeliveryBacklog "delivery_backlog"
+    DeliveryBorn "delivery_born"
+    DeliveryClaim "delivery_claim"
+    DeliveryClaimOrdered "delivery_claim_ordered"
+    DeliveryClaimsOf "delivery_claims_of"
+    DeliveryEnd "delivery_end"
+    DeliveryGiveback "delivery_giveback"
+    DeliveryInsert "delivery_insert"
+    DeliveryList "delivery_list"
+    DeliveryListMessage "delivery_list_message"
+    DeliveryReleaseDead "delivery_release_dead"
+    DeliveryResume "delivery_resume"
+    DeliveryRetry "delivery_retry"
+    DeliverySettled "delivery_settled"
+    DeliverySuspend "delivery_suspend"
+    DeliveryTerminate "delivery_terminate"
+    ExchangeAnswer "exchange_answer"
+    ExchangeAnswers "exchange_answers"
+    ExchangeDelete "exchange_delete"
+    ExchangeInsert "exchange_insert"
+    FenceGet "fence_get"
+    FenceRelease "fence_release"
+    FenceTake "fence_take"
+    HistoryInsert "history_insert"
+    HistoryList "history_list"
+    InstanceCheck "instance_check"
+    InstanceDelete "instance_delete"
+    InstanceEnd "instance_end"
+    InstanceList "instance_list"
+    InstanceLive "instance_live"
+    InstanceRegister "instance_register"
+    LaneHold "lane_hold"
+    LaneInsert "lane_insert"
+    LaneLock "lane_lock"
+    LaneTake "lane_take"
+    LeaseRelease "lease_release"
+    LeaseTake "lease_take"
+    MessageDelete "message_delete"
+    MessageExisting "message_existing"
+    MessageGet "message_get"
+    MessageInsert "message_insert"
+    MessageList "message_list"
+    MessageListLive "message_list_live"
+    MessageWay "message_way"
+    OrderAdvance "order_advance"
+    OrderBusy "order_busy"
+    OrderKeys "order_keys"
+    PartDelete "part_delete"
+    PartGet "part_get"
+    PartInsert "part_insert"
+    SchemaGet "schema_get"
+    SessionClose "session_close"
+    SessionDelete "session_delete"
+    SessionExpire "session_expire"
+    SessionList "session_list"
+    SessionOpen "session_open"
+    SessionRenew "session_renew"
+    SourceDelete "source_delete"
+    SourceInsert "source_insert"
+    SourceList "source_list"
+    StoreProbe "store_probe"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_one_statement_that_begins_with_its_name() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/sql");
+        let files = std::fs::read_dir(folder)
+            .expect("the folder is there")
+            .count();
+        assert_eq!(files, Sql::ALL.len(), "a file is not in the list");
+        for sql in Sql::ALL {
+            let text = sql.text();
+            assert!(
+                text.starts_with(&format!("-- {}", sql.name())),
+                "{}",
+                sql.name()
+            );
+            assert!(
+                !text.contains(';') || text.lines().all(|l| !l.trim_end().ends_with(';')),
+                "{}",
+                sql.name()
+            );
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The store itself: its options, its connections and what it remembers between calls.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    future::Future,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use quayside_store::{
+    Store, StoreError,
+    measure::Transactions,
+    model::{Clock, Name, SystemClock},
+};
+use tokio::time::timeout;
+
+use crate::{
+    error::too_slow,
+    maintain::Progress,
+    pool::{Conn, Pool, Use},
+};
+
+/// How long connections in use may take to end when the store is closed.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+
+/// Every transaction that is measured.
+const TRANSACTIONS: &[&str] = &[
+    "commit batch",
+    "claim deliveries",
+    "list claims",
+    "release dead claims",
+    "keep session",
+    "keep instance",
+    "keep fence",
+    "write chunk",
+    "read chunk",
+    "keep sources",
+    "keep controls",
+    "operate deliveries",
+    "browse",
+    "read answers",
+    "sweep",
+    "probe store",
+    "connect store",
+    "migrate store",
+];
+
+/// How to reach the database and how much to ask of it.
+#[derive(Clone)]
+pub struct Options {
+    /// `postgres://USER@HOST[:PORT][,HOST...]/DATABASE[?sslmode=...]`. With several hosts the one that
+    /// takes writes is found.
+    pub url: String,
+    /// The password, where the database wants one.
+    pub password: Option<String>,
+    /// Whom to trust, for `sslmode=require`, `verify-ca` and `verify-full`. What is verified is up to it.
+    pub tls: Option<rustls::ClientConfig>,
+    /// How many connections commit batches. Default 2.
+    pub commit_connections: usize,
+    /// How many connections claim, read and keep house. Default 2.
+    pub work_connections: usize,
+    /// How long connecting to one host may take. Default 1 s.
+    pub connect_timeout: Duration,
+    /// How long a batch may take, connecting included. Default 1.5 s.
+    pub commit_timeout: Duration,
+    /// How long any other call may take, connecting included. Default 1.5 s.
+    pub work_timeout: Duration,
+    /// How long a step of housekeeping or a migration may take. Default 30 s.
+    pub maintain_timeout: Duration,
+    /// For measurements; the database's clock decides everything else.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Options {
+    /// The defaults for the database at `url`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            password: None,
+            tls: None,
+            commit_connections: 2,
+            work_connections: 2,
+            connect_timeout: Duration::from_secs(1),
+            commit_timeout: Duration::from_millis(1500),
+            work_timeout: Duration::from_millis(1500),
+            maintain_timeout: Duration::from_secs(30),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The address may hold a password, although the configuration refuses that.
+        f.debug_struct("Options")
+            .field("url", &"***")
+            .field("password", &self.password.as_ref().map(|_| "***"))
+            .field("tls", &self.tls.is_some())
+            .field("commit_connections", &self.commit_connections)
+            .field("work_connections", &self.work_connections)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A store in one PostgreSQL database.
+#[derive(Debug)]
+pub struct PostgresStore {
+    pool: Pool,
+    options: Options,
+    transactions: Transactions,
+    /// Whether this process ever touched an ordered port. Until then batches skip the lane's statements.
+    pub(crate) ordered: AtomicBool,
+    /// Lanes whose rows are known to be there: bounded by the lanes of the configured ports.
+    pub(crate) lanes: Mutex<HashSet<(Name, u16)>>,
+    pub(crate) progress: Mutex<Progress>,
+}
+
+impl PostgresStore {
+    /// Connects once, to tell a wrong address from a database that is down.
+    ///
+    /// # Errors
+    /// `Config` for an address that cannot be, `Unavailable` for a database that does not answer.
+    pub async fn connect(options: Options) -> Result<Self, StoreError> {
+        let store = Self {
+            pool: Pool::new(&options)?,
+            options,
+            transactions: Transactions::new(TRANSACTIONS),
+            ordered: AtomicBool::new(false),
+            lanes: Mutex::default(),
+            progress: Mutex::default(),
+        };
+        const OPERATION: &str = "connect store";
+        store
+            .run(OPERATION, 1, store.options.work_timeout, async {
+                store.pool.bare(Use::Work, OPERATION).await?.keep();
+                Ok(())
+            })
+            .await?;
+        Ok(store)
+    }
+
+    /// Closes all connections and awaits their tasks. Calls after it fail as `Unavailable`.
+    pub async fn close(&self) {
+        self.pool.close(CLOSE_GRACE).await;
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub(crate) fn commit_timeout(&self) -> Duration {
+        self.options.commit_timeout
+    }
+
+    pub(crate) fn work_timeout(&self) -> Duration {
+        self.options.work_timeout
+    }
+
+    pub(crate) fn maintain_timeout(&self) -> Duration {
+        self.options.maintain_timeout
+    }
+
+    /// From now on batches look after lanes.
+    pub(crate) fn saw_order(&self) {
+        self.ordered.store(true, Ordering::Relaxed);
+    }
+
+    /// Runs `work` as the named transaction: within `limit`, and measured.
+    pub(crate) async fn run<T>(
+        &self,
+        operation: &'static str,
+        items: usize,
+        limit: Duration,
+        work: impl Future<Output = Result<T, StoreError>> + Send,
+    ) -> Result<T, StoreError> {
+        let began = self.options.clock.monotonic();
+        let result = timeout(limit, Box::pin(work))
+            .await
+            .unwrap_or_else(|_| Err(too_slow(operation)));
+        let time = self.options.clock.monotonic().since(began);
+        self.transactions
+            .record(operation, result.is_ok(), time, items);
+        result
+    }
+
+    /// Runs `work` on a work connection, which is kept if it succeeds.
+    pub(crate) async fn work<T>(
+        &self,
+        operation: &'static str,
+        work: impl AsyncFnOnce(&Conn) -> Result<T, StoreError> + Send,
+    ) -> Result<T, StoreError>
+    where
+        T: Send,
+    {
+        let held = self.pool.get(Use::Work, operation).await?;
+        let result = work(held.conn()).await?;
+        held.keep();
+        Ok(result)
+    }
+}
+
+impl Store for PostgresStore {
+    fn dialect(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn parallel_commits(&self) -> usize {
+        self.options.commit_connections.max(1)
+    }
+
+    fn transactions(&self) -> &Transactions {
+        &self.transactions
+    }
+}

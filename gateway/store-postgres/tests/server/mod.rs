@@ -1,0 +1,74 @@
+//! An empty store in a PostgreSQL server of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use quayside_conformance::Backend;
+use quayside_harness::Postgres;
+use quayside_store::{
+    AnyStore,
+    model::{Clock, SystemClock, Timestamp},
+};
+use quayside_store_postgres::{Options, PostgresStore};
+
+/// The database of every test: each has a server of its own.
+pub(crate) const DATABASE: &str = "quayside";
+
+/// A server with an empty, migrated store.
+pub(crate) struct Fresh {
+    pub(crate) store: Arc<PostgresStore>,
+    pub(crate) url: String,
+    pub(crate) server: Postgres,
+}
+
+impl Fresh {
+    pub(crate) async fn start() -> Self {
+        let server = Postgres::start().await;
+        let url = server.create_database(DATABASE).await;
+        let store = open(&url).await;
+        store
+            .migrate()
+            .await
+            .expect("an empty store takes the schema");
+        Self {
+            store: Arc::new(store),
+            url,
+            server,
+        }
+    }
+}
+
+/// A store with its own connections, as another process has it. Slow machines get more time than the
+/// defaults; a test that is about time sets its own.
+pub(crate) async fn open(url: &str) -> PostgresStore {
+    let mut options = Options::new(url);
+    options.connect_timeout = Duration::from_secs(10);
+    options.commit_timeout = Duration::from_secs(20);
+    options.work_timeout = Duration::from_secs(20);
+    PostgresStore::connect(options)
+        .await
+        .expect("the server accepts connections")
+}
+
+#[async_trait]
+impl Backend for Fresh {
+    fn store(&self) -> AnyStore {
+        Arc::clone(&self.store) as AnyStore
+    }
+
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    fn virtual_time(&self) -> bool {
+        false
+    }
+
+    fn moment(&self) -> Duration {
+        Duration::from_millis(50)
+    }
+}
