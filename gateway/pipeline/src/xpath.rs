@@ -141,6 +141,9 @@ impl<'a> Parser<'a> {
             return Ok(NameTest::default());
         }
         let first = self.name()?;
+        if self.rest.starts_with("::") {
+            return Err(self.unsupported("axes are not followed"));
+        }
         if !self.eat(":") {
             return Ok(NameTest {
                 namespace: Some(String::new()),

@@ -164,12 +164,17 @@ fn what_is_not_well_formed_is_refused() {
     }
 }
 
+/// A tag of so many bytes.
+fn tag_of(bytes: usize) -> String {
+    format!("<a{}/>", " ".repeat(bytes - 4))
+}
+
 #[test]
 fn limits_are_reached() {
     let limits = Limits {
         depth: 3,
         attributes: 2,
-        name_bytes: 4,
+        name_bytes: 7,
         attribute_bytes: 5,
         token_bytes: 30,
         text_bytes: 6,
@@ -189,14 +194,10 @@ fn limits_are_reached() {
             codes::TOO_DEEP,
         ),
         ("<a b='' c=''/>", "<a b='' c='' d=''/>", codes::TOO_MANY),
-        ("<abcd/>", "<abcde/>", codes::TOO_LONG),
-        ("<a bcde=''/>", "<a bcdef=''/>", codes::TOO_LONG),
+        ("<abcdefg/>", "<abcdefgh/>", codes::TOO_LONG),
+        ("<a bcdefgh=''/>", "<a bcdefghi=''/>", codes::TOO_LONG),
         ("<a b='12345'/>", "<a b='123456'/>", codes::TOO_LONG),
-        (
-            "<a                           />",
-            "<a                            />",
-            codes::TOO_LONG,
-        ),
+        (&tag_of(30), &tag_of(31), codes::TOO_LONG),
         ("<a>123456</a>", "<a>1234567</a>", codes::TOO_LONG),
         (
             "<a xmlns:b='u' xmlns:c='v'/>",
