@@ -34,6 +34,8 @@ pub fn parse<T: DeserializeOwned>(block: &Block) -> Result<T, Vec<Fault>> {
             .filter_map(|segment| match segment {
                 serde_path_to_error::Segment::Map { key } => Some(key.clone()),
                 serde_path_to_error::Segment::Seq { index } => Some(index.to_string()),
+                // `auth = { basic = ... }`: the variant is a key like any other.
+                serde_path_to_error::Segment::Enum { variant } => Some(variant.clone()),
                 _ => None,
             })
             .collect();

@@ -170,7 +170,9 @@ fn check_host(head: &Parts) -> Result<(), Problem> {
     let hosts = head.headers.get_all(header::HOST).iter().count();
     if head.version == Version::HTTP_11 && hosts != 1 {
         let detail = format!("a request has one Host header, this one has {hosts}");
-        return Err(Problem::new(StatusCode::BAD_REQUEST, BAD_REQUEST, detail));
+        // Who disagrees about the target may disagree about where the next request begins.
+        return Err(Problem::new(StatusCode::BAD_REQUEST, BAD_REQUEST, detail)
+            .header(header::CONNECTION, HeaderValue::from_static("close")));
     }
     Ok(())
 }
