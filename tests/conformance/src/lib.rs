@@ -17,8 +17,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use quayside_store::{AnyStore, model::Timestamp};
 
+pub mod bodies;
+pub mod browse;
+pub mod claims;
+pub mod controls;
+pub mod dedupe;
+pub mod exchange;
+pub mod maintain;
+pub mod operate;
+pub mod order;
 pub mod publish;
 pub mod scene;
+pub mod sessions;
+pub mod settle;
+pub mod sources;
 
 pub use scene::Scene;
 
@@ -47,9 +59,94 @@ pub trait Backend: Send + Sync {
 macro_rules! store_conformance {
     ($fresh:ident) => {
         $crate::store_conformance! { @nouns $fresh;
-            publish { stores_what_load_gives_back all_or_none_of_the_fan_out
-                a_dead_instance_is_fenced the_same_batch_again_is_stored_once
-                a_bad_item_leaves_the_others births_decide_who_gets_it }
+            publish {
+                stores_what_load_gives_back
+                all_or_none_of_the_fan_out
+                a_dead_instance_is_fenced
+                the_same_batch_again_is_stored_once
+                a_bad_item_leaves_the_others
+                births_decide_who_gets_it
+            }
+            dedupe {
+                a_repeat_gets_the_first_answer
+                another_request_under_the_key_is_a_mismatch
+                of_many_at_once_one_is_stored
+                a_refused_item_takes_no_key
+                a_key_holds_for_its_window
+            }
+            claims {
+                each_goes_to_one_of_many_claimers
+                a_claim_keeps_to_the_room
+                urgent_ones_go_first
+                an_old_token_is_fenced
+                the_claims_of_the_dead_are_released
+            }
+            settle {
+                an_end_is_one_event
+                the_same_batch_again_is_done_once
+                a_retry_is_due_after_its_wait
+                a_release_changes_nothing
+                another_holder_is_fenced
+            }
+            order {
+                each_key_comes_in_order
+                a_batch_keeps_its_order
+                one_in_hand_holds_its_key
+                a_retry_holds_its_key
+                a_suspended_head_keeps_its_place
+                a_terminated_head_frees_its_key
+                a_skipped_one_loses_its_place
+                given_back_ones_come_in_order
+                a_long_queue_comes_back_in_order
+                a_hand_off_never_overtakes
+                a_lane_has_one_owner
+                one_suspended_at_birth_holds_its_key
+            }
+            exchange {
+                the_first_answer_counts
+                a_request_is_kept_for_its_time
+            }
+            operate {
+                resume_brings_a_suspended_one_back
+                resume_hastens_and_settles_doubts
+                terminate_ends_what_nobody_holds
+                each_item_has_its_outcome
+            }
+            sessions {
+                a_session_ends_by_its_lease_and_an_observer
+                an_instance_dies_with_its_session
+                epochs_never_fall
+            }
+            bodies {
+                a_sealed_body_is_read_in_chunks
+                a_body_is_published_by_its_writer_only
+                open_bodies_of_the_dead_go
+                an_abandoned_body_goes
+            }
+            sources {
+                marks_wait_until_they_are_settled
+                a_repeat_leaves_no_mark
+                a_lease_has_one_live_owner
+            }
+            controls {
+                the_last_word_counts
+                versions_of_the_configuration_rise
+            }
+            browse {
+                messages_come_in_pages
+                messages_are_filtered
+                deliveries_are_filtered_and_paged
+                the_backlog_is_counted_to_its_cap
+                what_is_not_there_is_none
+            }
+            maintain {
+                retention_runs_from_the_last_end
+                what_lives_stays
+                many_go_step_by_step
+                chunks_go_with_their_message
+                keys_go_after_their_window
+                the_probe_answers
+            }
         }
     };
     (@nouns $fresh:ident; $($noun:ident { $($case:ident)+ })+) => { $(

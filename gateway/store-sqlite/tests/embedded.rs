@@ -1,0 +1,151 @@
+//! What only the embedded store promises: one process, a folder that outlives it, copies while it runs.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use quayside_conformance::{Backend, Scene, scene::sent};
+use quayside_store::{
+    AnyStore, Browse, Claims, Commit, Op, Outcome, Sessions, StoreErrorKind,
+    model::{Clock, ManualClock, Timestamp},
+};
+use quayside_store_sqlite::{DATABASE_FILE, Options, SqliteStore};
+
+fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new("2026-11-21T09:00:00Z".parse().unwrap()))
+}
+
+fn open(dir: &Path) -> Arc<SqliteStore> {
+    Arc::new(SqliteStore::open(dir, clock(), Options::default()).unwrap())
+}
+
+/// A store that the test goes on to use under its own type.
+struct Shared(Arc<SqliteStore>);
+
+#[async_trait::async_trait]
+impl Backend for Shared {
+    fn store(&self) -> AnyStore {
+        Arc::clone(&self.0) as AnyStore
+    }
+
+    fn now(&self) -> Timestamp {
+        clock().now()
+    }
+
+    async fn pass(&self, _: Duration) {}
+
+    fn virtual_time(&self) -> bool {
+        false
+    }
+
+    fn moment(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_and_its_owners_are_dead_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let backend = Shared(Arc::clone(&store));
+    let scene = Scene::open(&backend).await;
+    let id = scene.stored(scene.publish("x", &["a"])).await;
+    let claim = scene.claim("a", 1).await.remove(0).claim;
+    let me = scene.me;
+    drop(scene);
+    drop((backend, store));
+
+    let store = open(folder.path());
+    assert!(store.load(id).await.unwrap().is_some());
+    assert_eq!(store.live_sessions().await.unwrap(), []);
+    let rows = store.instances().await.unwrap();
+    assert_eq!(
+        rows.iter()
+            .map(|row| (row.instance, row.live))
+            .collect::<Vec<_>>(),
+        [(me, false)]
+    );
+    let fenced = store
+        .commit(me, &[Op::Settle(claim, sent())])
+        .await
+        .unwrap();
+    assert_eq!(
+        fenced,
+        [Outcome::Settled(quayside_store::SettleOutcome::Fenced)]
+    );
+    assert_eq!(store.release_dead(9).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_second_opening_is_told_who_has_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path());
+    let error = SqliteStore::open(folder.path(), clock(), Options::default()).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Occupied);
+    assert!(
+        error
+            .source
+            .to_string()
+            .contains(&std::process::id().to_string()),
+        "{}",
+        error.source
+    );
+    drop(first);
+    open(folder.path());
+}
+
+#[tokio::test]
+async fn a_newer_store_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(folder.path()));
+    let conn = rusqlite::Connection::open(folder.path().join(DATABASE_FILE)).unwrap();
+    conn.execute("INSERT INTO schema_version VALUES (99, 0)", [])
+        .unwrap();
+    drop(conn);
+    let error = SqliteStore::open(folder.path(), clock(), Options::default()).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Schema);
+}
+
+#[tokio::test]
+async fn a_copy_is_whole_and_opens_as_a_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Shared(open(folder.path()));
+    let scene = Scene::open(&backend).await;
+    let id = scene.stored(scene.publish("copied", &["a"])).await;
+    let copies = tempfile::tempdir().unwrap();
+    let copy = copies.path().join(DATABASE_FILE);
+    backend.0.backup(&copy).await.unwrap();
+    let later = scene.stored(scene.publish("not copied", &["a"])).await;
+    assert_eq!(
+        backend.0.backup(&copy).await.unwrap_err().kind,
+        StoreErrorKind::Config
+    );
+    let files: Vec<_> = std::fs::read_dir(copies.path())
+        .unwrap()
+        .map(|f| f.unwrap().file_name())
+        .collect();
+    assert_eq!(files, [DATABASE_FILE], "one file, and no part of one");
+    let restored = open(copies.path());
+    assert!(restored.load(id).await.unwrap().is_some());
+    assert!(restored.load(later).await.unwrap().is_none());
+}
+
+/// Under constant writing the log is begun anew again and again, and its file stays bounded.
+#[tokio::test]
+async fn the_log_stays_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Shared(open(folder.path()));
+    let scene = Scene::open(&backend).await;
+    let log = folder.path().join(format!("{DATABASE_FILE}-wal"));
+    let (body, mut written, mut longest) = ("x".repeat(200_000), 0, 0);
+    while written < 600_000_000 {
+        let ops: Vec<_> = (0..8)
+            .map(|_| Op::Publish(Box::new(scene.publish(&body, &[]))))
+            .collect();
+        written += 8 * body.len();
+        scene.commit(&ops).await.unwrap();
+        longest = longest.max(std::fs::metadata(&log).unwrap().len());
+    }
+    assert!(
+        longest < 300_000_000,
+        "{longest} bytes of log for {written} bytes of bodies"
+    );
+}

@@ -1,0 +1,291 @@
+//! Order by key: what failed holds its own key and no other.
+
+use std::time::Duration;
+
+use quayside_store::{
+    Change, Claimed, Op, PublishOutcome,
+    commit::Birth,
+    model::{DeliveryState, Priority},
+};
+
+use crate::{
+    Backend,
+    scene::{Scene, bodies_of, order_key, retry, sent, skip, suspend},
+};
+
+const PORT: &str = "p";
+
+/// Publishes `bodies` in order; the part before the dash is the key.
+async fn publish(scene: &Scene<'_>, bodies: &[&str]) {
+    for body in bodies {
+        let key = body.split('-').next().expect("a body has a key");
+        scene
+            .stored(scene.ordered(body, PORT, order_key(key, 0)))
+            .await;
+    }
+}
+
+async fn next(scene: &Scene<'_>) -> Vec<Claimed> {
+    scene.claim_ordered(PORT, 1).await
+}
+
+/// Claims and ends whatever comes, one by one, and gives the bodies in their order.
+async fn drain(scene: &Scene<'_>) -> Vec<String> {
+    let mut bodies = Vec::new();
+    loop {
+        let claimed = scene.claim_ordered(PORT, 3).await;
+        if claimed.is_empty() {
+            return bodies;
+        }
+        bodies.extend(bodies_of(&claimed));
+        for claimed in claimed {
+            scene.done(claimed.claim, sent()).await;
+        }
+    }
+}
+
+fn of_key<'a>(bodies: &'a [String], key: &str) -> Vec<&'a str> {
+    let of_key = |body: &&str| body.split('-').next() == Some(key);
+    bodies.iter().map(String::as_str).filter(of_key).collect()
+}
+
+/// Each key comes in the order of its commits, whatever the priorities say.
+pub async fn each_key_comes_in_order(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    for n in 0..30_u8 {
+        let key = ["k", "l", "m"][usize::from(n % 3)];
+        let mut publish = scene.ordered(&format!("{key}-{n}"), PORT, order_key(key, 0));
+        publish.deliveries[0].priority = Priority::new(10 - n % 10).expect("1 to 10");
+        scene.stored(publish).await;
+    }
+    let bodies = drain(&scene).await;
+    assert_eq!(bodies.len(), 30);
+    for (start, key) in ["k", "l", "m"].into_iter().enumerate() {
+        let wanted: Vec<_> = (start..30)
+            .step_by(3)
+            .map(|n| format!("{key}-{n}"))
+            .collect();
+        assert_eq!(of_key(&bodies, key), wanted);
+    }
+}
+
+/// Order is also kept inside one batch.
+pub async fn a_batch_keeps_its_order(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let one = |n: u32| {
+        let publish = scene.ordered(&format!("k-{n}"), PORT, order_key("k", 0));
+        Op::Publish(Box::new(publish))
+    };
+    let ops: Vec<_> = (0..20).map(one).collect();
+    scene.commit(&ops).await.expect("commit");
+    let wanted: Vec<_> = (0..20).map(|n| format!("k-{n}")).collect();
+    assert_eq!(drain(&scene).await, wanted);
+}
+
+/// While the first of a key is in hand, the next of it stays and other keys go.
+pub async fn one_in_hand_holds_its_key(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    publish(&scene, &["k-1", "k-2"]).await;
+    let first = next(&scene).await;
+    assert_eq!(bodies_of(&first), ["k-1"]);
+    publish(&scene, &["l-1"]).await;
+    let other = scene.claim_ordered(PORT, 9).await;
+    assert_eq!(bodies_of(&other), ["l-1"]);
+    assert_eq!(scene.claim_ordered(PORT, 9).await.len(), 0);
+    scene.done(first[0].claim, sent()).await;
+    assert_eq!(bodies_of(&scene.claim_ordered(PORT, 9).await), ["k-2"]);
+}
+
+/// A key whose head waits for its retry waits with it, also for what comes later; others go.
+pub async fn a_retry_holds_its_key(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    publish(&scene, &["k-1", "k-2", "k-3"]).await;
+    let head = next(&scene).await.remove(0);
+    publish(&scene, &["l-1"]).await;
+    scene.done(head.claim, retry(backend.moment() * 4, 1)).await;
+    assert_eq!(drain(&scene).await, ["l-1"]);
+    publish(&scene, &["k-4", "l-2"]).await;
+    assert_eq!(drain(&scene).await, ["l-2"]);
+    let held = scene.store.backlog(100).await.expect("backlog");
+    assert_eq!((held[0].ready, held[0].held), (1, 3), "{held:?}");
+    backend.pass(backend.moment() * 5).await;
+    assert_eq!(drain(&scene).await, ["k-1", "k-2", "k-3", "k-4"]);
+}
+
+/// A suspended head keeps its place: resumed, it goes first.
+pub async fn a_suspended_head_keeps_its_place(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    publish(&scene, &["k-1", "k-2"]).await;
+    let head = next(&scene).await.remove(0);
+    publish(&scene, &["l-1"]).await;
+    scene.done(head.claim, suspend()).await;
+    assert_eq!(drain(&scene).await, ["l-1"]);
+    publish(&scene, &["k-3"]).await;
+    assert_eq!(drain(&scene).await, Vec::<String>::new());
+    scene.store.resume(&[head.id()]).await.expect("resume");
+    assert_eq!(drain(&scene).await, ["k-1", "k-2", "k-3"]);
+}
+
+/// A terminated head lets its key go on.
+pub async fn a_terminated_head_frees_its_key(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    publish(&scene, &["k-1", "k-2", "k-3"]).await;
+    let head = next(&scene).await.remove(0);
+    scene.done(head.claim, suspend()).await;
+    assert_eq!(drain(&scene).await, Vec::<String>::new());
+    scene
+        .store
+        .terminate(&[head.id()])
+        .await
+        .expect("terminate");
+    assert_eq!(drain(&scene).await, ["k-2", "k-3"]);
+}
+
+/// A skipped one lets its key go on and has lost its place when it is resumed.
+pub async fn a_skipped_one_loses_its_place(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    publish(&scene, &["k-1", "k-2", "k-3"]).await;
+    let head = next(&scene).await.remove(0);
+    assert_eq!(head.order, Some(order_key("k", 0)));
+    assert_eq!(
+        scene.claim_ordered(PORT, 9).await.len(),
+        0,
+        "held behind it"
+    );
+    scene.done(head.claim, skip()).await;
+    assert_eq!(bodies_of(&next(&scene).await), ["k-2"]);
+    scene.store.resume(&[head.id()]).await.expect("resume");
+    let late = scene.claim_ordered(PORT, 9).await;
+    assert_eq!(
+        bodies_of(&late),
+        ["k-1"],
+        "beside the head of its former key"
+    );
+    assert_eq!(late[0].order, None, "marked out of order");
+}
+
+/// Ones given back behind a failed head come again in their order.
+pub async fn given_back_ones_come_in_order(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    publish(&scene, &["k-1", "k-2", "k-3", "k-4"]).await;
+    let run = scene.claim_ordered(PORT, 3).await;
+    assert_eq!(bodies_of(&run)[0], "k-1");
+    scene.done(run[0].claim, retry(Duration::ZERO, 1)).await;
+    for behind in run.iter().skip(1).rev() {
+        scene.done(behind.claim, Change::Release).await;
+    }
+    assert_eq!(drain(&scene).await, ["k-1", "k-2", "k-3", "k-4"]);
+}
+
+/// More held ones than come back in one batch, and a head that fails again, keep their order.
+pub async fn a_long_queue_comes_back_in_order(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let all: Vec<_> = (0..300).map(|n| format!("k-{n:03}")).collect();
+    let one = |body: &String| Op::Publish(Box::new(scene.ordered(body, PORT, order_key("k", 0))));
+    let ops: Vec<_> = all.iter().map(one).collect();
+    scene.commit(&ops).await.expect("commit");
+    let head = next(&scene).await.remove(0);
+    scene.done(head.claim, suspend()).await;
+    assert_eq!(drain(&scene).await, Vec::<String>::new());
+    publish(&scene, &["l-1"]).await;
+    assert_eq!(drain(&scene).await, ["l-1"], "behind 299 held ones");
+    scene
+        .store
+        .terminate(&[head.id()])
+        .await
+        .expect("terminate");
+    let second = next(&scene).await.remove(0);
+    assert_eq!(bodies_of(std::slice::from_ref(&second)), ["k-001"]);
+    scene.done(second.claim, suspend()).await;
+    assert_eq!(drain(&scene).await, Vec::<String>::new());
+    scene.store.resume(&[second.id()]).await.expect("resume");
+    assert_eq!(drain(&scene).await, all[1..]);
+}
+
+/// A delivery is born claimed only when nothing of its key is before it.
+pub async fn a_hand_off_never_overtakes(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let born = |body: &str| {
+        let mut publish = scene.ordered(body, PORT, order_key("k", 0));
+        publish.deliveries[0].birth = Birth::Claimed;
+        publish
+    };
+    // Which instance owns the lane is settled by the first claim.
+    publish(&scene, &["l-1"]).await;
+    assert_eq!(drain(&scene).await, ["l-1"]);
+    let first = born("k-1");
+    let id = first.message.id;
+    assert_eq!(
+        scene.outcome(first).await,
+        PublishOutcome::Stored { claimed: vec![0] }
+    );
+    assert_eq!(
+        scene.outcome(born("k-2")).await,
+        PublishOutcome::Stored { claimed: vec![] }
+    );
+    assert_eq!(scene.claim_ordered(PORT, 9).await.len(), 0);
+    scene.done(scene.born(id, 0), sent()).await;
+    assert_eq!(drain(&scene).await, ["k-2"]);
+    // The lane is another's: not even the first of a key is handed off.
+    let other = scene.instance().await;
+    let foreign = scene.outcome_by(other, born("k-3")).await;
+    assert_eq!(foreign, PublishOutcome::Stored { claimed: vec![] });
+    assert_eq!(drain(&scene).await, ["k-3"]);
+}
+
+/// A lane has one owner; when that dies another takes it over, behind the old owner's last.
+pub async fn a_lane_has_one_owner(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let (one, two) = (scene.instance().await, scene.instance().await);
+    scene
+        .stored(scene.ordered("k-1", PORT, order_key("k", 0)))
+        .await;
+    let first = scene.claim_ordered_by(one, PORT, 9).await;
+    assert_eq!(bodies_of(&first), ["k-1"]);
+    scene
+        .stored(scene.ordered("k-2", PORT, order_key("k", 0)))
+        .await;
+    scene
+        .stored(scene.ordered("l-1", PORT, order_key("l", 0)))
+        .await;
+    scene
+        .stored(scene.ordered("m-1", PORT, order_key("m", 1)))
+        .await;
+    let second = scene.claim_ordered_by(two, PORT, 9).await;
+    assert_eq!(bodies_of(&second), ["m-1"], "only the lane that nobody has");
+    scene.store.end_instance(one).await.expect("end");
+    let third = scene.claim_ordered_by(two, PORT, 9).await;
+    assert_eq!(
+        bodies_of(&third),
+        ["l-1"],
+        "k waits for what the dead one held"
+    );
+    assert_eq!(scene.store.release_dead(9).await.expect("release"), 1);
+    let rest = scene.claim_ordered_by(two, PORT, 1).await;
+    assert_eq!(bodies_of(&rest), ["k-1"]);
+    assert!(rest[0].in_doubt);
+    scene.done(rest[0].claim, sent()).await;
+    assert_eq!(
+        bodies_of(&scene.claim_ordered_by(two, PORT, 9).await),
+        ["k-2"]
+    );
+}
+
+/// A delivery suspended at its birth holds its key like any other.
+pub async fn one_suspended_at_birth_holds_its_key(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let mut broken = scene.ordered("k-1", PORT, order_key("k", 0));
+    broken.deliveries[0].birth = Birth::Suspended(crate::scene::failure("broken"));
+    let id = broken.message.id;
+    scene.stored(broken).await;
+    publish(&scene, &["k-2", "l-1"]).await;
+    assert_eq!(drain(&scene).await, ["l-1"]);
+    let way = scene.store.message(id).await.expect("way").expect("stored");
+    assert_eq!(way.live_deliveries[0].state, DeliveryState::Suspended);
+    scene
+        .store
+        .terminate(&[way.live_deliveries[0].id])
+        .await
+        .expect("terminate");
+    assert_eq!(drain(&scene).await, ["k-2"]);
+}
