@@ -33,6 +33,8 @@ quayside_adapter_api::model::codes! {
         "Give a value that the message names.";
     OTHER_FILE_SYSTEM = "QS0516", "The archive folder is not on the file system of the folder.",
         "Choose an archive folder on the same file system: a file is archived by one rename.";
+    OWNER_LOST = "QS0518", "This process was taken for dead, and its files for left behind.",
+        "Nothing: the location opens anew. If it happens often, look why the process stands still.";
     MARK_UNREADABLE = "QS0517", "A mark in the store about a taken file cannot be read.",
         "Look for a `.taken-` file of its id; its message is stored, so the file can be removed by hand.";
 }

@@ -9,11 +9,12 @@ use std::{
 };
 
 use quayside_adapter_api::{
-    AdapterError, Services,
-    model::{Entropy, Monotonic, Name, Text},
+    AdapterError, ErrorKind, Services,
+    model::{Entropy, Monotonic, Name, Text, hash16},
 };
 
 use crate::{
+    codes,
     config::{After, ReceiveSettings},
     error,
     folder::Folder,
@@ -33,7 +34,7 @@ const MAX_COUNTED: usize = 1_024;
 /// The state that a location shares with the deliveries that it gave out.
 pub(crate) struct Holder {
     pub(crate) location: Name,
-    /// Random for each opening, and part of the name of each file it takes.
+    /// The tag of the location and a random part for each opening; it is in the name of each file taken.
     pub(crate) owner: String,
     pub(crate) settings: ReceiveSettings,
     pub(crate) services: Services,
@@ -62,7 +63,7 @@ impl Holder {
         services: Services,
         owners: Owners,
     ) -> Self {
-        let owner = random_hex(&*services.entropy, 8);
+        let owner = location_tag(&location) + &random_hex(&*services.entropy, 8);
         locked(&owners).insert(owner.clone());
         Self {
             location,
@@ -82,6 +83,26 @@ impl Holder {
     /// Whether an opening of this process, this one or another, is `owner`.
     pub(crate) fn is_own(&self, owner: &str) -> bool {
         locked(&self.owners).contains(owner)
+    }
+
+    /// Whether `owner` is an opening of this location, in any process. The store knows leases and marks
+    /// by location: what another one took from the same folder is not for this one to judge.
+    pub(crate) fn is_of_location(&self, owner: &str) -> bool {
+        owner.starts_with(&location_tag(&self.location))
+    }
+
+    /// Takes the lease that says that this owner lives, or keeps it.
+    pub(crate) async fn keep_lease(&self) -> Result<(), AdapterError> {
+        let key = Self::lease_key(&self.owner);
+        if self.services.sources.lease(&key).await? {
+            return Ok(());
+        }
+        // This process was taken for dead, and another one adopts its files: go on as a new owner.
+        Err(AdapterError::new(
+            ErrorKind::Disconnected,
+            codes::OWNER_LOST,
+            "another process took over the files of this one",
+        ))
     }
 
     /// The folder that stored files are moved to, if they are.
@@ -217,11 +238,20 @@ impl fmt::Debug for Holder {
     }
 }
 
+/// Eight digits that stand for a location.
+fn location_tag(location: &str) -> String {
+    hex(&hash16(&[location.as_bytes()])[..4])
+}
+
 /// `bytes` random bytes in hexadecimal digits.
 pub(crate) fn random_hex(entropy: &dyn Entropy, bytes: usize) -> String {
     let mut random = vec![0; bytes];
     entropy.fill(&mut random);
-    random.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&random)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Runs `work` where blocking is allowed. A panic in it goes on here.

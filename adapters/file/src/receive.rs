@@ -51,12 +51,7 @@ impl FileReceive {
     /// Opens the location: its owner's lease is taken before the first file can be.
     pub(crate) async fn open(holder: Holder) -> Result<Self, AdapterError> {
         let holder = Arc::new(holder);
-        let key = Holder::lease_key(&holder.owner);
-        // Nobody else can have the lease of an owner that was just drawn, but this process may be dead
-        // to the store.
-        if !holder.services.sources.lease(&key).await? {
-            return Err(error::closed());
-        }
+        holder.keep_lease().await?;
         let worker = holder.clone();
         blocking(move || check_folders(&worker)).await?;
         Ok(Self {
@@ -105,6 +100,7 @@ impl FileReceive {
                     && !self.holder.lost().is_empty())
         });
         if due {
+            self.holder.keep_lease().await?;
             self.ready.extend(recover(&self.holder).await?);
             self.recovered_at = Some(now);
         }

@@ -62,7 +62,8 @@ async fn dead_owners(
         .collect();
     let mut dead = BTreeSet::new();
     for owner in owners {
-        if !holder.is_own(&owner)
+        if holder.is_of_location(&owner)
+            && !holder.is_own(&owner)
             && holder
                 .services
                 .sources

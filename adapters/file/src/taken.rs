@@ -18,7 +18,7 @@ pub(crate) const REJECTED: &str = ".rejected";
 /// The name of a taken file: `.taken-<owner>-<id>-<original name>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TakenName {
-    /// Whose it is: 16 hexadecimal digits.
+    /// Whose it is: 24 hexadecimal digits.
     pub(crate) owner: String,
     /// What it is known by from now on, to the store too: 32 hexadecimal digits.
     pub(crate) id: String,
@@ -44,7 +44,7 @@ impl TakenName {
         let (owner, id, original) = (pieces.next()?, pieces.next()?, pieces.next()?);
         let hex =
             |text: &str, len| text.len() == len && text.bytes().all(|b| b.is_ascii_hexdigit());
-        (hex(owner, 16) && hex(id, 32) && !original.is_empty()).then(|| Self {
+        (hex(owner, 24) && hex(id, 32) && !original.is_empty()).then(|| Self {
             owner: owner.to_owned(),
             id: id.to_owned(),
             original: original.to_owned(),
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn taken_names_are_read_back() {
         let name = TakenName {
-            owner: "0123456789abcdef".into(),
+            owner: "0123456789abcdef01234567".into(),
             id: "00112233445566778899aabbccddeeff".into(),
             original: "a-b-c.xml".into(),
         };
@@ -249,8 +249,8 @@ mod tests {
         for other in [
             "a.xml",
             ".taken-",
-            ".taken-0123456789abcdef-00112233445566778899aabbccddeeff-",
-            ".taken-0123456789abcdeg-00112233445566778899aabbccddeeff-a",
+            ".taken-0123456789abcdef01234567-00112233445566778899aabbccddeeff-",
+            ".taken-0123456789abcdef0123456g-00112233445566778899aabbccddeeff-a",
             ".taken-123-456-a",
         ] {
             assert_eq!(TakenName::parse(other), None, "{other}");

@@ -17,16 +17,16 @@ use quayside_adapter_api::{
 };
 use serde_json::json;
 
-use crate::{FileAdapter, codes};
+use crate::{FileAdapter, codes, holder::Holder};
 
-/// A store that keeps messages, marks and leases of one location, and knows who is dead.
+/// A store that keeps messages, and marks and leases by location, and knows who is dead.
 #[derive(Debug, Default)]
 pub(crate) struct Store(Mutex<Rows>);
 
 #[derive(Debug, Default)]
 struct Rows {
     messages: BTreeMap<String, (MessageId, String, Bytes)>,
-    marks: Vec<PendingSource>,
+    marks: Vec<(&'static str, PendingSource)>,
     leases: HashMap<String, u32>,
     dead: HashSet<u32>,
 }
@@ -36,6 +36,7 @@ struct Rows {
 pub(crate) struct Process {
     pub(crate) adapter: Arc<FileAdapter>,
     pub(crate) store: Arc<Store>,
+    location: &'static str,
     id: u32,
 }
 
@@ -73,13 +74,34 @@ impl Process {
         Self {
             adapter: Arc::default(),
             store: store.clone(),
+            location: "app.port.file",
             id,
+        }
+    }
+
+    /// The same process with another location.
+    pub(crate) fn at(&self, location: &'static str) -> Self {
+        Self {
+            location,
+            ..self.clone()
         }
     }
 
     /// Lets the store see the process as dead, as after SIGKILL.
     pub(crate) fn kill(&self) {
         self.store.0.lock().unwrap().dead.insert(self.id);
+    }
+
+    /// Takes the lease of `owner`, as a process may that the store told that its holder is dead.
+    pub(crate) fn steal(&self, owner: &str) -> bool {
+        let key = format!("{}/{}", self.location, Holder::lease_key(owner));
+        self.store
+            .0
+            .lock()
+            .unwrap()
+            .leases
+            .insert(key, self.id)
+            .is_some()
     }
 
     pub(crate) fn services(&self, clock: Arc<dyn Clock>) -> Services {
@@ -98,7 +120,7 @@ impl Process {
             block[key] = value.clone();
         }
         let services = self.services(Arc::new(SystemClock));
-        let name = Name::new("app.port.file").unwrap();
+        let name = Name::new(self.location).unwrap();
         self.adapter
             .open_receive(&name, &block, services)
             .await
@@ -129,11 +151,12 @@ impl Process {
         let message = MessageId::new(SystemClock.now(), &SystemEntropy as &dyn Entropy);
         rows.messages
             .insert(key.to_string(), (message, name, pieces.concat().into()));
-        rows.marks.push(PendingSource {
+        let mark = PendingSource {
             key: source.key,
             state: source.state,
             message,
-        });
+        };
+        rows.marks.push((self.location, mark));
         Ok(Accepted {
             message,
             replayed: false,
@@ -157,6 +180,7 @@ impl Process {
 #[async_trait]
 impl Sources for Process {
     async fn lease(&self, key: &str) -> Result<bool, AdapterError> {
+        let key = &format!("{}/{key}", self.location);
         let mut rows = self.store.0.lock().unwrap();
         Store::is_live(&rows, self.id)?;
         let held_by_other = rows
@@ -170,6 +194,7 @@ impl Sources for Process {
     }
 
     async fn release(&self, key: &str) -> Result<(), AdapterError> {
+        let key = &format!("{}/{key}", self.location);
         let mut rows = self.store.0.lock().unwrap();
         if rows.leases.get(key) == Some(&self.id) {
             rows.leases.remove(key);
@@ -178,13 +203,18 @@ impl Sources for Process {
     }
 
     async fn pending(&self) -> Result<Vec<PendingSource>, AdapterError> {
-        Ok(self.store.0.lock().unwrap().marks.clone())
+        let rows = self.store.0.lock().unwrap();
+        let own = rows
+            .marks
+            .iter()
+            .filter(|(location, _)| *location == self.location);
+        Ok(own.map(|(_, mark)| mark.clone()).collect())
     }
 
     async fn settled(&self, keys: &[Text]) -> Result<(), AdapterError> {
         let mut rows = self.store.0.lock().unwrap();
         Store::is_live(&rows, self.id)?;
-        rows.marks.retain(|mark| !keys.contains(&mark.key));
+        rows.marks.retain(|(_, mark)| !keys.contains(&mark.key));
         Ok(())
     }
 }

@@ -121,7 +121,7 @@ impl Watch {
         for entry in folder.names()? {
             let (name, utf8) = entry?;
             if let Some(taken) = TakenName::parse(&name) {
-                look.others |= taken.owner != holder.owner;
+                look.others |= taken.owner != holder.owner && holder.is_of_location(&taken.owner);
             } else if wanted(settings, &name) {
                 let reported = bad.remove(&name);
                 if let Some(rank) = self.rank(folder, holder, &name, utf8, reported)? {

@@ -2,10 +2,14 @@
 
 use std::{fs, sync::Arc};
 
-use quayside_adapter_api::{AdapterError, Delivery, Receive};
+use quayside_adapter_api::{AdapterError, Delivery, ErrorKind, Receive};
 use serde_json::json;
 
-use crate::testing::{Process, Store, names_in};
+use crate::{
+    codes,
+    taken::TakenName,
+    testing::{Process, Store, names_in},
+};
 
 fn two() -> (tempfile::TempDir, Arc<Store>, Process, Process) {
     let store = Arc::new(Store::default());
@@ -88,6 +92,47 @@ async fn files_of_the_living_are_left_alone() {
     let accepted = first.commit(&mut delivery).await.unwrap();
     delivery.settle.accept(accepted).await.unwrap();
     assert_eq!((names_in(temp.path()), store.messages().len()), (vec![], 2));
+}
+
+#[tokio::test]
+async fn another_location_on_the_folder_leaves_files_alone() {
+    let (temp, store, first, second) = two();
+    fs::write(temp.path().join("a.xml"), "x").unwrap();
+    let mut one = first.open(temp.path(), json!({ "pattern": "*.xml" })).await;
+    let mut delivery = one.receive().await.unwrap();
+    let second = second.at("app.other.file");
+    let mut other = second
+        .open(temp.path(), json!({ "pattern": "*.json" }))
+        .await;
+    fs::write(temp.path().join("b.json"), "x").unwrap();
+    assert_eq!(second.pass(&mut *other).await, "b.json");
+    let accepted = first.commit(&mut delivery).await.unwrap();
+    delivery.settle.accept(accepted).await.unwrap();
+    assert_eq!((names_in(temp.path()), store.messages().len()), (vec![], 2));
+}
+
+#[tokio::test]
+async fn an_owner_taken_for_dead_opens_anew() {
+    let (temp, _, first, second) = two();
+    fs::write(temp.path().join("a"), "x").unwrap();
+    let mut receive = first.open(temp.path(), json!({})).await;
+    let delivery = receive.receive().await.unwrap();
+    let owner = TakenName::parse(&names_in(temp.path())[0])
+        .expect("it is taken")
+        .owner;
+    assert!(
+        second.steal(&owner),
+        "the store gives the lease of the dead away"
+    );
+    drop(delivery);
+    let lost = receive
+        .receive()
+        .await
+        .expect_err("it is not the owner any more");
+    assert_eq!(
+        (lost.kind, lost.code),
+        (ErrorKind::Disconnected, codes::OWNER_LOST)
+    );
 }
 
 #[tokio::test]
