@@ -1,4 +1,16 @@
-//! Scenario tests: one file per promise under `scenarios/`, and what they judge by.
+//! Scenario tests: one file per promise under `scenarios/`, and what they share.
 //!
-//! Scenarios see the gateway from outside only: its command line, its listeners, its folders, its
-//! store's tables where a promise speaks of the store, and what the partner got.
+//! Scenarios see the gateway from outside only: its command line, its listeners, its folders, what the
+//! partner got, and its store's tables where a promise speaks of the store.
+
+pub mod judge;
+pub mod site;
+
+pub use judge::{Verdict, judge};
+pub use site::{Site, Store, post, post_with};
+
+/// Writes a measured fact below the test's name, for whoever reads the output of a run.
+#[expect(clippy::print_stdout, reason = "the output of a test")]
+pub fn note(fact: &str) {
+    println!("{fact}");
+}

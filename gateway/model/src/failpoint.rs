@@ -4,7 +4,12 @@
 //! compile time. The names are read once from `QUAYSIDE_FAIL_POINTS`, separated by commas.
 
 /// The names a process knows.
-pub const NAMES: [&str; 3] = ["no-idempotency-key", "no-dedupe", "no-claim-release"];
+pub const NAMES: [&str; 4] = [
+    "no-idempotency-key",
+    "no-dedupe",
+    "no-claim-release",
+    "no-sync",
+];
 
 /// Whether the fail point `name` is on.
 #[must_use]

@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use quayside_store::{Store, StoreError, StoreErrorKind, measure::Transactions, model::Clock};
+use quayside_store::{
+    Store, StoreError, StoreErrorKind,
+    measure::Transactions,
+    model::{Clock, failpoint},
+};
 use rusqlite::{
     Connection,
     backup::{Backup, StepResult},
@@ -240,6 +244,7 @@ fn connect(path: &Path, options: Options) -> rusqlite::Result<Connection> {
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     conn.busy_timeout(BUSY)?;
     let synchronous = match options.synchronous {
+        Synchronous::Full if failpoint::enabled("no-sync") => "OFF",
         Synchronous::Full => "FULL",
         Synchronous::Off => "OFF",
     };

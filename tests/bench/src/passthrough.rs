@@ -291,7 +291,10 @@ impl Set {
         for gateway in &self.gateways {
             usage.cpu += gateway.process.cpu_seconds();
             let metrics = gateway.metrics().await.map_err(anyhow::Error::msg)?;
-            usage.commits += metrics.sum("quayside_store_transactions_total", "name=\"commit\"");
+            usage.commits += metrics.sum(
+                "quayside_store_transactions_total",
+                "name=\"commit\",end=\"done\"",
+            );
             usage.items += metrics.sum("quayside_store_transaction_items_total", "name=\"commit\"");
         }
         if let Some(server) = &self.server {

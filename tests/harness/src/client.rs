@@ -47,6 +47,12 @@ impl Reply {
             .unwrap_or("")
     }
 
+    /// Its body as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
     /// The `code` of a problem document; empty if it is none.
     #[must_use]
     pub fn code(&self) -> String {

@@ -212,6 +212,30 @@ impl Gateway {
         get_json(self.admin, &format!("/api/v1/{path}")).await
     }
 
+    /// Posts to its admin API below `/api/v1/`.
+    ///
+    /// # Errors
+    /// No answer, or another than 200 with JSON.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
+        let path = format!("/api/v1/{path}");
+        let headers = [("content-type", "application/json")];
+        let post = client::request("POST", self.admin, &path, &headers, body.to_string().into());
+        let reply = client::once(self.admin, post, Duration::from_secs(5)).await;
+        let reply = reply.map_err(|e| format!("{path}: {e}"))?;
+        if reply.status != 200 {
+            return Err(format!("{path}: {} {}", reply.status, reply.text()));
+        }
+        Ok(reply.json())
+    }
+
+    /// The whole way of a message; an error while there is none.
+    ///
+    /// # Errors
+    /// No answer, or another than 200 with JSON.
+    pub async fn way(&self, id: &str) -> Result<Value, String> {
+        self.api(&format!("messages/{id}")).await
+    }
+
     /// What it measures of itself.
     ///
     /// # Errors
@@ -261,11 +285,12 @@ impl Metrics {
     }
 }
 
-/// The items of a list that the admin API gave.
+/// The items of a list that the admin API gave: the array of the document, whatever its name.
 #[must_use]
 pub fn items(list: &Value) -> &[Value] {
+    let of_object = || list.as_object()?.values().find_map(Value::as_array);
     list.as_array()
-        .or_else(|| list["items"].as_array())
+        .or_else(of_object)
         .map_or(&[], Vec::as_slice)
 }
 

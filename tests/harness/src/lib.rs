@@ -38,4 +38,4 @@ pub use postgres::{Postgres, Session};
 pub use process::{Process, program};
 pub use scenario::{App, order_xml, pass_through};
 pub use trace::{Syscall, Trace};
-pub use wait::wait_for;
+pub use wait::{look_for, wait_for};

@@ -35,6 +35,7 @@ pub struct Postgres {
     run_as: Option<(String, u32, u32)>,
     data: PathBuf,
     process: Option<Process>,
+    wal: Option<TempDir>,
     dir: TempDir,
 }
 
@@ -60,16 +61,30 @@ impl Postgres {
 
     /// A server with settings of the test.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
-        Self::start_in(tempfile::tempdir().expect("a temporary folder"), settings).await
+        Self::start_on(
+            tempfile::tempdir().expect("a temporary folder"),
+            None,
+            settings,
+        )
+        .await
     }
 
-    /// A server whose data lies in `dir`, on a disk of the test's choice, say.
-    pub async fn start_in(dir: TempDir, settings: &[(&str, &str)]) -> Self {
+    /// A server whose tables lie in `dir`, on a small disk, say; its log lies on the usual one. (A server
+    /// whose log cannot grow ends itself; one whose tables cannot grow refuses.)
+    pub async fn start_in(dir: TempDir) -> Self {
+        let wal = tempfile::tempdir().expect("a temporary folder");
+        Self::start_on(dir, Some(wal), &[]).await
+    }
+
+    async fn start_on(dir: TempDir, wal: Option<TempDir>, settings: &[(&str, &str)]) -> Self {
         let run_as = unprivileged();
         let data = dir.path().join("pgdata");
         fs::create_dir(&data).expect("a folder for the cluster");
         if let Some((_, uid, gid)) = &run_as {
-            for folder in [dir.path(), &data] {
+            for folder in [dir.path(), &data]
+                .into_iter()
+                .chain(wal.as_ref().map(TempDir::path))
+            {
                 chown(folder, Some(*uid), Some(*gid)).expect("root gives the folder away");
             }
         }
@@ -84,6 +99,7 @@ impl Postgres {
             run_as,
             data,
             process: None,
+            wal,
             dir,
         };
         server.init();
@@ -183,6 +199,9 @@ impl Postgres {
         initdb
             .args(["-A", "trust", "-U", USER, "-E", "UTF8", "--no-locale", "-D"])
             .arg(&self.data);
+        if let Some(wal) = &self.wal {
+            initdb.arg("-X").arg(wal.path());
+        }
         let out = initdb
             .output()
             .unwrap_or_else(|e| panic!("starting {initdb:?}: {e}"));

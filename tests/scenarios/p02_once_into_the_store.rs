@@ -1,0 +1,103 @@
+//! P2: the same dedupe key inside its window is one message, and the repeat gets the first answer.
+
+use std::time::Duration;
+
+use quayside_harness::{effects, order_xml};
+use quayside_tests::{Site, Store, post};
+use tokio::task::JoinSet;
+
+async fn on_both(test: impl AsyncFn(Site)) {
+    for store in [Store::Sqlite, Store::Postgres] {
+        test(Site::start(store).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_gets_the_first_answer_and_no_second_effect() {
+    on_both(async |mut site| {
+        let first = site.order("once").await;
+        assert_eq!(first.status, 202, "{}", first.text());
+        assert_eq!(first.header("idempotency-replayed"), "");
+        let second = site.order("once").await;
+        assert_eq!(second.status, 202);
+        assert_eq!(second.header("idempotency-replayed"), "true");
+        assert_eq!(second.json()["id"], first.json()["id"]);
+        assert_eq!(second.header("location"), first.header("location"));
+
+        // The key outlives the process.
+        site.gateways[0].kill9();
+        site.restart(0).await;
+        let third = site.order("once").await;
+        assert_eq!(
+            (third.status.as_u16(), &third.json()["id"]),
+            (202, &first.json()["id"])
+        );
+
+        assert_eq!(site.order("last").await.status, 202);
+        site.partner
+            .wait_for_ids(&["once", "last"], Duration::from_secs(20))
+            .await;
+        site.gateway().drained(Duration::from_secs(20)).await;
+        let effects = effects(&site.partner.log().await);
+        assert_eq!(
+            (effects["once"].effects, effects["once"].keys.len()),
+            (1, 1)
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repeats_at_the_same_moment_are_one_message() {
+    on_both(async |site| {
+        for round in 0..10 {
+            let id = format!("race-{round}");
+            let mut clients = JoinSet::new();
+            for _ in 0..16 {
+                let (addr, id) = (site.gateway().http, id.clone());
+                clients.spawn(async move { post(addr, &id, order_xml(&id, "k", 300)).await });
+            }
+            let mut ids = std::collections::BTreeSet::new();
+            let mut firsts = 0;
+            while let Some(reply) = clients.join_next().await {
+                let reply = reply.expect("a client").expect("an answer");
+                // Still being uploaded by another: the only refusal that is allowed.
+                if reply.status == 409 {
+                    continue;
+                }
+                assert_eq!(reply.status, 202, "{}", reply.text());
+                firsts += usize::from(reply.header("idempotency-replayed").is_empty());
+                ids.insert(reply.json()["id"].to_string());
+            }
+            assert_eq!(
+                (ids.len(), firsts),
+                (1, 1),
+                "one message and one first answer: {ids:?}"
+            );
+        }
+        site.gateway().drained(Duration::from_secs(20)).await;
+        let effects = effects(&site.partner.log().await);
+        assert_eq!(effects.len(), 10);
+        assert!(effects.values().all(|e| e.effects == 1), "{effects:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_key_for_another_content_is_refused() {
+    on_both(async |site| {
+        let addr = site.gateway().http;
+        assert_eq!(site.order("mine").await.status, 202);
+        let other = post(addr, "mine", order_xml("other", "k", 300))
+            .await
+            .expect("an answer");
+        assert_eq!(
+            (other.status.as_u16(), other.code().as_str()),
+            (422, "QS0802")
+        );
+        assert_eq!(other.header("content-type"), "application/problem+json");
+        site.gateway().drained(Duration::from_secs(20)).await;
+        assert!(!effects(&site.partner.log().await).contains_key("other"));
+    })
+    .await;
+}

@@ -1,0 +1,98 @@
+//! P3: every matching subscription gets the message in the same commit, and without any the sender is
+//! told.
+
+use std::{net::SocketAddr, time::Duration};
+
+use quayside_harness::{Load, LoadPlan, OnBreak, items, order_xml, pass_through, wait_for};
+use quayside_tests::{Site, Store, judge, post};
+
+/// Two more subscribers beside `t.out`, each with a path of its own.
+fn three_subscribers(partner: SocketAddr) -> String {
+    let subscriber = |name: &str| {
+        format!(
+            "[send.{name}]\nhost = \"edge\"\nfilter = \"CustomerId != ''\"\n\
+             retry = {{ attempts = 1000, first = \"50ms\", factor = 1.5, max = \"1s\" }}\n\
+             [send.{name}.primary.http]\nurl = \"http://{partner}/{name}\"\n"
+        )
+    };
+    pass_through(partner, "", &(subscriber("copy") + &subscriber("audit")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_subscriber_gets_each_message_across_kills() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let mut site = Site::new(store, 1, &three_subscribers, &[]).await;
+        let mut plan = LoadPlan::new(&site.servers(), "/in/orders", 8);
+        plan.on_break = OnBreak::Mixed;
+        let load = Load::start(plan);
+        for _ in 0..5 {
+            load.wait_accepted(100, Duration::from_secs(60)).await;
+            site.gateways[0].kill9();
+            site.restart(0).await;
+        }
+        let report = load.finish().await;
+        site.gateway().drained(Duration::from_secs(60)).await;
+        let log = site.partner.log().await;
+        let mut ids = Vec::new();
+        for path in ["/orders", "/copy", "/audit"] {
+            let one: Vec<_> = log.iter().filter(|s| s.path == path).cloned().collect();
+            let verdict = judge(&report, &one);
+            assert!(verdict.exactly_once(), "{store:?} {path}: {verdict}");
+            assert!(verdict.accepted >= 500);
+            ids.push(
+                one.into_iter()
+                    .map(|s| s.id)
+                    .collect::<std::collections::BTreeSet<_>>(),
+            );
+        }
+        // Also of requests without an answer: either all three got it, or none.
+        assert!(
+            ids.iter().all(|i| *i == ids[0]),
+            "{store:?}: subscribers got different messages"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_accepted_that_nobody_subscribes_to() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let app = |partner| pass_through(partner, "", "").replace("'urn:orders#Order'", "'nobody'");
+        let site = Site::new(store, 1, &app, &[]).await;
+        let reply = site.order("unwanted").await;
+        assert_eq!(
+            (reply.status.as_u16(), reply.code().as_str()),
+            (422, "QS0801")
+        );
+        let messages = site.gateway().api("messages").await.expect("a list");
+        assert!(items(&messages).is_empty(), "nothing is stored: {messages}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unrouted_message_is_kept_with_a_report_if_the_port_says_so() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let app = |partner| {
+            let text = pass_through(partner, "", "");
+            let text = text.replace("'urn:orders#Order'", "'nobody'");
+            text.replacen(
+                "message = \"order\"",
+                "message = \"order\"\nunrouted = \"suspend\"",
+                1,
+            )
+        };
+        let site = Site::new(store, 1, &app, &[]).await;
+        let addr = site.gateway().http;
+        let reply = post(addr, "kept", order_xml("kept", "k", 300))
+            .await
+            .expect("an answer");
+        assert_eq!(reply.status, 202, "{}", reply.text());
+        let id = reply.json()["id"].as_str().expect("an id").to_owned();
+        let way = wait_for("the routing report", Duration::from_secs(5), async || {
+            site.gateway().way(&id).await
+        })
+        .await;
+        let delivery = &way["live_deliveries"][0];
+        assert_eq!(delivery["state"], "suspended", "{way}");
+        assert_eq!(delivery["failure"]["code"], "QS0801", "{way}");
+    }
+}

@@ -1,0 +1,195 @@
+//! A site: an application, its partner, a store and the machines that run it.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use quayside_harness::{
+    App, Broken, Gateway, Node, Partner, Postgres, Reply, Session, client, scenario::pass_through,
+};
+use rusqlite::{Connection, OpenFlags};
+
+/// The database of every site on PostgreSQL.
+const DATABASE: &str = "quayside";
+
+/// How long an ordinary request may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Which store a scenario runs on. Every promise holds on both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Store {
+    /// The embedded one.
+    Sqlite,
+    /// A server of the test's own.
+    Postgres,
+}
+
+/// A site. The fields end in this order: gateways first.
+#[derive(Debug)]
+pub struct Site {
+    /// What runs, one for each machine.
+    pub gateways: Vec<Gateway>,
+    /// The machines.
+    pub nodes: Vec<Node>,
+    /// The application.
+    pub app: App,
+    /// The partner behind it.
+    pub partner: Partner,
+    /// The database server, if there is one.
+    pub server: Option<Postgres>,
+}
+
+impl Site {
+    /// One machine with the pass-through application.
+    pub async fn start(store: Store) -> Self {
+        Self::with(store, 1, "", "").await
+    }
+
+    /// `machines` machines; `send` is added to the send port `t.out`, `more` to the application.
+    pub async fn with(store: Store, machines: usize, send: &str, more: &str) -> Self {
+        Self::new(
+            store,
+            machines,
+            &|partner| pass_through(partner, send, more),
+            &[],
+        )
+        .await
+    }
+
+    /// Machines with an application of the test's own, and with variables in their environment.
+    pub async fn new(
+        store: Store,
+        machines: usize,
+        app: &dyn Fn(SocketAddr) -> String,
+        env: &[(&str, &str)],
+    ) -> Self {
+        let server = match store {
+            Store::Sqlite => None,
+            Store::Postgres => Some(Postgres::start().await),
+        };
+        Self::on(server, machines, app, env).await
+    }
+
+    /// The same on a given server, or on SQLite without one.
+    pub async fn on(
+        server: Option<Postgres>,
+        machines: usize,
+        app: &dyn Fn(SocketAddr) -> String,
+        env: &[(&str, &str)],
+    ) -> Self {
+        let partner = Partner::start().await;
+        let app = App::new(&app(partner.addr()));
+        let mut url = None;
+        if let Some(server) = &server {
+            url = Some(server.create_database(DATABASE).await);
+        }
+        let names = ["node-a", "node-b", "node-c"];
+        let nodes: Vec<_> = names[..machines]
+            .iter()
+            .map(|name| {
+                let node = Node::new(name, app.path());
+                let node = env.iter().fold(node, |node, (k, v)| node.with_env(k, v));
+                url.iter().fold(node, |node, url| node.with_store(url))
+            })
+            .collect();
+        let mut gateways = Vec::new();
+        for node in &nodes {
+            gateways.push(node.start().await);
+        }
+        Self {
+            gateways,
+            nodes,
+            app,
+            partner,
+            server,
+        }
+    }
+
+    /// Where requests go: the HTTP listeners of all machines.
+    #[must_use]
+    pub fn servers(&self) -> Vec<SocketAddr> {
+        self.nodes.iter().map(Node::http).collect()
+    }
+
+    /// The first gateway.
+    #[must_use]
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateways[0]
+    }
+
+    /// Posts an order to the first gateway; its key is its business id.
+    pub async fn order(&self, id: &str) -> Reply {
+        let body = quayside_harness::order_xml(id, "k", 300);
+        post(self.gateway().http, id, body)
+            .await
+            .unwrap_or_else(|e| panic!("order {id}: {e}"))
+    }
+
+    /// Starts the gateway of machine `no` again.
+    pub async fn restart(&mut self, no: usize) {
+        self.gateways[no] = self.nodes[no].start().await;
+    }
+
+    /// How many deliveries the store says are claimed by instances of machine `no`, whether or not that
+    /// machine runs on.
+    pub async fn claimed(&self, no: usize) -> i64 {
+        let name = self.node_name(no);
+        self.number(&format!(
+            "SELECT count(*) FROM delivery d JOIN instance i ON i.id = d.instance \
+             WHERE d.state = 1 AND i.node = '{name}'"
+        ))
+        .await
+    }
+
+    /// The number that a query of the store gives.
+    ///
+    /// # Panics
+    /// When the store cannot be read.
+    pub async fn number(&self, query: &str) -> i64 {
+        if let Some(server) = &self.server {
+            let session: Session = server.connect(DATABASE).await;
+            let row = session.query_one(query, &[]).await;
+            return row.unwrap_or_else(|e| panic!("{query}: {e}")).get(0);
+        }
+        let file = self.nodes[0].data_dir().join("quayside.db");
+        let conn = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY);
+        let conn = conn.expect("opening the store beside the gateway");
+        conn.busy_timeout(Duration::from_secs(5))
+            .expect("a busy timeout");
+        conn.query_row(query, [], |row| row.get(0))
+            .unwrap_or_else(|e| panic!("{query}: {e}"))
+    }
+
+    fn node_name(&self, no: usize) -> &'static str {
+        assert!(no < self.nodes.len(), "there is no machine {no}");
+        ["node-a", "node-b", "node-c"][no]
+    }
+}
+
+/// Posts XML to `/in/orders` with an idempotency key, on a connection of its own.
+///
+/// # Errors
+/// [`Broken`].
+pub async fn post(addr: SocketAddr, key: &str, body: Bytes) -> Result<Reply, Broken> {
+    let quoted = format!("\"{key}\"");
+    post_with(addr, "/in/orders", &[("idempotency-key", &quoted)], body).await
+}
+
+/// Posts XML with headers of the test's own.
+///
+/// # Errors
+/// [`Broken`].
+pub async fn post_with(
+    addr: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Result<Reply, Broken> {
+    let mut all = vec![("content-type", "application/xml")];
+    all.extend_from_slice(headers);
+    client::once(
+        addr,
+        client::request("POST", addr, path, &all, body),
+        PATIENCE,
+    )
+    .await
+}
