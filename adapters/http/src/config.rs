@@ -11,7 +11,7 @@ use serde::{
 mod receive;
 mod send;
 
-pub use receive::{GzipConfig, ReceiveAuth, ReceiveConfig, Returns};
+pub use receive::{CloudEvents, GzipConfig, ReceiveAuth, ReceiveConfig, Returns};
 pub(crate) use send::header_key;
 pub use send::{ClientIdentity, OAuth2, SendAuth, SendConfig, TokenAuth};
 

@@ -25,22 +25,26 @@ pub(crate) fn fields(fields: &[(&str, &str)]) -> String {
     pairs.join("&")
 }
 
-/// Form decoding: `+` is a space, `%XX` a byte; a `%` that starts none stays.
+/// Form decoding: `+` is a space, `%XX` a byte.
 pub(crate) fn decode(text: &str) -> Vec<u8> {
+    percent_decode(&text.replace('+', " "))
+}
+
+/// Percent-decoding; a `%` that starts no byte stays.
+pub(crate) fn percent_decode(text: &str) -> Vec<u8> {
     let hex = |byte: u8| {
-        char::from(byte)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
+        let digit = char::from(byte).to_digit(16)?;
+        u8::try_from(digit).ok()
     };
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
         let escaped = match bytes[at..] {
-            [b'%', high, low, ..] => hex(high).zip(hex(low)).map(|(high, low)| (high << 4) | low),
+            [b'%', high, low, ..] => hex(high).zip(hex(low)),
             _ => None,
         };
-        out.push(escaped.unwrap_or(if bytes[at] == b'+' { b' ' } else { bytes[at] }));
+        out.push(escaped.map_or(bytes[at], |(high, low)| (high << 4) | low));
         at += if escaped.is_some() { 3 } else { 1 };
     }
     out

@@ -17,6 +17,7 @@ mod adapter;
 mod answer;
 mod body;
 mod client;
+mod cloudevents;
 pub mod config;
 mod connection;
 mod credential;

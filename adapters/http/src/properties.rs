@@ -65,8 +65,14 @@ static FIXED: LazyLock<[Name; 5]> = LazyLock::new(|| {
     .map(|name| Name::new(name).expect("letters, dots and a dash"))
 });
 
-/// The context of a request by `client`, a credential or the subject of a certificate.
-pub(crate) fn context(connection: &Connection, head: &Parts, client: Option<&Text>) -> Context {
+/// The context of a request by `client`, a credential or the subject of a certificate, with this
+/// idempotency key.
+pub(crate) fn context(
+    connection: &Connection,
+    head: &Parts,
+    client: Option<&Text>,
+    key: Option<&Text>,
+) -> Context {
     let [method, path, remote, client_name, certificate] = &*FIXED;
     let mut context = Context::new();
     context.promote(method.clone(), Text::lossy(head.method.as_str()));
@@ -79,6 +85,10 @@ pub(crate) fn context(connection: &Connection, head: &Parts, client: Option<&Tex
         context.write(certificate.clone(), shown.thumbprint.clone());
     }
     add_headers(&mut context, head);
+    // As it is meant and not as it is written: a key with and one without quotes are the same key.
+    if let (Some(key), Some(name)) = (key, COMMON.get("idempotency-key")) {
+        context.promote(name.clone(), key.clone());
+    }
     if let Some(query) = head.uri.query() {
         add_query(&mut context, query);
     }

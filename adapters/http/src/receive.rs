@@ -21,6 +21,7 @@ use tokio::sync::{
 
 use crate::{
     body::{RequestBody, prefetch},
+    cloudevents::{self, Event, Shape},
     config::Returns,
     connection::Connection,
     digest::Digests,
@@ -82,6 +83,7 @@ struct Admitted {
     key: Option<Text>,
     digests: Option<Digests>,
     is_gzip: bool,
+    shape: Shape,
 }
 
 async fn take(connection: &Connection, head: &Parts, body: Incoming) -> Result<Reply, Problem> {
@@ -91,10 +93,11 @@ async fn take(connection: &Connection, head: &Parts, body: Incoming) -> Result<R
     })?;
     let mut admitted = admit(connection, head, &body)?;
     let location = Arc::clone(&admitted.location);
-    let (digests, is_gzip) = (admitted.digests.take(), admitted.is_gzip);
-    let body = content(head, body, &location, digests, is_gzip).await?;
+    let body = content(head, body, &mut admitted).await?;
+    let (event, body) = cloudevents::read(admitted.shape, head, body).await?;
     let (settle, settled) = oneshot::channel();
-    let delivery = delivery(connection, head, admitted, body, HttpSettle(settle));
+    let settle = HttpSettle(settle);
+    let delivery = delivery(connection, head, admitted, event, body, settle)?;
     location
         .deliveries
         .try_send(delivery)
@@ -156,12 +159,14 @@ fn admit(connection: &Connection, head: &Parts, body: &Incoming) -> Result<Admit
         return Err(Problem::new(StatusCode::BAD_REQUEST, KEY_REQUIRED, detail));
     }
     let digests = Digests::from_headers(&head.headers)?;
+    let shape = cloudevents::shape(&head.headers, location.config.cloudevents)?;
     Ok(Admitted {
         location,
         client,
         key,
         digests,
         is_gzip,
+        shape,
     })
 }
 
@@ -267,17 +272,19 @@ fn is_gzip(head: &Parts, location: &Location) -> Result<bool, Problem> {
 async fn content(
     head: &Parts,
     body: Incoming,
-    location: &Location,
-    digests: Option<Digests>,
-    is_gzip: bool,
+    admitted: &mut Admitted,
 ) -> Result<Body, AdapterError> {
-    let limits = location.limits();
+    let location = &admitted.location;
+    let mut limits = location.limits();
+    // An event without data is an event.
+    limits.allow_empty |= admitted.shape == Shape::Binary;
     if head.method == Method::GET {
         let query = form::decode(head.uri.query().unwrap_or_default());
         let query = Full::new(Bytes::from(query));
         return prefetch(RequestBody::new(query, limits, None, None)).await;
     }
-    let inflation = is_gzip.then(|| location.inflation());
+    let inflation = admitted.is_gzip.then(|| location.inflation());
+    let digests = admitted.digests.take();
     prefetch(RequestBody::new(body, limits, digests, inflation)).await
 }
 
@@ -285,35 +292,42 @@ fn delivery(
     connection: &Connection,
     head: &Parts,
     admitted: Admitted,
+    event: Option<Event>,
     body: Body,
     settle: HttpSettle,
-) -> Delivery {
+) -> Result<Delivery, AdapterError> {
     let Admitted {
         location,
         client,
         key,
         ..
     } = admitted;
-    let content_type = head
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| Text::new(value).ok());
-    let context = properties::context(connection, head, client.as_ref());
-    let scope = client.unwrap_or_else(|| Text::lossy(""));
-    let reply = match location.config.answer_within {
-        Some(within) => Awaited::Answer(within.duration()),
-        None => Awaited::Receipt,
-    };
-    Delivery {
-        context,
-        content_type,
-        body,
-        key: key.map(|key| NaturalKey { scope, key }),
-        source: None,
-        reply,
-        settle: Box::new(settle),
+    let mut context = properties::context(connection, head, client.as_ref(), key.as_ref());
+    let mut content_type = None;
+    let mut event_key = None;
+    if let Some(event) = event {
+        event.promote(&mut context);
+        event_key = Some(event.key()?);
+        content_type = event.content_type;
     }
+    let scope = client.unwrap_or_else(|| Text::lossy(""));
+    Ok(Delivery {
+        context,
+        content_type: content_type.or_else(|| declared_type(head)),
+        body,
+        key: key.or(event_key).map(|key| NaturalKey { scope, key }),
+        source: None,
+        reply: match location.config.answer_within {
+            Some(within) => Awaited::Answer(within.duration()),
+            None => Awaited::Receipt,
+        },
+        settle: Box::new(settle),
+    })
+}
+
+fn declared_type(head: &Parts) -> Option<Text> {
+    let value = head.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Text::new(value).ok()
 }
 
 fn full() -> Problem {

@@ -58,9 +58,9 @@ pub struct ReceiveConfig {
     /// How many requests wait for the engine before others are refused.
     #[serde(default = "default_max_in_flight")]
     pub max_in_flight: usize,
-    /// Whether `ce-*` headers make a CloudEvent of a request, with (source, id) as its natural key.
+    /// Whether it recognises CloudEvents, with (source, id) as their natural key.
     #[serde(default)]
-    pub cloudevents: bool,
+    pub cloudevents: CloudEvents,
 }
 
 /// Inflation and its limits.
@@ -97,6 +97,19 @@ pub enum Returns {
     Id,
     /// The status only.
     Nothing,
+}
+
+/// What a location makes of CloudEvents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CloudEvents {
+    /// Nothing: their attributes are headers like any other.
+    #[default]
+    Off,
+    /// Those that come are recognised.
+    Accept,
+    /// Nothing else is taken.
+    Require,
 }
 
 /// Who may send: names and the secrets that prove them.

@@ -1,0 +1,331 @@
+//! CloudEvents 1.0: attributes in headers (binary mode) or around the data (structured mode).
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt as _, stream};
+use http::{HeaderMap, StatusCode, header, request::Parts};
+use quayside_adapter_api::{
+    AdapterError, Body,
+    model::{Context, INLINE_MAX, Text},
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    config::CloudEvents,
+    error::{BAD_EVENT, WRONG_TYPE, invalid, too_large},
+    form,
+    problem::Problem,
+};
+
+/// How a request carries an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// It carries none.
+    Plain,
+    /// Attributes are `ce-*` headers, the content is the data.
+    Binary,
+    /// The content is a JSON document with attributes and data.
+    Structured,
+}
+
+/// The attributes of an event, and what its data becomes.
+#[derive(Debug)]
+pub(crate) struct Event {
+    attributes: BTreeMap<String, String>,
+    /// The media type of the data, where the headers do not say it.
+    pub(crate) content_type: Option<Text>,
+}
+
+/// Looks at the headers how a request carries an event.
+///
+/// # Errors
+/// A batch, which would be several messages; an unknown format; no event where one is required.
+pub(crate) fn shape(headers: &HeaderMap, mode: CloudEvents) -> Result<Shape, Problem> {
+    if mode == CloudEvents::Off {
+        return Ok(Shape::Plain);
+    }
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = content_type
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default();
+    let essence = essence.trim().to_ascii_lowercase();
+    if essence == "application/cloudevents+json" {
+        return Ok(Shape::Structured);
+    }
+    if essence.starts_with("application/cloudevents") {
+        let detail = format!("`{essence}` is not taken; application/cloudevents+json is");
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            WRONG_TYPE,
+            detail,
+        ));
+    }
+    if headers.contains_key("ce-specversion") {
+        return Ok(Shape::Binary);
+    }
+    if mode == CloudEvents::Require {
+        let detail = "there is neither `ce-specversion` nor application/cloudevents+json";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, BAD_EVENT, detail));
+    }
+    Ok(Shape::Plain)
+}
+
+/// Takes the event out of a request; what is left is its data.
+///
+/// # Errors
+/// `BAD_EVENT` if it is none of version 1.0, `TOO_LARGE` if a structured one is above 256 KiB: it has
+/// to be whole in memory to be taken apart.
+pub(crate) async fn read(
+    shape: Shape,
+    head: &Parts,
+    body: Body,
+) -> Result<(Option<Event>, Body), AdapterError> {
+    match shape {
+        Shape::Plain => Ok((None, body)),
+        Shape::Binary => {
+            let attributes = attributes_of(&head.headers)?;
+            Ok((Some(Event::new(attributes, None)?), body))
+        }
+        Shape::Structured => {
+            let (event, data) = take_apart(&collect(body).await?)?;
+            Ok((Some(event), Box::pin(stream::iter([Ok(data)]))))
+        }
+    }
+}
+
+impl Event {
+    fn new(
+        attributes: BTreeMap<String, String>,
+        content_type: Option<Text>,
+    ) -> Result<Self, AdapterError> {
+        for name in ["specversion", "id", "source", "type"] {
+            if attributes.get(name).is_none_or(String::is_empty) {
+                return Err(invalid(
+                    BAD_EVENT,
+                    format!("the attribute `{name}` is missing"),
+                ));
+            }
+        }
+        if attributes["specversion"] != "1.0" {
+            let detail = format!("version `{}` is not 1.0", attributes["specversion"]);
+            return Err(invalid(BAD_EVENT, detail));
+        }
+        Ok(Self {
+            attributes,
+            content_type,
+        })
+    }
+
+    /// Makes properties of the attributes.
+    pub(crate) fn promote(&self, context: &mut Context) {
+        for (name, value) in &self.attributes {
+            if context.len() < Context::MAX_PROPERTIES {
+                context.promote_text(&format!("ce.{name}"), value);
+            }
+        }
+    }
+
+    /// What makes the event unique (section 3.1 of the specification). A line end, which no attribute
+    /// holds, keeps two pairs from running into the same text.
+    ///
+    /// # Errors
+    /// `BAD_EVENT` if it is too long to be kept.
+    pub(crate) fn key(&self) -> Result<Text, AdapterError> {
+        let (source, id) = (&self.attributes["source"], &self.attributes["id"]);
+        Text::new(format!("{source}\n{id}"))
+            .map_err(|error| invalid(BAD_EVENT, format!("source and id: {error}")))
+    }
+}
+
+fn attributes_of(headers: &HeaderMap) -> Result<BTreeMap<String, String>, AdapterError> {
+    let mut attributes = BTreeMap::new();
+    for (header, value) in headers {
+        let Some(name) = header.as_str().strip_prefix("ce-") else {
+            continue;
+        };
+        let value = value.to_str().ok().and_then(|value| decode(value.trim()));
+        let value = value.filter(|value| !value.contains(char::is_control));
+        let value = value.ok_or_else(|| invalid(BAD_EVENT, format!("`ce-{name}` is malformed")))?;
+        if attributes.insert(name.to_owned(), value).is_some() {
+            return Err(invalid(BAD_EVENT, format!("`ce-{name}` is there twice")));
+        }
+    }
+    Ok(attributes)
+}
+
+/// A header value: percent-encoded, and perhaps in double quotes (HTTP binding, 3.1.3.2).
+fn decode(value: &str) -> Option<String> {
+    let unquoted = match value
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+    {
+        Some(quoted) => {
+            let mut chars = quoted.chars();
+            let mut text = String::with_capacity(quoted.len());
+            while let Some(c) = chars.next() {
+                text.push(if c == '\\' { chars.next()? } else { c });
+            }
+            text
+        }
+        None => value.to_owned(),
+    };
+    String::from_utf8(form::percent_decode(&unquoted)).ok()
+}
+
+async fn collect(mut body: Body) -> Result<Bytes, AdapterError> {
+    let mut whole = BytesMut::new();
+    while let Some(piece) = body.next().await.transpose()? {
+        if whole.len() + piece.len() > INLINE_MAX {
+            return Err(too_large("a structured event has at most 256 KiB"));
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
+fn take_apart(document: &[u8]) -> Result<(Event, Bytes), AdapterError> {
+    let malformed = |error: serde_json::Error| invalid(BAD_EVENT, error.to_string());
+    let mut members: BTreeMap<String, Box<RawValue>> =
+        serde_json::from_slice(document).map_err(malformed)?;
+    let data = members.remove("data").filter(|data| data.get() != "null");
+    let base64 = members
+        .remove("data_base64")
+        .filter(|data| data.get() != "null");
+    let mut attributes = BTreeMap::new();
+    for (name, value) in members {
+        if let Some(text) = attribute(&value) {
+            attributes.insert(name, text);
+        }
+    }
+    if attributes
+        .values()
+        .any(|value| value.contains(char::is_control))
+    {
+        return Err(invalid(BAD_EVENT, "an attribute holds a control character"));
+    }
+    let declared = attributes.get("datacontenttype").cloned();
+    let content_type = declared.unwrap_or_else(|| "application/json".to_owned());
+    let data = match (data, base64) {
+        (Some(_), Some(_)) => {
+            return Err(invalid(
+                BAD_EVENT,
+                "there are both `data` and `data_base64`",
+            ));
+        }
+        (Some(data), None) => plain_data(&data, &content_type),
+        (None, Some(base64)) => binary_data(&base64)?,
+        (None, None) => Bytes::new(),
+    };
+    let content_type = Text::new(content_type)
+        .map_err(|error| invalid(BAD_EVENT, format!("`datacontenttype`: {error}")))?;
+    Ok((Event::new(attributes, Some(content_type))?, data))
+}
+
+/// An attribute as text: strings without their quotes, numbers and booleans as they stand.
+fn attribute(value: &RawValue) -> Option<String> {
+    match value.get().as_bytes().first()? {
+        b'"' => serde_json::from_str(value.get()).ok(),
+        b'{' | b'[' | b'n' => None,
+        _ => Some(value.get().to_owned()),
+    }
+}
+
+/// JSON data byte for byte, so that no number changes; text in a JSON string as the text.
+fn plain_data(data: &RawValue, content_type: &str) -> Bytes {
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let is_json = essence.ends_with("/json") || essence.ends_with("+json");
+    match serde_json::from_str::<String>(data.get()) {
+        Ok(text) if !is_json => Bytes::from(text),
+        _ => Bytes::copy_from_slice(data.get().as_bytes()),
+    }
+}
+
+fn binary_data(base64: &RawValue) -> Result<Bytes, AdapterError> {
+    serde_json::from_str::<String>(base64.get())
+        .ok()
+        .and_then(|text| STANDARD.decode(text).ok())
+        .map(Bytes::from)
+        .ok_or_else(|| invalid(BAD_EVENT, "`data_base64` is not base64"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = r#""specversion":"1.0","id":"7","source":"/shop","type":"order""#;
+
+    fn structured(rest: &str) -> Result<(Event, Bytes), AdapterError> {
+        take_apart(format!("{{{HEAD}{rest}}}").as_bytes())
+    }
+
+    #[test]
+    fn data_comes_out_as_it_is_meant() {
+        for (rest, data, content_type) in [
+            (
+                r#","data":{"a": 1.10}"#,
+                r#"{"a": 1.10}"#,
+                "application/json",
+            ),
+            (r#","data":"x""#, r#""x""#, "application/json"),
+            (
+                r#","datacontenttype":"text/xml","data":"<a b=\"1\"/>""#,
+                r#"<a b="1"/>"#,
+                "text/xml",
+            ),
+            (
+                r#","datacontenttype":"image/png","data_base64":"AAE=""#,
+                "\0\u{1}",
+                "image/png",
+            ),
+            ("", "", "application/json"),
+        ] {
+            let (event, bytes) = structured(rest).expect(rest);
+            assert_eq!(&bytes[..], data.as_bytes(), "{rest}");
+            assert_eq!(event.content_type.as_deref(), Some(content_type));
+            assert_eq!(event.key().as_deref(), Ok("/shop\n7"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_is_refused() {
+        for document in [
+            "",
+            "[]",
+            "{}",
+            r#"{"specversion":"1.0","id":"","source":"/s","type":"t"}"#,
+            r#"{"specversion":"0.3","id":"7","source":"/s","type":"t"}"#,
+            r#"{"specversion":"1.0","id":{},"source":"/s","type":"t"}"#,
+            r#"{"specversion":"1.0","id":"a\nb","source":"/s","type":"t"}"#,
+            &format!(r#"{{{HEAD},"data":1,"data_base64":"AA=="}}"#),
+            &format!(r#"{{{HEAD},"data_base64":"!"}}"#),
+        ] {
+            let error = take_apart(document.as_bytes())
+                .map(drop)
+                .expect_err(document);
+            assert_eq!(error.code, BAD_EVENT);
+        }
+    }
+
+    #[test]
+    fn headers_are_decoded() {
+        for (value, want) in [
+            ("Euro%20%E2%82%AC", Some("Euro \u{20ac}")),
+            ("a+b", Some("a+b")),
+            (r#""a \"b\"""#, Some(r#"a "b""#)),
+            ("%ff", None),
+        ] {
+            assert_eq!(decode(value).as_deref(), want, "{value}");
+        }
+    }
+}
