@@ -135,12 +135,13 @@ impl Session {
 
     /// Ends sessions that are silent. What was not looked at in between is not known to be silent.
     async fn observe(&mut self) {
+        let asked = self.clock.monotonic();
         let rows = tokio::time::timeout(self.client_timeout, self.store.live_sessions()).await;
         let Ok(Ok(rows)) = rows else {
             self.observer = Observer::new();
             return;
         };
-        let now = self.clock.monotonic();
+        let answered = self.clock.monotonic();
         let others = rows.into_iter().filter(|row| row.session != self.session);
         let sightings: Vec<Sighting> = others
             .map(|row| Sighting {
@@ -150,7 +151,7 @@ impl Session {
                 overdue: row.overdue,
             })
             .collect();
-        for (session, seq) in self.observer.observe(now, &sightings) {
+        for (session, seq) in self.observer.observe(asked, answered, &sightings) {
             match self.store.expire_session(session, seq).await {
                 Ok(true) => info!(%session, "ended the session of a silent node"),
                 Ok(false) => {}

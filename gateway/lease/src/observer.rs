@@ -31,9 +31,16 @@ impl Observer {
         Self::default()
     }
 
-    /// Takes a look at all live sessions at `now` and names those that may be ended, each with the
-    /// sequence for which that holds.
-    pub fn observe(&mut self, now: Monotonic, sightings: &[Sighting]) -> Vec<(SessionId, i64)> {
+    /// Takes in a look at all live sessions and names those that may be ended, each with the sequence
+    /// for which that holds. The look was `asked` for before the store read the rows and `answered`
+    /// after: silence counts from an answer to a question, so that neither a slow store nor a pause of
+    /// this process between the two is taken for the silence of another one.
+    pub fn observe(
+        &mut self,
+        asked: Monotonic,
+        answered: Monotonic,
+        sightings: &[Sighting],
+    ) -> Vec<(SessionId, i64)> {
         self.seen
             .retain(|session, _| sightings.iter().any(|s| s.session == *session));
         let mut silent = Vec::new();
@@ -41,11 +48,11 @@ impl Observer {
             let (seq, since) = self
                 .seen
                 .entry(sighting.session)
-                .or_insert((sighting.seq, now));
+                .or_insert((sighting.seq, answered));
             if *seq != sighting.seq {
-                (*seq, *since) = (sighting.seq, now);
+                (*seq, *since) = (sighting.seq, answered);
             }
-            if sighting.overdue && now.since(*since) >= sighting.ttl {
+            if sighting.overdue && asked.since(*since) >= sighting.ttl {
                 silent.push((sighting.session, sighting.seq));
             }
         }

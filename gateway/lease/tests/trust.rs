@@ -80,7 +80,9 @@ impl World {
             ttl: Timings::LAN.ttl,
             overdue,
         };
-        let named = self.observer.observe(at(self.now), &[sighting]);
+        let named = self
+            .observer
+            .observe(at(self.now), at(self.now), &[sighting]);
         // The store ends it only if both still hold, as the statement does.
         self.ended = named == [(session, self.seq)] && self.lease_until < self.now;
     }
@@ -141,7 +143,11 @@ fn a_store_clock_that_steps_ends_nobody() {
         };
         assert!(
             observer
-                .observe(Monotonic::from_boot(now), &[sighting])
+                .observe(
+                    Monotonic::from_boot(now),
+                    Monotonic::from_boot(now),
+                    &[sighting]
+                )
                 .is_empty(),
             "look {look}"
         );
