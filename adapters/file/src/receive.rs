@@ -4,8 +4,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use quayside_adapter_api::{
-    Accepted, AdapterError, Delivery, NaturalKey, Receive, RejectKind, Rejected, Reply, Settle,
-    Source,
+    Accepted, AdapterError, Delivery, ErrorKind, NaturalKey, Receive, RejectKind, Rejected, Reply,
+    Settle, Source,
     model::{Context, Monotonic, Name, Text, Value},
 };
 use tokio::task::JoinHandle;
@@ -29,7 +29,7 @@ const RECOVER_SOON: Duration = Duration::from_secs(1);
 
 /// The longest pause after a refusal, and the one if the engine names none.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
-const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
+const DEFAULT_PAUSE: Duration = Duration::from_millis(250);
 
 /// After this many failed reads a file is put aside.
 const MAX_READ_FAILURES: u32 = 5;
@@ -107,6 +107,18 @@ impl FileReceive {
         Ok(())
     }
 
+    /// Rests after a failure that passes, such as a store that is away: opening anew would only make the
+    /// pause longer. Gives any other failure back.
+    async fn try_again(&self, error: AdapterError) -> Result<(), AdapterError> {
+        if !matches!(error.kind, ErrorKind::Retry(_)) {
+            return Err(error);
+        }
+        tracing::warn!(location = %self.holder.location, code = %error.code, detail = %error.detail,
+            "taken files cannot be settled now; it is tried again");
+        self.rest(None).await;
+        Ok(())
+    }
+
     /// Rests until the next look is worth it, or the host stops.
     async fn rest(&self, again_in: Option<Duration>) {
         let poll = self.holder.settings.poll.duration();
@@ -134,14 +146,20 @@ impl Receive for FileReceive {
             if let Some(taken) = self.ready.pop_front() {
                 return Ok(delivery(taken));
             }
-            self.recover_if_due().await?;
-            if !self.ready.is_empty() {
-                continue;
+            match self.recover_if_due().await {
+                Ok(()) if self.ready.is_empty() => {}
+                Ok(()) => continue,
+                Err(error) => {
+                    self.try_again(error).await?;
+                    continue;
+                }
             }
             let again_in = self.look().await?;
             if self.ready.is_empty() {
-                self.holder.flush().await?;
-                self.rest(again_in).await;
+                match self.holder.flush().await {
+                    Ok(()) => self.rest(again_in).await,
+                    Err(error) => self.try_again(error).await?,
+                }
             }
         }
     }
@@ -282,7 +300,7 @@ fn check_folders(holder: &Holder) -> Result<(), AdapterError> {
         return Ok(());
     }
     Err(AdapterError::new(
-        quayside_adapter_api::ErrorKind::Config,
+        ErrorKind::Config,
         codes::OTHER_FILE_SYSTEM,
         format!(
             "{} is not on the file system of {}",
