@@ -84,11 +84,6 @@ fn refuse_network(file: &File, dir: &Path) -> Result<(), StoreError> {
         )
     })?;
     // The type of the field differs between machines; its low 32 bits are the number.
-    #[expect(
-        clippy::cast_sign_loss,
-        clippy::allow_attributes,
-        reason = "a bit pattern, not a number"
-    )]
     let magic = (stat.f_type as u64) & 0xffff_ffff;
     match network_name(magic) {
         None => Ok(()),

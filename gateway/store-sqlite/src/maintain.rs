@@ -13,8 +13,8 @@ use quayside_store::{
 
 use crate::{dedupe::Slice, error::DbResult, open::SqliteStore, row::cell, tx::Tx};
 
-/// How many events, keys or requests one step looks at.
-const STEP: u32 = 256;
+/// How many events, keys or requests one step looks at: some milliseconds of the writer's time.
+const STEP: u32 = 64;
 /// How many chunks, of 1 MiB each, one step removes.
 const CHUNKS: u32 = 4;
 

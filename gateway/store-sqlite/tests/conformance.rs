@@ -18,9 +18,12 @@ struct Embedded {
 }
 
 async fn fresh() -> Embedded {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Arc::new(ManualClock::new("2026-11-21T09:00:00Z".parse().unwrap()));
-    let store = SqliteStore::open(folder.path(), clock.clone(), Options::default()).unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let clock = Arc::new(ManualClock::new(
+        "2026-11-21T09:00:00Z".parse().expect("a valid time"),
+    ));
+    let store = SqliteStore::open(folder.path(), clock.clone(), Options::default())
+        .expect("the folder is free");
     Embedded {
         store: Arc::new(store),
         clock,

@@ -10,11 +10,13 @@ use quayside_store::{
 use quayside_store_sqlite::{DATABASE_FILE, Options, SqliteStore};
 
 fn clock() -> Arc<ManualClock> {
-    Arc::new(ManualClock::new("2026-11-21T09:00:00Z".parse().unwrap()))
+    Arc::new(ManualClock::new(
+        "2026-11-21T09:00:00Z".parse().expect("a valid time"),
+    ))
 }
 
 fn open(dir: &Path) -> Arc<SqliteStore> {
-    Arc::new(SqliteStore::open(dir, clock(), Options::default()).unwrap())
+    Arc::new(SqliteStore::open(dir, clock(), Options::default()).expect("the folder is free"))
 }
 
 /// A store that the test goes on to use under its own type.

@@ -147,7 +147,8 @@ pub struct DeliveryRow {
 pub struct HistoryRow {
     /// When.
     pub at: Timestamp,
-    /// `sent`, `sent-by-backup`, `consumed`, `terminated`, `resumed`, `duplicate`, `released`.
+    /// `sent`, `sent-by-backup`, `consumed`, `terminated`, `resumed`, `duplicate`, `released`, `unrouted`
+    /// (published with no delivery).
     pub event: Text,
     /// The port, where one took part.
     pub port: Option<Name>,

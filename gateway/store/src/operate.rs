@@ -10,7 +10,8 @@ use crate::StoreError;
 #[async_trait]
 pub trait Operate: Send + Sync {
     /// Puts suspended deliveries back into the flow, with all attempts of the primary transport before
-    /// them; a delivery that waits for a retry becomes due now. On an ordered port it keeps its place.
+    /// them; a delivery that waits for a retry becomes due now. On an ordered port it keeps its place. A
+    /// resumed one is not in doubt any more: the operator has decided that it may be sent.
     async fn resume(&self, deliveries: &[DeliveryId]) -> Result<Vec<OperateOutcome>, StoreError>;
 
     /// Ends deliveries that nobody holds. On an ordered port the key goes on.
