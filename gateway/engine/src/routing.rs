@@ -1,7 +1,7 @@
 //! The subscription table: compiled from the plan, evaluated in memory for every message.
 //!
-//! Subscriptions with an equality term are found through a hash index, by the property whose literals
-//! tell the most subscriptions apart; the rest are evaluated one by one. The order of the result is that
+//! Subscriptions with an equality term are found through a hash index, by that of their terms which the
+//! fewest subscriptions have; the rest are evaluated one by one. The order of the result is that
 //! of the ports' names, so that the numbering of a message's deliveries does not depend on the index.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use quayside_model::{Message, Name};
 
 use crate::{
-    filter::{Facts, Filter},
+    filter::{Equality, Facts, Filter},
     plan::Plan,
 };
 
@@ -53,14 +53,14 @@ impl Table {
             }
         }
         subscriptions.sort_by(|a, b| a.port.cmp(&b.port));
-        let spread = spread(&subscriptions);
+        let shared = sharing(&subscriptions);
         let mut table = Self {
             subscriptions,
             ..Self::default()
         };
         for (at, subscription) in table.subscriptions.iter().enumerate() {
             let terms = subscription.filter.equalities().iter();
-            match terms.max_by_key(|term| spread.get(term.property.as_str())) {
+            match terms.min_by_key(|term| shared[*term]) {
                 Some(term) => table
                     .index
                     .entry(term.property.clone())
@@ -109,19 +109,13 @@ impl Table {
     }
 }
 
-/// How many literals each property is compared with.
-fn spread(subscriptions: &[Subscription]) -> HashMap<String, usize> {
-    let mut literals: HashMap<&str, HashSet<&str>> = HashMap::new();
+/// How many subscriptions have each equality term.
+fn sharing(subscriptions: &[Subscription]) -> HashMap<Equality, usize> {
+    let mut shared = HashMap::new();
     for term in subscriptions.iter().flat_map(|s| s.filter.equalities()) {
-        literals
-            .entry(&term.property)
-            .or_default()
-            .insert(&term.literal);
+        *shared.entry(term.clone()).or_default() += 1;
     }
-    literals
-        .into_iter()
-        .map(|(property, set)| (property.to_owned(), set.len()))
-        .collect()
+    shared
 }
 
 #[cfg(test)]
@@ -226,7 +220,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_index_takes_the_property_that_tells_most_apart() {
+    fn the_index_takes_the_term_that_the_fewest_share() {
         let ports: Vec<_> = (0..100)
             .map(|n| {
                 port(

@@ -45,11 +45,11 @@ impl ServiceWindow {
     ///
     /// # Errors
     /// [`WindowError`] with the part that does not fit.
-    pub fn new(allow: &[String], timezone: &str) -> Result<Self, WindowError> {
+    pub fn parse(allow: &[impl AsRef<str>], timezone: &str) -> Result<Self, WindowError> {
         let zone = TimeZone::get(timezone).map_err(|_| WindowError::Zone(timezone.to_owned()))?;
         let spans: Vec<Span> = allow
             .iter()
-            .map(|text| text.parse())
+            .map(|text| text.as_ref().parse())
             .collect::<Result<_, _>>()?;
         if spans.is_empty() {
             return Err(WindowError::Empty);
@@ -68,20 +68,39 @@ impl ServiceWindow {
     /// When it opens or shuts next, within two weeks after `now`.
     #[must_use]
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
-        let local = self.local(now)?;
         let open = self.is_open(now);
-        let mut edges: Vec<Timestamp> = Vec::new();
-        for day in 0..=14 {
-            let date = local.date().checked_add(day.days()).ok()?;
-            for time in self.spans.iter().flat_map(|span| [span.from, span.to]) {
-                let edge = date.to_datetime(time).to_zoned(self.zone.clone()).ok()?;
-                edges.push(Timestamp::from_micros(edge.timestamp().as_microsecond()));
-            }
-        }
+        let mut edges = self.edges(now)?;
         edges.sort_unstable();
         edges
             .into_iter()
             .find(|edge| *edge > now && self.is_open(*edge) != open)
+    }
+
+    /// Every moment of the two weeks after `now` at which it may open or shut.
+    fn edges(&self, now: Timestamp) -> Option<Vec<Timestamp>> {
+        let local = self.local(now)?;
+        let mut edges = Vec::new();
+        for day in 0..=14 {
+            let date = local.date().checked_add(day.days()).ok()?;
+            for time in self.spans.iter().flat_map(|span| [span.from, span.to]) {
+                // An hour that the clocks repeat has the same edge twice.
+                let edge = || self.zone.to_ambiguous_timestamp(date.to_datetime(time));
+                edges.extend([edge().earlier().ok()?, edge().later().ok()?]);
+            }
+        }
+        // Setting the clocks is an edge itself: it may skip over one, or fall back behind one.
+        let last = local.checked_add(15.days()).ok()?.timestamp();
+        let set = self
+            .zone
+            .following(local.timestamp())
+            .map(|transition| transition.timestamp());
+        edges.extend(set.take_while(|time| *time < last));
+        Some(
+            edges
+                .iter()
+                .map(|edge| Timestamp::from_micros(edge.as_microsecond()))
+                .collect(),
+        )
     }
 
     fn local(&self, now: Timestamp) -> Option<Zoned> {
@@ -111,6 +130,8 @@ impl FromStr for Span {
         let (days, times) = text.trim().split_once(' ').ok_or_else(fault)?;
         let (from, to) = times.trim().split_once('-').ok_or_else(fault)?;
         let days = parse_days(days).ok_or_else(fault)?;
+        // Midnight at the end of a day is the midnight at which the next one begins.
+        let to = if to.trim() == "24:00" { "00:00" } else { to };
         let (from, to) = (
             parse_time(from).ok_or_else(fault)?,
             parse_time(to).ok_or_else(fault)?,
@@ -149,17 +170,14 @@ fn parse_days(text: &str) -> Option<Vec<Weekday>> {
     Some(days)
 }
 
-/// `HH:MM`; `24:00` is midnight at the end of the day, which is 00:00 of the next.
+/// `HH:MM`.
 fn parse_time(text: &str) -> Option<Time> {
     let (hour, minute) = text.trim().split_once(':')?;
-    if hour.len() != 2 || minute.len() != 2 {
+    let two_digits = |part: &str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_digit());
+    if !two_digits(hour) || !two_digits(minute) {
         return None;
     }
-    let (hour, minute): (i8, i8) = (hour.parse().ok()?, minute.parse().ok()?);
-    if (hour, minute) == (24, 0) {
-        return Some(Time::midnight());
-    }
-    Time::new(hour, minute, 0, 0).ok()
+    Time::new(hour.parse().ok()?, minute.parse().ok()?, 0, 0).ok()
 }
 
 #[cfg(test)]
@@ -167,8 +185,7 @@ mod tests {
     use super::*;
 
     fn window(allow: &[&str], zone: &str) -> ServiceWindow {
-        let allow: Vec<String> = allow.iter().map(|&text| text.to_owned()).collect();
-        ServiceWindow::new(&allow, zone).expect("a window")
+        ServiceWindow::parse(allow, zone).expect("a window")
     }
 
     fn at(text: &str) -> Timestamp {
@@ -210,6 +227,44 @@ mod tests {
     }
 
     #[test]
+    fn a_skipped_hour_is_short_and_a_repeated_one_long() {
+        // Berlin skips 02:00 to 03:00 on 2026-03-29 and has it twice on 2026-10-25.
+        let night = window(&["daily 01:30-02:30"], "Europe/Berlin");
+        let changes = |from: &str, to: &str| {
+            let mut now = at(from);
+            let mut changes = Vec::new();
+            while let Some(next) = night.next_change(now).filter(|next| *next < at(to)) {
+                changes.push((next.to_string()[..16].to_owned(), night.is_open(next)));
+                now = next;
+            }
+            changes
+        };
+        let said = |time: &str, open| (time.to_owned(), open);
+        assert_eq!(
+            changes("2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z"),
+            [
+                said("2026-03-29T00:30", true),
+                said("2026-03-29T01:00", false)
+            ]
+        );
+        assert_eq!(
+            changes("2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z"),
+            [
+                said("2026-10-24T23:30", true),
+                said("2026-10-25T00:30", false),
+                said("2026-10-25T01:00", true),
+                said("2026-10-25T01:30", false),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_never_shuts_has_no_next_change() {
+        let always = window(&["daily 00:00-24:00"], "America/New_York");
+        assert_eq!(always.next_change(at("2026-10-31T00:00:00Z")), None);
+    }
+
+    #[test]
     fn a_night_belongs_to_the_day_it_begins_on() {
         let window = window(&["fri 22:00-04:00"], "UTC");
         assert!(window.is_open(at("2026-11-20T23:00:00Z")));
@@ -234,13 +289,19 @@ mod tests {
             "mon 06:00",
             "moon 06:00-07:00",
             "mon 06:00-25:00",
+            "mon 24:00-06:00",
+            "mon +6:00-07:00",
+            "mon-fry 06:00-07:00",
             "",
         ] {
-            let window = ServiceWindow::new(&[bad.to_owned()], "UTC");
+            let window = ServiceWindow::parse(&[bad], "UTC");
             assert_eq!(window, Err(WindowError::Span(bad.to_owned())));
         }
-        let mars = ServiceWindow::new(&["daily 06:00-07:00".to_owned()], "Mars/Olympus");
+        let mars = ServiceWindow::parse(&["daily 06:00-07:00"], "Mars/Olympus");
         assert_eq!(mars, Err(WindowError::Zone("Mars/Olympus".to_owned())));
-        assert_eq!(ServiceWindow::new(&[], "UTC"), Err(WindowError::Empty));
+        assert_eq!(
+            ServiceWindow::parse(&[""; 0], "UTC"),
+            Err(WindowError::Empty)
+        );
     }
 }
