@@ -49,6 +49,8 @@ pub(crate) async fn answer(connection: &Connection, request: Request<Incoming>) 
             Ok(reply) => reply,
             Err(problem) => {
                 connection.linger.store(true, Ordering::Relaxed);
+                tracing::debug!(code = %problem.code, status = problem.status.as_u16(), path,
+                    remote = %connection.remote, "request refused");
                 problem.reply(path)
             }
         },

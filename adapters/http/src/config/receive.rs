@@ -194,6 +194,12 @@ impl ReceiveConfig {
             let message = format!("use 1 to {MAX_IN_FLIGHT}");
             faults.push(Fault::error(BAD_LIMIT, &["max_in_flight"], message));
         }
+        if let Some(ReceiveAuth::Basic(users)) = &self.auth
+            && let Some(user) = users.keys().find(|user| user.contains(':'))
+        {
+            let message = "a user name of Basic holds no colon";
+            faults.push(Fault::error(BAD_LIMIT, &["auth", "basic", user], message));
+        }
         if self.gzip.max_ratio == 0 {
             faults.push(Fault::error(
                 BAD_LIMIT,

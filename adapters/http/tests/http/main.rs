@@ -5,6 +5,8 @@
     reason = "a test whose scene cannot be set ends right there"
 )]
 
+mod credentials;
+mod events;
 mod gateway;
 mod hostile;
 mod life;
@@ -12,4 +14,5 @@ mod partner;
 mod raw;
 mod receive;
 mod send;
+mod settings;
 mod tls;
