@@ -11,7 +11,7 @@ mod tree;
 
 use std::{fmt, sync::Arc};
 
-use cel::Program;
+use cel::{IdedExpr, Program};
 
 pub use self::{
     facts::{Facts, comparable},
@@ -22,7 +22,7 @@ pub use self::{
 #[derive(Clone)]
 pub struct Filter {
     source: Arc<str>,
-    program: Arc<Program>,
+    expression: Arc<IdedExpr>,
     equalities: Vec<Equality>,
     /// Whether the equalities are all that it asks for, so that they decide alone.
     only_equalities: bool,
@@ -64,11 +64,12 @@ impl Filter {
                 .map_or(0, |(start, _)| start);
             return Err(FilterError::at(source, offset as usize, message));
         }
-        let (equalities, only_equalities) = tree::equalities(program.expression());
-        let references = tree::references(program.expression());
+        let expression = tree::direct(program.expression());
+        let (equalities, only_equalities) = tree::equalities(&expression);
+        let references = tree::references(&expression);
         Ok(Self {
             source: source.into(),
-            program: Arc::new(program),
+            expression: Arc::new(expression),
             equalities,
             only_equalities,
             references,
@@ -81,7 +82,7 @@ impl Filter {
         &self.source
     }
 
-    /// The properties that it names, such as `msg.type`, `http.header` and `Country`, each once.
+    /// The properties that it names, such as `msg.type`, `http.header.x-id` and `Country`, each once.
     #[must_use]
     pub fn references(&self) -> &[String] {
         &self.references
@@ -101,7 +102,7 @@ impl Filter {
                 .comparable(&term.property)
                 .is_some_and(|value| value == term.literal)
         });
-        equal && (self.only_equalities || facts.satisfy(&self.program))
+        equal && (self.only_equalities || facts.satisfy(&self.expression))
     }
 }
 
@@ -182,6 +183,9 @@ mod tests {
             ("has(http.method) && has(http.header) && has(msg.id)", true),
             ("http['method'] == 'POST'", true),
             ("['FR', 'DE'].exists(c, c == Country)", true),
+            ("[{'x': 'DE'}].exists(c, c['x'] == Country)", true),
+            ("http.header.exists(h, h == 'x-request-id')", true),
+            ("http.header['x-' + 'request-id'] == 'r1'", true),
             ("size(Country) == 2 && string(Count) == '3'", true),
             ("Nothing == 'x' || Country == 'DE'", true),
             ("Country == 'DE' || Nothing == 'x'", true),
@@ -203,7 +207,7 @@ mod tests {
              && type(Total) == double && has(file.name) && Country != ''",
         )
         .expect("a filter");
-        let names = ["Country", "Total", "file.name", "http.header", "msg.type"];
+        let names = ["Country", "Total", "file.name", "http.header.x", "msg.type"];
         assert_eq!(filter.references(), names);
     }
 
@@ -220,6 +224,10 @@ mod tests {
         assert_eq!(
             terms("msg.type == 'a' && (Total > 1.0 && Country == 'DE')"),
             ["msg.type=s:a", "Country=s:DE"]
+        );
+        assert_eq!(
+            terms("http.header['x-id'] == 'a'"),
+            ["http.header.x-id=s:a"]
         );
         assert!(terms("Country == 'DE' || Country == 'AT'").is_empty());
         assert!(terms("!(Country == 'DE')").is_empty());

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cel::{
-    Context, Env, Program, Value as Cel,
+    Context, Env, IdedExpr, Value as Cel,
     common::{
         types::{CelBool, CelDouble, CelInt, CelMap, CelMapKey, CelString},
         value::{CowVal, Val},
@@ -39,11 +39,11 @@ impl<'m> Facts<'m> {
         }
     }
 
-    pub(super) fn satisfy(&self, program: &Program) -> bool {
+    pub(super) fn satisfy(&self, expression: &IdedExpr) -> bool {
         let mut context = Context::with_env(environment());
         context.set_variable_resolver(self);
         // An error is a variable that is missing or of another type: no match.
-        matches!(program.execute(&context), Ok(Cel::Bool(true)))
+        matches!(Cel::resolve(expression, &context), Ok(Cel::Bool(true)))
     }
 
     fn own(&self, name: &str) -> Option<Box<dyn Val + '_>> {

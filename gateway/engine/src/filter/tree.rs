@@ -86,6 +86,37 @@ fn unknown_function(expression: &IdedExpr) -> Option<(u64, String)> {
     children(expression).into_iter().find_map(unknown_function)
 }
 
+/// The same expression with `http.header['x']` turned into the name `http.header.x`, which is looked up
+/// without a map of all headers and can be indexed. Inside of a comprehension `a['b']` may be a field
+/// of its variable, so those stay as they are.
+pub(super) fn direct(expression: &IdedExpr) -> IdedExpr {
+    let Expr::Call(call) = &expression.expr else {
+        return expression.clone();
+    };
+    let expr = match (call.func_name.as_str(), call.args.as_slice()) {
+        (operators::INDEX, [map, key]) if let Some(name) = field(map, key) => Expr::Ident(name),
+        _ => Expr::Call(CallExpr {
+            func_name: call.func_name.clone(),
+            target: call
+                .target
+                .as_deref()
+                .map(|target| Box::new(direct(target))),
+            args: call.args.iter().map(direct).collect(),
+        }),
+    };
+    IdedExpr {
+        id: expression.id,
+        expr,
+    }
+}
+
+fn field(map: &IdedExpr, key: &IdedExpr) -> Option<String> {
+    let Expr::Literal(LiteralValue::String(key)) = &key.expr else {
+        return None;
+    };
+    Some(format!("{}.{}", qualified(&map.expr)?, key.inner()))
+}
+
 /// The properties that `expression` names, sorted.
 pub(super) fn references(expression: &IdedExpr) -> Vec<String> {
     let mut names = BTreeSet::new();
