@@ -88,7 +88,7 @@ impl World {
     fn new(seed: u64, way: Way) -> Self {
         let entropy = SeededEntropy::new(seed);
         let profiles = [Timings::LAN, Timings::FAST];
-        let timings = profiles[usize::from(seed % 2 == 0)];
+        let timings = profiles[usize::from(seed.is_multiple_of(2))];
         // Together at most half of what the margin covers: margin / ttl is a sixth or more.
         let drift = |entropy: &SeededEntropy| below(entropy, 80) - 40;
         let (holder_fast, observer_fast) = (drift(&entropy), drift(&entropy));
