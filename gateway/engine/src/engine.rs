@@ -9,7 +9,10 @@ use quayside_model::{
     Context, InstanceId, Message, MessageId, Name, PortStatus, Text, Transport, port::PortControl,
 };
 use quayside_store::{AnyStore, PublishOutcome};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{Mutex, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -42,7 +45,7 @@ pub struct Engine {
     shared: Arc<Shared>,
     runtimes: Arc<Runtimes>,
     /// The tasks of the engine itself, each by its name.
-    tasks: JoinSet<&'static str>,
+    tasks: Mutex<JoinSet<&'static str>>,
     lost: watch::Receiver<bool>,
 }
 
@@ -89,7 +92,7 @@ impl Engine {
         Ok(Self {
             shared,
             runtimes,
-            tasks,
+            tasks: Mutex::new(tasks),
             lost,
         })
     }
@@ -309,11 +312,12 @@ impl Engine {
 
     /// Waits until this instance is lost for good: its session was ended by another node, or a task of
     /// the engine has failed. Then stop it with no grace and start another one.
-    pub async fn fatal(&mut self) -> EngineError {
+    pub async fn fatal(&self) -> EngineError {
         let mut lost = self.lost.clone();
+        let mut tasks = self.tasks.lock().await;
         let detail = tokio::select! {
             _ = lost.wait_for(|lost| *lost) => "the session was ended by another node".to_owned(),
-            end = self.tasks.join_next() => match end {
+            end = tasks.join_next() => match end {
                 Some(Ok(name)) => format!("the task `{name}` has ended"),
                 Some(Err(error)) => format!("a task of the engine panicked: {error}"),
                 None => "the engine has no tasks".to_owned(),
@@ -327,7 +331,8 @@ impl Engine {
 
     /// Stops in stages: takes no work, finishes what is under way within `grace`, cuts the rest, ends
     /// the instance.
-    pub async fn stop(mut self, grace: Duration) -> StopReport {
+    pub async fn stop(self, grace: Duration) -> StopReport {
+        let mut tasks = self.tasks.into_inner();
         self.shared.stopping.cancel();
         let finished = tokio::time::timeout(grace, self.runtimes.join())
             .await
@@ -336,15 +341,15 @@ impl Engine {
         let instance = self.shared.instance;
         if finished {
             // The sweeper gives its fence back while the instance still is live.
-            while self.tasks.len() > LASTING_TASKS
-                && tokio::time::timeout(grace, self.tasks.join_next())
+            while tasks.len() > LASTING_TASKS
+                && tokio::time::timeout(grace, tasks.join_next())
                     .await
                     .is_ok_and(|e| e.is_some())
             {}
         }
         self.shared.trust.end();
         self.shared.cut.cancel();
-        let over = async { while self.tasks.join_next().await.is_some() {} };
+        let over = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(CUT_WITHIN, over).await.is_err() {
             error!("tasks of the engine did not end after the cut");
         }

@@ -1,1 +1,24 @@
-fn main() {}
+//! The program `quayside`: reads a configuration, wires adapters and stores to an engine, runs it, and
+//! is the operator's tool for all of that.
+//!
+//! It does not move a message itself: that is the engine's work. Reading order: [`cli`] for the verbs,
+//! [`config`] for what the files mean, [`wiring`] for who is connected to whom, [`lifecycle`] for how a
+//! process starts, reloads and stops, [`admin`] for the API.
+
+mod admin;
+mod cli;
+mod config;
+mod dev;
+mod exit;
+mod gateway;
+mod lifecycle;
+mod secrets;
+mod telemetry;
+mod tls;
+mod wiring;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main().into()
+}

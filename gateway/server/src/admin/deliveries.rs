@@ -1,0 +1,110 @@
+//! `/deliveries`: what has not ended, and what operators decide about it.
+
+use axum::{
+    Json,
+    extract::State,
+    routing::{get, post},
+};
+use quayside_model::{DeliveryId, DeliveryState, MessageId, Name};
+use quayside_store::{browse::DeliveryFilter, operate::OperateOutcome};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Admin, Route,
+    extract::{Body, Params},
+    problem::{Answer, Problem},
+};
+
+/// How many rows a page has, unless the caller says otherwise, and at most.
+const DEFAULT_LIMIT: u32 = 50;
+const MAX_LIMIT: u32 = 1000;
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::get("/deliveries", "Lists live deliveries in the order of their ids", get(list)).query(
+            &[
+                ("state", "in this state: ready, claimed, held, suspended"),
+                ("port", "for this port"),
+                ("message", "of this message"),
+                ("in_doubt", "true: only those that may have been sent by an owner that died"),
+                ("after", "after this delivery: the last id of the page before"),
+                ("limit", "at most this many, 1 to 1000; 50 if absent"),
+            ],
+        ),
+        Route::post("/deliveries/resume", "Puts suspended deliveries back into the flow", post(resume))
+            .body("`ids`: up to 1000 ids of deliveries"),
+        Route::post("/deliveries/terminate", "Ends deliveries that nobody holds", post(terminate))
+            .body("`ids`: up to 1000 ids of deliveries"),
+    ]
+}
+
+/// The length of a page.
+pub(super) fn limit(limit: Option<u32>) -> Answer<u32> {
+    match limit.unwrap_or(DEFAULT_LIMIT) {
+        limit @ 1..=MAX_LIMIT => Ok(limit),
+        _ => Err(Problem::bad_request("`limit` must be from 1 to 1000")),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListParams {
+    state: Option<DeliveryState>,
+    port: Option<Name>,
+    message: Option<MessageId>,
+    in_doubt: Option<bool>,
+    after: Option<DeliveryId>,
+    limit: Option<u32>,
+}
+
+async fn list(State(admin): State<Admin>, Params(params): Params<ListParams>) -> Answer<Json<Value>> {
+    let limit = limit(params.limit)?;
+    let filter = DeliveryFilter {
+        state: params.state,
+        port: params.port,
+        message: params.message,
+        in_doubt: params.in_doubt,
+    };
+    let deliveries = admin.gateway.store.deliveries(&filter, params.after, limit).await?;
+    let full = deliveries.len() == limit as usize;
+    let next = deliveries.last().filter(|_| full).map(|last| last.id);
+    Ok(Json(json!({ "deliveries": deliveries, "next": next })))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ids {
+    ids: Vec<DeliveryId>,
+}
+
+impl Ids {
+    fn check(self) -> Answer<Vec<DeliveryId>> {
+        match self.ids.len() {
+            0 => Err(Problem::bad_request("`ids` is empty")),
+            len if len > MAX_LIMIT as usize => {
+                Err(Problem::bad_request("`ids` has more than 1000 ids"))
+            }
+            _ => Ok(self.ids),
+        }
+    }
+}
+
+fn outcomes(ids: &[DeliveryId], outcomes: &[OperateOutcome]) -> Json<Value> {
+    let row = |(id, outcome)| json!({ "id": id, "outcome": outcome });
+    Json(json!({ "outcomes": ids.iter().zip(outcomes).map(row).collect::<Vec<_>>() }))
+}
+
+async fn resume(State(admin): State<Admin>, Body(ids): Body<Ids>) -> Answer<Json<Value>> {
+    let ids = ids.check()?;
+    let done = admin.gateway.store.resume(&ids).await?;
+    tracing::info!(count = ids.len(), "deliveries resumed by an operator");
+    Ok(outcomes(&ids, &done))
+}
+
+async fn terminate(State(admin): State<Admin>, Body(ids): Body<Ids>) -> Answer<Json<Value>> {
+    let ids = ids.check()?;
+    let done = admin.gateway.store.terminate(&ids).await?;
+    tracing::info!(count = ids.len(), "deliveries terminated by an operator");
+    Ok(outcomes(&ids, &done))
+}

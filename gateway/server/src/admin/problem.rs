@@ -1,0 +1,124 @@
+//! Refusals as problem documents (RFC 9457) with a code and a remedy.
+
+use axum::{
+    Json,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use quayside_adapter_api::{RejectKind, Rejected};
+use quayside_engine::EngineError;
+use quayside_model::Code;
+use quayside_store::StoreError;
+use serde_json::json;
+
+use crate::{cli::codes, exit::chain};
+
+/// A refusal.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    code: Code,
+    detail: String,
+    retry_after_secs: Option<u64>,
+}
+
+/// What a handler gives.
+pub(super) type Answer<T> = Result<T, Problem>;
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), retry_after_secs: None }
+    }
+
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, codes::NOT_FOUND, detail)
+    }
+
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, codes::BAD_REQUEST, detail)
+    }
+
+    /// There is no engine at this moment.
+    pub(super) fn not_running() -> Self {
+        let detail = "the engine is starting, restarting or stopping";
+        Self {
+            retry_after_secs: Some(1),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, codes::NOT_RUNNING, detail)
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        if self.status.is_server_error() {
+            tracing::warn!(code = %self.code, error = %self.detail, "an admin call failed");
+        }
+        let document = json!({
+            "type": "about:blank",
+            "title": self.code.meaning,
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "code": self.code.code,
+            "help": self.code.remedy,
+        });
+        let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+        let mut response = (self.status, kind, Json(document)).into_response();
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("application/problem+json"),
+        );
+        if let Some(secs) = self.retry_after_secs {
+            response.headers_mut().insert(header::RETRY_AFTER, secs.into());
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let transient = error.kind.is_transient();
+        let status = match transient {
+            true => StatusCode::SERVICE_UNAVAILABLE,
+            false => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let retry_after_secs = transient.then_some(1);
+        Self { retry_after_secs, ..Self::new(status, error.kind.code(), chain(&error)) }
+    }
+}
+
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Self {
+        let code = error.code();
+        let store = match error {
+            EngineError::Store(error) => return error.into(),
+            other => other,
+        };
+        let detail = match &store {
+            EngineError::Coded { detail, .. } => detail.clone(),
+            other => chain(other),
+        };
+        let status = if code == quayside_engine::codes::NOT_FOUND || code == quayside_engine::codes::NO_PORT {
+            StatusCode::NOT_FOUND
+        } else if code == quayside_engine::codes::NO_SUBSCRIBER {
+            StatusCode::UNPROCESSABLE_ENTITY
+        } else {
+            StatusCode::BAD_GATEWAY
+        };
+        Self::new(status, code, detail)
+    }
+}
+
+impl From<Rejected> for Problem {
+    fn from(rejected: Rejected) -> Self {
+        let status = match rejected.kind {
+            RejectKind::Invalid | RejectKind::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            RejectKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            RejectKind::InProgress => StatusCode::CONFLICT,
+            RejectKind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+            RejectKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            RejectKind::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
+        };
+        let retry_after_secs = rejected.retry_after.map(|wait| wait.as_secs().max(1));
+        Self { retry_after_secs, ..Self::new(status, rejected.code, rejected.detail) }
+    }
+}

@@ -1,0 +1,42 @@
+//! The error codes of the command line, the admin API and the life cycle, `QS07nn`.
+
+quayside_model::codes! {
+    NO_NODE = "QS0701", "No node answers at the admin address.",
+        "Start one with `quayside run` or `quayside dev`, or name its address with `--admin URL` or QUAYSIDE_ADMIN.";
+    API_REFUSED = "QS0702", "The node refused the call.",
+        "Do what the message says.";
+    UNAUTHORIZED = "QS0703", "The admin API wants a token.",
+        "Give it in QUAYSIDE_TOKEN; it is the secret that `[admin] token` of the node names.";
+    NOT_FOUND = "QS0704", "There is no such thing.",
+        "List what there is with `quayside messages list` or `quayside ports list`.";
+    BAD_REQUEST = "QS0705", "The call cannot be understood.",
+        "Correct the parameter that the message names; /api/v1/openapi.json describes all of them.";
+    NOT_RUNNING = "QS0706", "The engine is starting, restarting or stopping.",
+        "Try again in a moment.";
+    FILE = "QS0707", "A file cannot be read or written.",
+        "Check its path and permissions.";
+    EXISTS = "QS0708", "Something is there already and would be lost.",
+        "Name another place, or move it away first.";
+    BIND = "QS0709", "The address cannot be listened on.",
+        "Choose a free address of this machine, or stop the program that has it.";
+    TLS_FILES = "QS0710", "The certificate or key of a listener cannot be used.",
+        "Give a PEM certificate chain and its unencrypted PEM private key.";
+    SECRET = "QS0711", "A secret cannot be read.",
+        "Put it as a file of this name, mode 0600, into the secrets folder.";
+    POSTGRES_TOOLS = "QS0712", "PostgreSQL is backed up and restored with its own tools.",
+        "Run the command that the message shows.";
+    START = "QS0713", "The engine cannot start.",
+        "Repair what the message names.";
+    RESTARTED = "QS0714", "The engine was lost and is started again.",
+        "Nothing, if it is rare; otherwise look for pauses of the machine, the network or the store.";
+    UNFINISHED = "QS0715", "Work was still under way when the time to stop was over.",
+        "Nothing: it is in the store and another instance goes on with it; partners may see a repeat.";
+    RELOAD = "QS0716", "The changed configuration is not applied.",
+        "Correct it and reload; the old one stays in force.";
+    UNTAKEN = "QS0717", "The node did not take the message.",
+        "Do what the node's answer says.";
+    PARTLY = "QS0718", "Some of the deliveries were not changed.",
+        "Look at the outcome of each; a busy one can be tried again in a moment.";
+    INTERNAL = "QS0719", "A part of the program failed.",
+        "Report it with the log line.";
+}

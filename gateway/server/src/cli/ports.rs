@@ -1,0 +1,132 @@
+//! `quayside ports`.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    Remote,
+    client::segment,
+    output::{Table, moment, text_of},
+};
+use crate::exit::{Exit, Failure};
+
+/// What to do with ports.
+#[derive(Debug, Subcommand)]
+pub(super) enum PortsVerb {
+    /// List send ports and receive locations
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Let it work: a send port sends, a location receives
+    Start(PortArgs),
+    /// Let it rest: a send port keeps its subscription and its deliveries wait, a location closes
+    Stop(PortArgs),
+    /// Subscribe again, without sending yet
+    Enlist(PortArgs),
+    /// Stop and give the subscription up: messages pass the port by
+    Unenlist(PortArgs),
+    /// Stop sending for a while
+    Pause(PauseArgs),
+    /// End a pause
+    Resume(PortArgs),
+    /// Connect to the partner and look whether the target is there; changes nothing
+    Test(PortArgs),
+}
+
+/// One port.
+#[derive(Debug, Args)]
+pub(super) struct PortArgs {
+    /// The full name: APPLICATION.PORT or APPLICATION.PORT.LOCATION
+    name: String,
+    /// Why, for those who look later
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// One port for a while.
+#[derive(Debug, Args)]
+pub(super) struct PauseArgs {
+    #[command(flatten)]
+    port: PortArgs,
+    /// How long, as in 30m
+    #[arg(long = "for", value_name = "TIME", default_value = "1h")]
+    duration: String,
+}
+
+/// Runs the verb.
+pub(super) async fn ports(verb: &PortsVerb) -> Result<Exit, Failure> {
+    match verb {
+        PortsVerb::List { remote } => list(remote).await,
+        PortsVerb::Start(args) => control(args, "start", json!({})).await,
+        PortsVerb::Stop(args) => control(args, "stop", json!({})).await,
+        PortsVerb::Enlist(args) => control(args, "enlist", json!({})).await,
+        PortsVerb::Unenlist(args) => control(args, "unenlist", json!({})).await,
+        PortsVerb::Pause(args) => control(&args.port, "pause", json!({ "for": args.duration })).await,
+        PortsVerb::Resume(args) => control(args, "resume", json!({})).await,
+        PortsVerb::Test(args) => test(args).await,
+    }
+}
+
+async fn list(remote: &Remote) -> Result<Exit, Failure> {
+    let answer = remote.client()?.get("/ports", &[]).await?;
+    let mut table = Table::new(&[
+        "name", "kind", "adapter", "state", "now", "waiting", "held", "suspended", "last failure",
+    ]);
+    for port in answer["ports"].as_array().into_iter().flatten() {
+        let waits = |key: &str| match port["backlog"][key].as_u64() {
+            None | Some(0) => "-".to_owned(),
+            Some(count) => count.to_string(),
+        };
+        table.row(vec![
+            text_of(port, "name"),
+            text_of(port, "kind"),
+            text_of(port, "adapter"),
+            state(port),
+            format!("{} in hand", text_of(port, "in_flight")),
+            waits("ready"),
+            waits("held"),
+            waits("suspended"),
+            failure(port),
+        ]);
+    }
+    remote.output().table(&answer, &table, "No ports.")
+}
+
+fn state(port: &Value) -> String {
+    let status = text_of(port, "status");
+    if port["paused_until"].is_string() {
+        return format!("paused until {}", moment(port, "paused_until"));
+    }
+    match (status.as_str(), port["kind"].as_str(), port["running"].as_bool()) {
+        ("started", Some("location"), Some(false)) => "started, not open here".to_owned(),
+        _ => status,
+    }
+}
+
+fn failure(port: &Value) -> String {
+    let failure = &port["last_failure"];
+    match failure["code"].as_str() {
+        Some(code) => format!("{code} {}", text_of(failure, "detail")),
+        None => text_of(port, "reason"),
+    }
+}
+
+async fn control(args: &PortArgs, verb: &str, mut body: Value) -> Result<Exit, Failure> {
+    if let Some(reason) = &args.reason {
+        body["reason"] = json!(reason);
+    }
+    let path = format!("/ports/{}/{verb}", segment(&args.name));
+    let answer = args.remote.client()?.post(&path, &body).await?;
+    let text = format!("{}: {}\n", args.name, state(&answer));
+    args.remote.output().text(&answer, &text)
+}
+
+async fn test(args: &PortArgs) -> Result<Exit, Failure> {
+    let path = format!("/ports/{}/test", segment(&args.name));
+    let answer = args.remote.client()?.post(&path, &json!({})).await?;
+    let text = format!("{}: {}\n", args.name, text_of(&answer, "detail"));
+    args.remote.output().text(&answer, &text)
+}

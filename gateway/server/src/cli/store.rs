@@ -1,0 +1,161 @@
+//! `quayside store`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use quayside_store::StoreErrorKind;
+use quayside_store_sqlite::DATABASE_FILE;
+use serde_json::json;
+
+use super::{Remote, codes, output};
+use crate::{
+    config::{self, Defaults, NodeConfig, Report},
+    exit::{Exit, Failure},
+    secrets::FolderSecrets,
+    wiring::{self, OpenStore, StoreFailure},
+};
+
+/// What to do with the store.
+#[derive(Debug, Subcommand)]
+pub(super) enum StoreVerb {
+    /// Bring the schema to the version of this program
+    Migrate(NodeArgs),
+    /// Copy the embedded store, also while the gateway runs
+    Backup(BackupArgs),
+    /// Put a backup into the place of an embedded store that does not exist yet
+    Restore(RestoreArgs),
+}
+
+/// Whose store.
+#[derive(Debug, Args)]
+pub(super) struct NodeArgs {
+    /// The file of the node
+    #[arg(long, value_name = "FILE")]
+    node: Option<PathBuf>,
+    /// The data folder, for a node without a file
+    #[arg(long, value_name = "DIR", default_value = config::DATA_DIR, conflicts_with = "node")]
+    data_dir: PathBuf,
+}
+
+/// From where and to where.
+#[derive(Debug, Args)]
+pub(super) struct BackupArgs {
+    /// The file to write; it must not exist
+    to: PathBuf,
+    #[command(flatten)]
+    node: NodeArgs,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// From where and to where.
+#[derive(Debug, Args)]
+pub(super) struct RestoreArgs {
+    /// The backup
+    from: PathBuf,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+/// Runs the verb.
+pub(super) async fn store(verb: &StoreVerb) -> Result<Exit, Failure> {
+    match verb {
+        StoreVerb::Migrate(args) => migrate(args).await,
+        StoreVerb::Backup(args) => backup(args).await,
+        StoreVerb::Restore(args) => restore(args).await,
+    }
+}
+
+impl NodeArgs {
+    fn load(&self) -> Result<NodeConfig, Failure> {
+        let report = Report::default();
+        let defaults = Defaults::of_this_machine(self.data_dir.clone());
+        config::load_node(self.node.as_deref(), &defaults, &report).ok_or_else(|| {
+            let message = format!("the file of the node has errors\n{report}");
+            Failure::new(config::codes::WRONG_VALUE, message).exiting(Exit::BadConfig)
+        })
+    }
+}
+
+async fn open(node: &NodeConfig) -> Result<OpenStore, StoreFailure> {
+    wiring::open_store(node, &FolderSecrets::new(&node.secrets), wiring::clock()).await
+}
+
+async fn migrate(args: &NodeArgs) -> Result<Exit, Failure> {
+    let node = args.load()?;
+    // Opening migrates: an empty or older store is brought up, a newer one is refused.
+    let store = open(&node).await?;
+    let message = format!("The {} store has the schema of this program.\n", store.store.dialect());
+    store.close().await;
+    output::print(&message)
+}
+
+async fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
+    let node = args.node.load()?;
+    refuse_postgres(&node, |url| format!("pg_dump --format=custom --file={} '{url}'", args.to.display()))?;
+    let to = std::path::absolute(&args.to).unwrap_or_else(|_| args.to.clone());
+    if !node.data_dir.join(DATABASE_FILE).is_file() {
+        let message = format!("there is no embedded store in {}", node.data_dir.display());
+        return Err(Failure::new(codes::NOT_FOUND, message).exiting(Exit::NotFound));
+    }
+    match open(&node).await {
+        Ok(store) => {
+            let embedded = store.embedded.as_ref().expect("a store without a URL is embedded");
+            embedded.backup(&to).await.map_err(|error| wiring::store_failure(&error))?;
+        }
+        // The gateway has it open: the gateway copies it.
+        Err(StoreFailure::Store(error)) if error.kind == StoreErrorKind::Occupied => {
+            args.remote.client()?.post("/store/backup", &json!({ "to": to })).await?;
+        }
+        Err(failure) => return Err(failure.into()),
+    }
+    args.remote.output().text(&json!({ "file": to }), &format!("Backed up to {}.\n", to.display()))
+}
+
+async fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
+    let node = args.node.load()?;
+    refuse_postgres(&node, |url| {
+        format!("pg_restore --clean --if-exists --dbname='{url}' {}", args.from.display())
+    })?;
+    let target = node.data_dir.join(DATABASE_FILE);
+    if target.exists() {
+        let message = format!("{} is there already", target.display());
+        return Err(Failure::new(codes::EXISTS, message));
+    }
+    copy(&args.from, &target).map_err(|error| {
+        let message = format!("{} to {}: {error}", args.from.display(), target.display());
+        Failure::new(codes::FILE, message)
+    })?;
+    // Opening says whether the file is a store that this program can use.
+    if let Err(failure) = open(&node).await {
+        remove(&target);
+        return Err(failure.into());
+    }
+    output::print(&format!("Restored {}.\n", target.display()))
+}
+
+/// Copies under another name first, so that a broken copy is never opened as the store.
+fn copy(from: &Path, target: &Path) -> std::io::Result<()> {
+    let folder = target.parent().expect("the database file is in the data folder");
+    std::fs::create_dir_all(folder)?;
+    let part = target.with_extension("restoring");
+    std::fs::copy(from, &part)?;
+    std::fs::File::open(&part)?.sync_all()?;
+    std::fs::rename(&part, target)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+fn remove(target: &Path) {
+    if let Err(error) = std::fs::remove_file(target) {
+        tracing::warn!(%error, file = %target.display(), "a refused backup could not be removed");
+    }
+}
+
+/// PostgreSQL has its own tools, which know more than this program would.
+fn refuse_postgres(node: &NodeConfig, command: impl FnOnce(&str) -> String) -> Result<(), Failure> {
+    let Some(url) = &node.store.url else {
+        return Ok(());
+    };
+    let message = "the store of this node is PostgreSQL";
+    Err(Failure::new(codes::POSTGRES_TOOLS, message).with_help(format!("run: {}", command(url))))
+}

@@ -1,0 +1,215 @@
+//! `app.toml`: one application.
+
+use std::{cell::RefCell, collections::BTreeSet, path::Path};
+
+use quayside_engine::plan::{ReceivePort, SendPort};
+use quayside_model::Name;
+
+use super::{
+    codes,
+    group::Group,
+    message::{self, Outline},
+    receive,
+    report::{Report, SourceId},
+    section::{Section, suggestion},
+    send,
+    spans::Node,
+    transport::Adapters,
+};
+
+/// The words of `on_failure`: whether a failed message is published again.
+pub(crate) const ON_FAILURE: &[(&str, bool)] = &[("suspend", false), ("publish", true)];
+
+/// The host of a port that names none.
+pub(crate) const DEFAULT_HOST: &str = "main";
+
+/// Something that was read, with its place.
+#[derive(Debug)]
+pub(crate) struct Placed<T> {
+    /// The file.
+    pub(crate) source: SourceId,
+    /// The byte at which its key begins.
+    pub(crate) at: usize,
+    /// The thing.
+    pub(crate) value: T,
+}
+
+/// A property that something asks for.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    source: SourceId,
+    at: usize,
+    property: String,
+    by: String,
+}
+
+/// What the parts of an application need while they are read.
+#[derive(Debug)]
+pub(crate) struct Reading<'a> {
+    pub(crate) report: &'a Report,
+    pub(crate) adapters: &'a Adapters,
+    pub(crate) data_dir: &'a Path,
+    pub(crate) group: Option<&'a Group>,
+    pub(crate) app: Name,
+    pub(crate) messages: Vec<String>,
+    pub(crate) send_ports: Vec<String>,
+    wanted: RefCell<Vec<Wanted>>,
+}
+
+/// An application in the engine's form.
+#[derive(Debug)]
+pub(crate) struct App {
+    /// Its name.
+    pub(crate) name: Name,
+    /// The place of its name.
+    pub(crate) at: (SourceId, usize),
+    /// Its receive ports.
+    pub(crate) receive: Vec<Placed<ReceivePort>>,
+    /// Its send ports.
+    pub(crate) send: Vec<Placed<SendPort>>,
+    /// What its messages promote.
+    pub(crate) promoted: BTreeSet<String>,
+    /// What its filters, orders and keys ask for.
+    pub(crate) wanted: Vec<Wanted>,
+    /// Its messages as they were written.
+    pub(crate) outlines: Vec<Outline>,
+}
+
+/// Reads an application.
+pub(crate) fn read(
+    report: &Report,
+    source: SourceId,
+    root: &Node,
+    adapters: &Adapters,
+    data_dir: &Path,
+    group: Option<&Group>,
+) -> Option<App> {
+    let file = Section::new(report, source, String::new(), root);
+    let (name, at) = name(&file);
+    let keys = |key: &str| -> Vec<String> {
+        let table = root.table().and_then(|root| root.get(key)).and_then(Node::table);
+        table.into_iter().flatten().map(|(name, _)| name.clone()).collect()
+    };
+    let reading = Reading {
+        report,
+        adapters,
+        data_dir,
+        group,
+        // Without a name the rest is read all the same, for its faults.
+        app: name.clone().unwrap_or_else(|| Name::new("app").expect("`app` is a name")),
+        messages: keys("message"),
+        send_ports: keys("send"),
+        wanted: RefCell::default(),
+    };
+    let mut promoted = BTreeSet::new();
+    let (messages, outlines): (Vec<_>, Vec<_>) = file
+        .named("message")
+        .into_iter()
+        .filter_map(|(name, section)| {
+            promoted.extend(promoted_names(section.node));
+            message::read(&reading, name, section)
+        })
+        .unzip();
+    let receive = file.named("receive").into_iter();
+    let receive =
+        receive.filter_map(|(name, section)| receive::read(&reading, name, section, &messages));
+    let receive: Vec<_> = receive.collect();
+    let send = file.named("send").into_iter();
+    let mut send: Vec<_> =
+        send.filter_map(|(name, section)| send::read(&reading, name, section)).collect();
+    for (name, section) in file.named("group") {
+        send::read_group(&reading, name, section, &mut send);
+    }
+    file.finish();
+    let wanted = reading.wanted.into_inner();
+    Some(App { name: name?, at: (source, at), receive, send, promoted, wanted, outlines })
+}
+
+fn name(file: &Section<'_>) -> (Option<Name>, usize) {
+    let Some(app) = file.section("app") else {
+        file.missing("app");
+        return (None, 0);
+    };
+    let name = app.required_text("name").filter(|name| {
+        let proper = super::section::is_name(name);
+        if !proper {
+            app.error(codes::BAD_NAME, "name", format!("`{name}` is not a name"));
+        }
+        proper
+    });
+    let at = app.node.nearest(&["name".to_owned()]).key_at;
+    app.finish();
+    (name.and_then(|name| Name::new(name).ok()), at)
+}
+
+fn promoted_names(message: &Node) -> Vec<String> {
+    let promote = message.table().and_then(|table| table.get("promote")).and_then(Node::table);
+    promote.into_iter().flatten().map(|(name, _)| name.clone()).collect()
+}
+
+impl Reading<'_> {
+    /// The full name of a part of the application.
+    pub(crate) fn full_name(&self, section: &Section<'_>, parts: &[&str]) -> Option<Name> {
+        let full = format!("{}.{}", self.app, parts.join("."));
+        Name::new(full.as_str())
+            .map_err(|error| section.error(codes::BAD_NAME, "", error.to_string()))
+            .ok()
+    }
+
+    /// The host of a port, which has to have `role`.
+    pub(crate) fn host(&self, section: &Section<'_>, role: &str) -> Option<Name> {
+        let name = section.text("host").unwrap_or(DEFAULT_HOST);
+        if !super::section::is_name(name) {
+            section.error(codes::BAD_NAME, "host", format!("`{name}` is not a name"));
+            return None;
+        }
+        if let Some(group) = self.group {
+            match group.hosts.get(name) {
+                None => {
+                    let known: Vec<&str> = group.hosts.keys().map(String::as_str).collect();
+                    let message = format!(
+                        "{} runs in the host `{name}`, which the group does not define{}",
+                        section.path,
+                        suggestion(name, &known)
+                    );
+                    section.error(codes::UNKNOWN_HOST, "host", message);
+                }
+                Some(host) if !host.has_role(role) => {
+                    let message =
+                        format!("{} runs in the host `{name}`, which does not {role}", section.path);
+                    section.error(codes::ROLE, "host", message);
+                }
+                Some(_) => {}
+            }
+        }
+        Name::new(name).ok()
+    }
+
+    /// Notes that something asks for `property`; whether anything promotes it is known at the end.
+    pub(crate) fn check_property(&self, source: SourceId, at: usize, property: &str, by: &str) {
+        let (property, by) = (property.to_owned(), by.to_owned());
+        self.wanted.borrow_mut().push(Wanted { source, at, property, by });
+    }
+}
+
+/// Warns of properties that nothing promotes. Messages of one application may be subscribed to by
+/// another, so this looks at all of them.
+pub(crate) fn warn_of_unpromoted(report: &Report, apps: &[App], adapters: &Adapters) {
+    let promoted: BTreeSet<&str> =
+        apps.iter().flat_map(|app| &app.promoted).map(String::as_str).collect();
+    let known: Vec<&str> = promoted.iter().copied().collect();
+    let own = ["msg", "error"];
+    for wanted in apps.iter().flat_map(|app| &app.wanted) {
+        let property = wanted.property.as_str();
+        let namespace = property.split(['.', '[']).next().unwrap_or_default();
+        let set_by_gateway = own.contains(&namespace) || adapters.contains_key(namespace);
+        if !set_by_gateway && !promoted.contains(property) {
+            let message = format!(
+                "`{}` names the property `{property}`, which no message promotes{}",
+                wanted.by,
+                suggestion(property, &known)
+            );
+            report.warning(codes::NEVER_PROMOTED, wanted.source, wanted.at, message);
+        }
+    }
+}

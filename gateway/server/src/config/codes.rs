@@ -1,0 +1,64 @@
+//! The error codes of the configuration, `QS06nn`.
+
+quayside_model::codes! {
+    SYNTAX = "QS0601", "The file is not TOML.",
+        "Correct the text at the place that the message names.";
+    UNKNOWN_KEY = "QS0602", "A key is not known here.",
+        "Correct or remove the key.";
+    WRONG_VALUE = "QS0603", "A value has the wrong type or form.",
+        "Give a value of the form that the message names.";
+    MISSING_KEY = "QS0604", "A required key is missing.",
+        "Add the key that the message names.";
+    BAD_NAME = "QS0605", "A name does not have the form of a name.",
+        "Use letters, digits, `-` and `_`, beginning with a letter or digit; no dots.";
+    UNKNOWN_ADAPTER = "QS0606", "There is no adapter of this name.",
+        "Use one of the adapters that the message names as the key.";
+    ONE_ADAPTER = "QS0607", "A transport or location has not exactly one adapter.",
+        "Give one sub-table whose key is the adapter, as in `[send.erp.primary.http]`.";
+    VAR_MISSING = "QS0608", "A variable is used, but the group does not define it.",
+        "Add it to `[vars]` of the group's file, and check with `--group FILE`.";
+    VAR_UNUSED = "QS0609", "A variable is defined, but no application uses it.",
+        "Remove it from `[vars]`, or correct its name.";
+    LITERAL_SECRET = "QS0610", "A secret stands in the configuration as text.",
+        "Put it into the secrets folder and write `{ secret = \"NAME\" }`.";
+    URL_CREDENTIALS = "QS0611", "A URL holds a password.",
+        "Take the password out of the URL and give it as `{ secret = \"NAME\" }` under the adapter's own key.";
+    ORDERED_BACKUP = "QS0612", "A send port is ordered and has a backup transport, which cannot keep the order.",
+        "Remove either `ordered` or `[send.NAME.backup]`.";
+    TWO_WAY = "QS0613", "A request would not have exactly one subscriber that answers.",
+        "Give one send port with `answers = true` whose filter fits the request.";
+    UNKNOWN_MESSAGE = "QS0614", "A receive port names a message that the application does not define.",
+        "Add `[message.NAME]`, or correct the name.";
+    UNKNOWN_HOST = "QS0615", "A port names a host that the group does not define.",
+        "Add `[host.NAME]` to the group's file, or correct the name.";
+    ROLE = "QS0616", "A host does not have the role that a port of it needs.",
+        "Add the role to `roles` of the host, or move the port to another host.";
+    NOT_A_MEMBER = "QS0617", "A node or host is named that is not part of the group.",
+        "Use a name that the group's file defines.";
+    FILTER = "QS0618", "A filter cannot be compiled.",
+        "Correct the expression at the place that the message names.";
+    NEVER_PROMOTED = "QS0619", "A property is named that no message promotes.",
+        "Promote it in `[message.NAME.promote]`, or correct its name: as it is, the value is never there.";
+    WINDOW = "QS0620", "A service window cannot be read.",
+        "Write days and times as in `mon-fri 06:00-22:00`, with a time zone of the IANA database.";
+    PROMOTION = "QS0621", "A promotion cannot be compiled.",
+        "Use the paths that the message describes.";
+    CLASH = "QS0622", "Two things claim the same address.",
+        "Give each its own address or path.";
+    NOT_LOOPBACK = "QS0623", "The admin listener can be reached from other machines, but is not protected.",
+        "Listen on 127.0.0.1, or set both `[admin] tls` and `[admin] token`.";
+    UNREADABLE = "QS0624", "A file cannot be read.",
+        "Check its path and permissions.";
+    ENV_MISSING = "QS0625", "An environment variable is used, but not set.",
+        "Set it for the process, or write the value into the node's file.";
+    NO_APPLICATION = "QS0626", "The folder holds no application.",
+        "Name a folder with an `app.toml` in it, or one whose sub-folders have one; `quayside init DIR` makes one.";
+    DUPLICATE = "QS0627", "Two things have the same name.",
+        "Give each its own name.";
+    CLUSTERED = "QS0628", "This version does not run clustered hosts.",
+        "Remove `clustered`; a host whose only member is one node runs on that node alone.";
+    NOTHING_TO_DO = "QS0629", "A port has nothing that makes it work.",
+        "Add what the message names, or remove the port.";
+    LIMIT = "QS0630", "A number is outside of its limits.",
+        "Give a number within the limits that the message names.";
+}

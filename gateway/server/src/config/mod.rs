@@ -1,0 +1,293 @@
+//! The configuration: files in, a [`Plan`] or all faults out.
+//!
+//! `app.toml` says what an application does and is the same everywhere; `group.toml` says which hosts an
+//! environment has, and its variables; `node.toml` says what differs per machine. Nothing here touches
+//! the network; of the disk only the named files are read.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
+
+use quayside_engine::{Roles, plan::Plan};
+use quayside_model::Name;
+use sha2::{Digest, Sha256};
+
+pub(crate) mod app;
+pub(crate) mod codes;
+mod group;
+mod literal;
+mod message;
+pub(crate) mod node;
+mod receive;
+pub(crate) mod report;
+mod rules;
+mod section;
+mod send;
+mod spans;
+pub(crate) mod transport;
+mod vars;
+mod window;
+
+use app::App;
+use group::Group;
+pub(crate) use message::Outline;
+pub(crate) use node::{Defaults, NodeConfig};
+pub(crate) use report::Report;
+use report::SourceId;
+pub(crate) use section::is_name;
+use spans::{Node, Source};
+use transport::Adapters;
+use vars::Vars;
+
+/// What to read.
+#[derive(Debug, Clone)]
+pub(crate) struct Inputs {
+    /// The folder of an application, or of several.
+    pub(crate) dir: PathBuf,
+    /// The group's file.
+    pub(crate) group: Option<PathBuf>,
+    /// The node's file.
+    pub(crate) node: Option<PathBuf>,
+    /// Only these hosts; empty: all that the node is a member of.
+    pub(crate) hosts: Vec<String>,
+    /// Whether it is checked for all nodes instead of run on this one.
+    pub(crate) any_node: bool,
+    /// What holds where the node's file says nothing.
+    pub(crate) defaults: Defaults,
+}
+
+/// A configuration without errors.
+#[derive(Debug, Clone)]
+pub(crate) struct Loaded {
+    /// What the engine runs.
+    pub(crate) plan: Plan,
+    /// The node.
+    pub(crate) node: NodeConfig,
+    /// The listener of the HTTP locations of this process.
+    pub(crate) http: node::Listen,
+    /// The hosts of this process.
+    pub(crate) hosts: Vec<Name>,
+    /// What they do.
+    pub(crate) roles: Roles,
+    /// The folders of the applications.
+    pub(crate) folders: Vec<PathBuf>,
+    /// The files that were read.
+    pub(crate) files: Vec<PathBuf>,
+    /// The messages as they were written.
+    pub(crate) outlines: Vec<Outline>,
+}
+
+impl Loaded {
+    /// The settings of `other` that a running process cannot take up.
+    pub(crate) fn fixed_settings_that_differ(&self, other: &Self) -> Vec<&'static str> {
+        let (ours, theirs) = (&self.node, &other.node);
+        let differ = [
+            ("node.name", ours.name != theirs.name),
+            ("node.data_dir", ours.data_dir != theirs.data_dir),
+            ("store", ours.store != theirs.store),
+            ("http", self.http.address != other.http.address),
+            ("admin", ours.admin.listen.address != theirs.admin.listen.address),
+            ("secrets.folder", ours.secrets != theirs.secrets),
+            ("log", ours.log != theirs.log),
+            ("session.profile", ours.timings != theirs.timings),
+            ("retention", ours.retention != theirs.retention),
+            ("host", self.hosts != other.hosts),
+        ];
+        differ.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+}
+
+/// The files of a configuration, read into one report.
+struct Loader<'a> {
+    report: &'a Report,
+    files: Vec<PathBuf>,
+    text: String,
+}
+
+/// Reads everything. `None` if the report has an error.
+pub(crate) fn load(inputs: &Inputs, adapters: &Adapters, report: &Report) -> Option<Loaded> {
+    let mut loader = Loader { report, files: Vec::new(), text: String::new() };
+    let node = loader.node(inputs.node.as_deref(), &inputs.defaults);
+    let (group, mut vars) = loader.group(inputs.group.as_deref());
+    let folders = application_folders(&inputs.dir, report);
+    let apps: Vec<App> = folders
+        .iter()
+        .filter_map(|folder| loader.app(folder, adapters, &node.data_dir, group.as_ref(), &mut vars))
+        .collect();
+    vars.report_unused(report);
+    app::warn_of_unpromoted(report, &apps, adapters);
+    rules::check(report, &apps);
+    let hosts = hosts(inputs, &node, group.as_ref(), &apps, report);
+    let http = http_listener(inputs, &node, report);
+    if report.errors() > 0 {
+        return None;
+    }
+    let roles = roles(group.as_ref(), &hosts);
+    let outlines = apps.iter().flat_map(|app| app.outlines.clone()).collect();
+    let plan = plan(apps, loader.text);
+    Some(Loaded { outlines, plan, node, http, hosts, roles, folders, files: loader.files })
+}
+
+/// Reads the file of a node alone. `None` if the report has an error.
+pub(crate) fn load_node(
+    path: Option<&Path>,
+    defaults: &Defaults,
+    report: &Report,
+) -> Option<NodeConfig> {
+    let mut loader = Loader { report, files: Vec::new(), text: String::new() };
+    let node = loader.node(path, defaults);
+    (report.errors() == 0).then_some(node)
+}
+
+impl Loader<'_> {
+    /// Reads one file as a tree. An unreadable one is a fault and an empty tree.
+    fn file(&mut self, path: &Path) -> (SourceId, Node) {
+        self.files.push(path.to_owned());
+        let text = std::fs::read_to_string(path);
+        if let Err(error) = &text {
+            let message = format!("{} cannot be read: {error}", path.display());
+            self.report.error_without_place(codes::UNREADABLE, message);
+        }
+        let text = text.unwrap_or_default();
+        let (root, faults) = spans::parse(&text);
+        let source = self.report.add_source(Source { path: path.to_owned(), text });
+        for fault in faults {
+            self.report.error(codes::SYNTAX, source, fault.at, fault.message);
+        }
+        (source, root)
+    }
+
+    fn node(&mut self, path: Option<&Path>, defaults: &Defaults) -> NodeConfig {
+        let (source, mut root) = match path {
+            Some(path) => self.file(path),
+            None => {
+                let source = Source { path: "node.toml".into(), text: String::new() };
+                (self.report.add_source(source), spans::parse("").0)
+            }
+        };
+        vars::put_in_env(self.report, source, &mut root, &|name| std::env::var(name).ok());
+        literal::check(self.report, source, &root);
+        node::read(self.report, source, &root, defaults)
+    }
+
+    fn group(&mut self, path: Option<&Path>) -> (Option<Group>, Vars) {
+        let Some(path) = path else {
+            return (None, Vars::default());
+        };
+        let (source, root) = self.file(path);
+        self.keep("group", source);
+        literal::check(self.report, source, &root);
+        let (group, vars) = group::read(self.report, source, &root);
+        (Some(group), vars)
+    }
+
+    fn app(
+        &mut self,
+        folder: &Path,
+        adapters: &Adapters,
+        data_dir: &Path,
+        group: Option<&Group>,
+        vars: &mut Vars,
+    ) -> Option<App> {
+        let (source, mut root) = self.file(&folder.join("app.toml"));
+        self.keep("application", source);
+        // Before the variables are put in: theirs are reported at their own place.
+        literal::check(self.report, source, &root);
+        vars.put_in(self.report, source, &mut root);
+        app::read(self.report, source, &root, adapters, data_dir, group)
+    }
+
+    /// Adds a file to the text of the configuration, without its path: every node has its own.
+    fn keep(&mut self, what: &str, source: SourceId) {
+        self.report.with_text(source, |text| {
+            writeln!(self.text, "# --- {what}\n{text}").expect("writing to a string cannot fail");
+        });
+    }
+}
+
+/// The folder itself if it has an `app.toml`, else its sub-folders that have one.
+fn application_folders(dir: &Path, report: &Report) -> Vec<PathBuf> {
+    if dir.join("app.toml").is_file() {
+        return vec![dir.to_owned()];
+    }
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| path.join("app.toml").is_file()).collect();
+    folders.sort();
+    if folders.is_empty() {
+        let message = format!("{} holds no application", dir.display());
+        report.error_without_place(codes::NO_APPLICATION, message);
+    }
+    folders
+}
+
+/// The hosts of this process.
+fn hosts(
+    inputs: &Inputs,
+    node: &NodeConfig,
+    group: Option<&Group>,
+    apps: &[App],
+    report: &Report,
+) -> Vec<Name> {
+    let receive = apps.iter().flat_map(|app| &app.receive).map(|port| port.value.host.to_string());
+    let send = apps.iter().flat_map(|app| &app.send).map(|port| port.value.host.to_string());
+    let here: BTreeSet<String> = match group {
+        Some(group) if inputs.any_node => group.hosts.keys().cloned().collect(),
+        Some(group) => group.hosts_of(&node.name).into_iter().map(str::to_owned).collect(),
+        None => receive.chain(send).collect(),
+    };
+    if here.is_empty() && report.errors() == 0 {
+        let message = format!("the node `{}` is a member of no host of the group", node.name);
+        report.error_without_place(codes::NOT_A_MEMBER, message);
+    }
+    for host in inputs.hosts.iter().filter(|host| !here.contains(*host)) {
+        let known: Vec<&str> = here.iter().map(String::as_str).collect();
+        let near = section::suggestion(host, &known);
+        let message = format!("the host `{host}` does not run on the node `{}`{near}", node.name);
+        report.error_without_place(codes::NOT_A_MEMBER, message);
+    }
+    let wanted = |host: &String| inputs.hosts.is_empty() || inputs.hosts.contains(host);
+    here.into_iter().filter(wanted).filter_map(|host| Name::new(host).ok()).collect()
+}
+
+/// The HTTP listener of this process: that of its host, if that host has its own.
+fn http_listener(inputs: &Inputs, node: &NodeConfig, report: &Report) -> node::Listen {
+    let own: Vec<&node::Listen> =
+        inputs.hosts.iter().filter_map(|host| node.http_of_hosts.get(host)).collect();
+    if own.len() > 1 {
+        let message = "these hosts have listeners of their own: run each in its own process";
+        report.error_without_place(codes::CLASH, message);
+    }
+    own.first().map_or_else(|| node.http.clone(), |own| (*own).clone())
+}
+
+fn roles(group: Option<&Group>, hosts: &[Name]) -> Roles {
+    let Some(group) = group else {
+        return Roles::default();
+    };
+    let has = |role: &str| {
+        hosts.iter().filter_map(|host| group.hosts.get(host.as_str())).any(|h| h.has_role(role))
+    };
+    Roles { receive: has("receive"), send: has("send"), track: has("track") }
+}
+
+fn plan(apps: Vec<App>, text: String) -> Plan {
+    let mut plan = Plan { hash: hex(&Sha256::digest(text.as_bytes())), text, ..Plan::default() };
+    for app in apps {
+        plan.receive.extend(app.receive.into_iter().map(|port| port.value));
+        plan.send.extend(app.send.into_iter().map(|port| port.value));
+    }
+    plan
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").expect("writing to a string cannot fail");
+        hex
+    })
+}
+
+/// The data folder that holds where nothing says otherwise.
+pub(crate) const DATA_DIR: &str = ".quayside";

@@ -1,0 +1,354 @@
+//! `node.toml`: what differs per machine. Every section may be left out.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use quayside_adapter_api::{SecretRef, Span, config::parse};
+use quayside_adapter_http::TlsOptions;
+use quayside_lease::Timings;
+use quayside_model::Name;
+use quayside_store::maintain::Retention;
+
+use super::{
+    codes,
+    report::{Report, SourceId},
+    section::{Section, is_name},
+    spans::Node,
+};
+
+/// Everything of a node's file, defaults put in.
+#[derive(Debug, Clone)]
+pub(crate) struct NodeConfig {
+    /// The name of the node.
+    pub(crate) name: Name,
+    /// Where the embedded store lies, and what relative folders are relative to.
+    pub(crate) data_dir: PathBuf,
+    /// The store.
+    pub(crate) store: StoreConfig,
+    /// The listener of the HTTP receive locations.
+    pub(crate) http: Listen,
+    /// The listeners of hosts that do not use that one.
+    pub(crate) http_of_hosts: BTreeMap<String, Listen>,
+    /// How long a stopping process goes on serving after it has told load balancers to go elsewhere.
+    pub(crate) drain: Duration,
+    /// The admin listener.
+    pub(crate) admin: AdminConfig,
+    /// Where secrets lie.
+    pub(crate) secrets: PathBuf,
+    /// How to log.
+    pub(crate) log: LogConfig,
+    /// The timings of the session.
+    pub(crate) timings: Timings,
+    /// How long ended things are kept.
+    pub(crate) retention: Retention,
+}
+
+/// Which store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct StoreConfig {
+    /// Of PostgreSQL; `None`: the embedded store.
+    pub(crate) url: Option<String>,
+    /// Its password.
+    pub(crate) password: Option<SecretRef>,
+    /// The authorities that its certificate may come from, PEM; `None`: those of the system.
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// A listener.
+#[derive(Debug, Clone)]
+pub(crate) struct Listen {
+    /// Where.
+    pub(crate) address: SocketAddr,
+    /// With TLS, if it is set.
+    pub(crate) tls: Option<TlsOptions>,
+}
+
+/// The admin listener.
+#[derive(Debug, Clone)]
+pub(crate) struct AdminConfig {
+    /// Where.
+    pub(crate) listen: Listen,
+    /// The token that each call has to bear.
+    pub(crate) token: Option<SecretRef>,
+}
+
+/// How to log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogConfig {
+    /// One JSON object per line instead of text.
+    pub(crate) json: bool,
+    /// The directives of the filter, such as `info` or `info,quayside_engine=debug`.
+    pub(crate) level: String,
+}
+
+/// What a node is when its file does not say.
+#[derive(Debug, Clone)]
+pub(crate) struct Defaults {
+    /// The name of the node.
+    pub(crate) name: String,
+    /// The data folder.
+    pub(crate) data_dir: PathBuf,
+    /// The folder of systemd's credentials.
+    pub(crate) credentials: Option<PathBuf>,
+    /// The address of the HTTP listener.
+    pub(crate) http: SocketAddr,
+    /// The address of the admin listener.
+    pub(crate) admin: SocketAddr,
+}
+
+impl Defaults {
+    /// For this machine and this environment.
+    pub(crate) fn of_this_machine(data_dir: PathBuf) -> Self {
+        let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let name = hostname.trim().split('.').next().unwrap_or_default().to_owned();
+        Self {
+            name: if is_name(&name) { name } else { "node".to_owned() },
+            data_dir,
+            credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            http: DEFAULT_HTTP,
+            admin: DEFAULT_ADMIN,
+        }
+    }
+}
+
+/// The addresses that hold where nothing says otherwise.
+const DEFAULT_HTTP: SocketAddr = SocketAddr::new(LOOPBACK, 8080);
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(LOOPBACK, 9470);
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// Reads a node's file; an empty one for a node without.
+pub(crate) fn read(report: &Report, source: SourceId, root: &Node, defaults: &Defaults) -> NodeConfig {
+    let file = Section::new(report, source, String::new(), root);
+    let (name, data_dir) = node(&file, defaults);
+    let config = NodeConfig {
+        store: store(&file),
+        http: http(&file, defaults),
+        http_of_hosts: http_of_hosts(&file),
+        drain: drain(&file),
+        admin: admin(&file, defaults),
+        secrets: secrets(&file, defaults, &data_dir),
+        log: log(&file),
+        timings: timings(&file),
+        retention: retention(&file),
+        name,
+        data_dir,
+    };
+    // The sections are read by several functions, so their unknown keys are reported here, once.
+    for (key, known) in SECTIONS {
+        if let Some(section) = file.section(key) {
+            section.know(known);
+            section.finish();
+        }
+    }
+    clashes(&file, &config);
+    file.finish();
+    config
+}
+
+/// The sections and their keys.
+const SECTIONS: [(&str, &[&str]); 7] = [
+    ("node", &["name", "data_dir"]),
+    ("store", &["url", "password", "ca"]),
+    ("http", &["listen", "tls", "host", "drain"]),
+    ("admin", &["listen", "tls", "token"]),
+    ("secrets", &["folder"]),
+    ("log", &["format", "level"]),
+    ("session", &["profile"]),
+];
+
+fn node(file: &Section<'_>, defaults: &Defaults) -> (Name, PathBuf) {
+    let section = file.section("node");
+    let name = section.as_ref().and_then(|section| section.text("name"));
+    if let (Some(name), Some(section)) = (name, &section)
+        && !is_name(name)
+    {
+        section.error(codes::BAD_NAME, "name", format!("`{name}` is not a name"));
+    }
+    let name = Name::new(name.unwrap_or(&defaults.name));
+    let data_dir = section.as_ref().and_then(|section| section.text("data_dir"));
+    let data_dir = data_dir.map_or_else(|| defaults.data_dir.clone(), PathBuf::from);
+    // Only an empty path cannot be made absolute.
+    let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
+    (name.unwrap_or_else(|_| Name::new("node").expect("`node` is a name")), data_dir)
+}
+
+fn store(file: &Section<'_>) -> StoreConfig {
+    let Some(section) = file.section("store") else {
+        return StoreConfig::default();
+    };
+    let url = section.text("url");
+    if let Some(url) = url
+        && !url.starts_with("postgres://")
+        && !url.starts_with("postgresql://")
+    {
+        let message = "`store.url` must begin with postgres://; leave it out for the embedded store";
+        section.error(codes::WRONG_VALUE, "url", message);
+    }
+    StoreConfig {
+        url: url.map(str::to_owned),
+        password: secret(&section, "password"),
+        ca: section.text("ca").map(PathBuf::from),
+    }
+}
+
+/// `{ secret = "NAME" }` under `key`. A literal text is reported by the check for literal secrets.
+fn secret(section: &Section<'_>, key: &str) -> Option<SecretRef> {
+    let node = section.get(key).filter(|node| node.text().is_none())?;
+    let reference = serde_json::from_value(node.to_json());
+    if reference.is_err() {
+        let message = format!("`{}` must be {{ secret = \"NAME\" }}", section.name_of(key));
+        section.error(codes::WRONG_VALUE, key, message);
+    }
+    reference.ok()
+}
+
+fn listen(section: &Section<'_>, default: SocketAddr) -> Listen {
+    let text = section.text("listen");
+    let address = text.map(|text| text.replacen("localhost:", "127.0.0.1:", 1).parse());
+    let address = match address {
+        None => default,
+        Some(Ok(address)) => address,
+        Some(Err(_)) => {
+            let message =
+                format!("`{}` must be ADDRESS:PORT, such as 0.0.0.0:8080", section.name_of("listen"));
+            section.error(codes::WRONG_VALUE, "listen", message);
+            default
+        }
+    };
+    Listen { address, tls: tls(section) }
+}
+
+/// `tls = { certificate, key, client_ca, require_client_certificate }`: paths of files, or secrets.
+fn tls(section: &Section<'_>) -> Option<TlsOptions> {
+    let node = section.get("tls")?;
+    let faults = match parse::<TlsOptions>(&node.to_json()) {
+        Ok(tls) => return Some(tls),
+        Err(faults) => faults,
+    };
+    for fault in faults {
+        let mut path = vec!["tls".to_owned()];
+        path.extend(fault.path);
+        let at = section.node.nearest(&path).key_at;
+        let message = format!("`{}`: {}", section.name_of(&path.join(".")), fault.message);
+        section.report.error(fault.code, section.source, at, message);
+    }
+    None
+}
+
+fn http(file: &Section<'_>, defaults: &Defaults) -> Listen {
+    let section = file.section("http");
+    section.map_or(Listen { address: defaults.http, tls: None }, |s| listen(&s, defaults.http))
+}
+
+/// Two looks of a load balancer that looks every second.
+const DRAIN: Duration = Duration::from_secs(2);
+
+fn drain(file: &Section<'_>) -> Duration {
+    let section = file.section("http");
+    section.and_then(|section| section.parsed::<Span>("drain")).map_or(DRAIN, Span::duration)
+}
+
+fn http_of_hosts(file: &Section<'_>) -> BTreeMap<String, Listen> {
+    let hosts = file.section("http").map(|http| http.named("host")).unwrap_or_default();
+    let host = |(name, section): (&str, Section<'_>)| {
+        section.required_text("listen");
+        let listen = listen(&section, SocketAddr::from(([127, 0, 0, 1], 0)));
+        section.finish();
+        (name.to_owned(), listen)
+    };
+    hosts.into_iter().map(host).collect()
+}
+
+fn admin(file: &Section<'_>, defaults: &Defaults) -> AdminConfig {
+    let Some(section) = file.section("admin") else {
+        return AdminConfig { listen: Listen { address: defaults.admin, tls: None }, token: None };
+    };
+    let config =
+        AdminConfig { listen: listen(&section, defaults.admin), token: secret(&section, "token") };
+    let protected = config.listen.tls.is_some() && config.token.is_some();
+    if !config.listen.address.ip().is_loopback() && !protected {
+        let message = format!(
+            "the admin listener {} can be reached from other machines, but has not both `tls` and `token`",
+            config.listen.address
+        );
+        section.error(codes::NOT_LOOPBACK, "listen", message);
+    }
+    config
+}
+
+fn secrets(file: &Section<'_>, defaults: &Defaults, data_dir: &Path) -> PathBuf {
+    let folder = file.section("secrets").and_then(|section| section.text("folder"));
+    match (folder, &defaults.credentials) {
+        (Some(folder), _) => PathBuf::from(folder),
+        (None, Some(credentials)) => credentials.clone(),
+        (None, None) => data_dir.join("secrets"),
+    }
+}
+
+fn log(file: &Section<'_>) -> LogConfig {
+    let section = file.section("log");
+    let json = section.as_ref().and_then(|s| s.choice("format", &[("text", false), ("json", true)]));
+    let level = section.as_ref().and_then(|s| s.text("level")).unwrap_or("info");
+    if let Some(section) = &section
+        && let Err(error) = tracing_subscriber::EnvFilter::try_new(level)
+    {
+        section.error(codes::WRONG_VALUE, "level", format!("`log.level`: {error}"));
+    }
+    LogConfig { json: json.unwrap_or(false), level: level.to_owned() }
+}
+
+fn timings(file: &Section<'_>) -> Timings {
+    let profiles = [
+        ("lan", Timings::LAN),
+        ("fast", Timings::FAST),
+        ("cloud", Timings::CLOUD),
+        ("wan", Timings::WAN),
+    ];
+    let section = file.section("session");
+    section.and_then(|section| section.choice("profile", &profiles)).unwrap_or(Timings::LAN)
+}
+
+fn retention(file: &Section<'_>) -> Retention {
+    let default = Retention::default();
+    let Some(section) = file.section("retention") else {
+        return default;
+    };
+    let span = |key: &str| section.parsed::<Span>(key).map(Span::duration);
+    let retention = Retention {
+        metadata: span("metadata").unwrap_or(default.metadata),
+        bodies: span("bodies").unwrap_or(default.bodies),
+    };
+    if retention.bodies > retention.metadata {
+        let message = "`retention.bodies` is longer than `retention.metadata`";
+        section.error(codes::WRONG_VALUE, "bodies", message);
+    }
+    section.finish();
+    retention
+}
+
+/// Refuses two listeners on one address. Port 0 is another port each time.
+fn clashes(file: &Section<'_>, config: &NodeConfig) {
+    let mut taken = vec![("admin.listen".to_owned(), config.admin.listen.address)];
+    let hosts = config.http_of_hosts.iter();
+    let hosts = hosts.map(|(name, listen)| (format!("http.host.{name}.listen"), listen.address));
+    let http = std::iter::once(("http.listen".to_owned(), config.http.address));
+    for (name, address) in http.chain(hosts) {
+        let clash = taken.iter().find(|(_, other)| address.port() != 0 && overlap(*other, address));
+        if let Some((other, _)) = clash {
+            let path: Vec<String> = name.split('.').map(str::to_owned).collect();
+            let at = file.node.nearest(&path).key_at;
+            let message = format!("`{name}` and `{other}` both listen on {address}");
+            file.report.error(codes::CLASH, file.source, at, message);
+        }
+        taken.push((name, address));
+    }
+}
+
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && (a.ip() == b.ip() || any)
+}

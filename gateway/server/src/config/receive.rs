@@ -1,0 +1,176 @@
+//! `[receive.NAME]`: a receive port and its locations.
+
+use std::sync::Arc;
+
+use quayside_adapter_api::Span;
+use quayside_engine::plan::{DedupePlan, Location, MessagePlan, ReceivePort, Unrouted};
+use quayside_model::{Priority, Timestamp};
+
+use super::{
+    app::{ON_FAILURE, Placed, Reading},
+    codes,
+    section::{Section, list, suggestion},
+    spans::Value,
+    transport::{self, Direction},
+    window,
+};
+
+/// How many deliveries of a location are on their way into the store, unless it says otherwise.
+const MAX_IN_FLIGHT: u32 = 512;
+
+/// Reads one receive port. `None` after a fault.
+pub(crate) fn read(
+    reading: &Reading<'_>,
+    name: &str,
+    section: Section<'_>,
+    messages: &[Arc<MessagePlan>],
+) -> Option<Placed<ReceivePort>> {
+    let full = reading.full_name(&section, &[name]);
+    let host = reading.host(&section, "receive");
+    let answer_within = section.parsed::<Span>("answer_within").map(Span::duration);
+    let locations = section.named("location");
+    if locations.is_empty() {
+        let message = format!("{} has no location: add [{}.location.NAME]", section.path, section.path);
+        section.error(codes::NOTHING_TO_DO, "location", message);
+    }
+    let count = locations.len();
+    let locations: Vec<Location> = locations
+        .into_iter()
+        .filter_map(|(location, inner)| read_location(reading, &[name, location], inner, answer_within))
+        .collect();
+    let port = ReceivePort {
+        name: full?,
+        host: host?,
+        messages: messages_of(reading, &section, messages),
+        dedupe: dedupe(reading, &section),
+        unrouted: section
+            .choice("unrouted", &[("reject", Unrouted::Reject), ("suspend", Unrouted::Suspend)])
+            .unwrap_or_default(),
+        ordered: section.boolean("ordered").unwrap_or(false),
+        answer_within,
+        priority: priority(&section).unwrap_or_default(),
+        publish_failures: section.choice("on_failure", ON_FAILURE).unwrap_or(false),
+        locations,
+    };
+    let placed = Placed { source: section.source, at: section.node.key_at, value: port };
+    section.finish();
+    (placed.value.locations.len() == count).then_some(placed)
+}
+
+/// `priority` of a port.
+pub(crate) fn priority(section: &Section<'_>) -> Option<Priority> {
+    let number = section.integer("priority", 1..=10)?;
+    u8::try_from(number).ok().and_then(Priority::new)
+}
+
+fn messages_of(
+    reading: &Reading<'_>,
+    section: &Section<'_>,
+    messages: &[Arc<MessagePlan>],
+) -> Vec<Arc<MessagePlan>> {
+    let find = |name: &str| {
+        let full = format!("{}.{name}", reading.app);
+        messages.iter().find(|message| message.name == full.as_str()).cloned()
+    };
+    let mut found = Vec::new();
+    for (name, node) in section.texts("message") {
+        // A message that is there but faulty has its own fault already.
+        match find(name) {
+            Some(message) => found.push(message),
+            None if reading.messages.iter().any(|known| known == name) => {}
+            None => {
+                let known: Vec<&str> = reading.messages.iter().map(String::as_str).collect();
+                let message = format!("there is no message `{name}`{}", suggestion(name, &known));
+                section.report.error(codes::UNKNOWN_MESSAGE, section.source, node.key_at, message);
+            }
+        }
+    }
+    found
+}
+
+fn dedupe(reading: &Reading<'_>, section: &Section<'_>) -> DedupePlan {
+    let mut plan = DedupePlan::default();
+    let Some(dedupe) = section.section("dedupe") else {
+        return plan;
+    };
+    for (key, node) in dedupe.texts("key") {
+        reading.check_property(dedupe.source, node.key_at, key, &dedupe.name_of("key"));
+        plan.keys.push(key.to_owned());
+    }
+    if let Some(window) = dedupe.parsed::<Span>("window") {
+        if window.duration().is_zero() {
+            dedupe.error(codes::LIMIT, "window", format!("`{}` must not be zero", dedupe.name_of("window")));
+        }
+        plan.window = window.duration();
+    }
+    dedupe.finish();
+    plan
+}
+
+fn read_location(
+    reading: &Reading<'_>,
+    name: &[&str],
+    section: Section<'_>,
+    answer_within: Option<std::time::Duration>,
+) -> Option<Location> {
+    let full = reading.full_name(&section, name);
+    let window = window::read(&section);
+    let enabled = section.boolean("enabled").unwrap_or(true);
+    let (start, stop) = (time(&section, "start"), time(&section, "stop"));
+    if let (Some(start), Some(stop)) = (start, stop)
+        && stop <= start
+    {
+        let message = format!("`{}` is not after `start`", section.name_of("stop"));
+        section.error(codes::WRONG_VALUE, "stop", message);
+    }
+    let max_in_flight = section.integer("max_in_flight", 1..=65_536).unwrap_or(MAX_IN_FLIGHT);
+    let error_threshold = section.integer("error_threshold", 1..=1_000_000);
+    let transport =
+        transport::read(&section, reading.adapters, Direction::Receive, reading.data_dir);
+    let path = section.path.clone();
+    let at = section.node.key_at;
+    let (report, source) = (section.report, section.source);
+    section.finish();
+    let (adapter, mut block) = transport?;
+    if let Some(within) = answer_within {
+        // Only an adapter whose partner waits for an answer can hold one back: it is told how long.
+        if adapter == "http" {
+            block["answer_within"] = serde_json::json!(Span::new(within));
+        } else {
+            let waiting = list(&["http"]);
+            let message = format!(
+                "{path} cannot answer: `answer_within` needs an adapter whose sender waits, {waiting}"
+            );
+            report.error(codes::TWO_WAY, source, at, message);
+        }
+    }
+    Some(Location {
+        name: full?,
+        adapter,
+        block,
+        enabled,
+        start,
+        stop,
+        window,
+        max_in_flight: max_in_flight as usize,
+        error_threshold,
+    })
+}
+
+/// A moment, as TOML's own or as text.
+fn time(section: &Section<'_>, key: &str) -> Option<Timestamp> {
+    let node = section.get(key)?;
+    let text = match &node.value {
+        Value::Time(text) | Value::Text(text) => text,
+        _ => return section.parsed(key),
+    };
+    let time = text.parse::<Timestamp>();
+    if time.is_err() {
+        let message = format!(
+            "`{}` is not a moment: write date, time and offset, such as 2026-11-21T09:00:00+01:00",
+            section.name_of(key)
+        );
+        section.error(codes::WRONG_VALUE, key, message);
+    }
+    time.ok()
+}

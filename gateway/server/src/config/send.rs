@@ -1,0 +1,202 @@
+//! `[send.NAME]`: a send port with its transports, and `[group.NAME]`: one filter, many ports.
+
+use quayside_adapter_api::Span;
+use quayside_engine::{
+    filter::Filter,
+    plan::{InDoubt, OrderPlan, SendPort, TransportPlan},
+};
+use quayside_model::{Name, OnOrderFailure, RetryPolicy};
+
+use super::{
+    app::{ON_FAILURE, Placed, Reading},
+    codes, receive,
+    section::{Section, suggestion},
+    transport::{self, Direction},
+    window,
+};
+
+/// How many sends are under way at once, unless the port says otherwise.
+const MAX_IN_FLIGHT: u32 = 64;
+/// How many lanes the keys of an ordered port fall into, unless it says otherwise.
+const LANES: u32 = 16;
+
+/// Reads one send port. `None` after a fault.
+pub(crate) fn read(reading: &Reading<'_>, name: &str, section: Section<'_>) -> Option<Placed<SendPort>> {
+    let full = reading.full_name(&section, &[name]);
+    let host = reading.host(&section, "send");
+    let retry = retry(&section).unwrap_or_default();
+    let primary = section.section("primary");
+    if primary.is_none() {
+        section.missing("primary");
+    }
+    let primary = primary.and_then(|primary| transport_plan(reading, primary, retry));
+    let backup = section.section("backup");
+    let has_backup = backup.is_some();
+    let backup = backup.and_then(|backup| transport_plan(reading, backup, retry));
+    let ordered = ordered(reading, &section);
+    if has_backup && ordered.is_some() {
+        let message = format!(
+            "{} is `ordered` and has a `backup`: a backup transport cannot keep the order",
+            section.path
+        );
+        section.error(codes::ORDERED_BACKUP, "ordered", message);
+    }
+    let filter = filter(reading, &section);
+    let filter_is_wrong = section.get("filter").is_some() && filter.is_none();
+    let backup_is_wrong = has_backup && backup.is_none();
+    let max_in_flight = section.integer("max_in_flight", 1..=65_536).unwrap_or(MAX_IN_FLIGHT);
+    let port = SendPort {
+        name: full?,
+        host: host?,
+        filter,
+        group_filters: Vec::new(),
+        primary: match primary {
+            Some(primary) => primary,
+            None => {
+                read_rest(&section);
+                section.finish();
+                return None;
+            }
+        },
+        backup,
+        ordered,
+        max_in_flight: max_in_flight as usize,
+        priority: receive::priority(&section),
+        window: window::read(&section),
+        answers: section.boolean("answers").unwrap_or(false),
+        in_doubt: in_doubt(&section).unwrap_or_default(),
+        publish_failures: section.choice("on_failure", ON_FAILURE).unwrap_or(false),
+    };
+    let placed = Placed { source: section.source, at: section.node.key_at, value: port };
+    section.finish();
+    (!filter_is_wrong && !backup_is_wrong).then_some(placed)
+}
+
+/// Reads what a port without a usable transport holds besides, for its faults.
+fn read_rest(section: &Section<'_>) {
+    receive::priority(section);
+    window::read(section);
+    section.boolean("answers");
+    in_doubt(section);
+    section.choice("on_failure", ON_FAILURE);
+}
+
+fn in_doubt(section: &Section<'_>) -> Option<InDoubt> {
+    section.choice("in_doubt", &[("resend", InDoubt::Resend), ("hold", InDoubt::Hold)])
+}
+
+/// `filter` of a port or a group.
+pub(crate) fn filter(reading: &Reading<'_>, section: &Section<'_>) -> Option<Filter> {
+    let source = section.text("filter")?;
+    let at = section.node.nearest(&["filter".to_owned()]).key_at;
+    match Filter::compile(source) {
+        Ok(filter) => {
+            for property in filter.references() {
+                reading.check_property(section.source, at, &property, &section.name_of("filter"));
+            }
+            Some(filter)
+        }
+        Err(error) => {
+            let message = format!(
+                "`{}` cannot be compiled: {} (line {}, column {} of the expression)",
+                section.name_of("filter"),
+                error.message,
+                error.line,
+                error.column
+            );
+            section.error(codes::FILTER, "filter", message);
+            None
+        }
+    }
+}
+
+fn transport_plan(
+    reading: &Reading<'_>,
+    section: Section<'_>,
+    retry: RetryPolicy,
+) -> Option<TransportPlan> {
+    let retry = self::retry(&section).unwrap_or(retry);
+    let transport = transport::read(&section, reading.adapters, Direction::Send, reading.data_dir);
+    section.finish();
+    let (adapter, block) = transport?;
+    Some(TransportPlan { adapter, block, retry })
+}
+
+/// `retry = { attempts, first, factor, max }`.
+fn retry(section: &Section<'_>) -> Option<RetryPolicy> {
+    let retry = section.section("retry")?;
+    let default = RetryPolicy::default();
+    let policy = RetryPolicy {
+        attempts: retry.integer("attempts", 1..=1_000_000).unwrap_or(default.attempts),
+        first: retry.parsed::<Span>("first").map_or(default.first, Span::duration),
+        factor: retry.number("factor", 1.0..=100.0).unwrap_or(default.factor),
+        max: retry.parsed::<Span>("max").map_or(default.max, Span::duration),
+    };
+    retry.finish();
+    Some(policy)
+}
+
+/// `ordered = { by, on_failure, lanes }`.
+fn ordered(reading: &Reading<'_>, section: &Section<'_>) -> Option<OrderPlan> {
+    const ON_ORDER_FAILURE: &[(&str, OnOrderFailure)] = &[
+        ("hold-key", OnOrderFailure::HoldKey),
+        ("stop-port", OnOrderFailure::StopPort),
+        ("skip", OnOrderFailure::Skip),
+    ];
+    let ordered = section.section("ordered")?;
+    let by = ordered.required_text("by");
+    if let Some(by) = by {
+        let at = ordered.node.nearest(&["by".to_owned()]).key_at;
+        reading.check_property(ordered.source, at, by, &ordered.name_of("by"));
+    }
+    let lanes = ordered.integer("lanes", 1..=1024).unwrap_or(LANES);
+    let plan = OrderPlan {
+        by: by.unwrap_or_default().to_owned(),
+        on_failure: ordered.choice("on_failure", ON_ORDER_FAILURE).unwrap_or_default(),
+        lanes: u16::try_from(lanes).expect("at most 1024 lanes"),
+    };
+    ordered.finish();
+    Some(plan)
+}
+
+/// Reads one group and adds its filter to its members.
+pub(crate) fn read_group(
+    reading: &Reading<'_>,
+    name: &str,
+    section: Section<'_>,
+    ports: &mut [Placed<SendPort>],
+) {
+    let full = reading.full_name(&section, &[name]);
+    if section.get("filter").is_none() {
+        section.missing("filter");
+    }
+    let filter = filter(reading, &section);
+    let members = section.texts("members");
+    if members.is_empty() {
+        section.missing("members");
+    }
+    for (member, node) in members {
+        if !reading.send_ports.iter().any(|known| known == member) {
+            let known: Vec<&str> = reading.send_ports.iter().map(String::as_str).collect();
+            let message = format!("there is no send port `{member}`{}", suggestion(member, &known));
+            section.report.error(codes::NOT_A_MEMBER, section.source, node.key_at, message);
+        }
+        if let (Some(full), Some(filter)) = (&full, &filter) {
+            join(reading, member, full, filter, ports);
+        }
+    }
+    section.finish();
+}
+
+fn join(
+    reading: &Reading<'_>,
+    member: &str,
+    group: &Name,
+    filter: &Filter,
+    ports: &mut [Placed<SendPort>],
+) {
+    let member = format!("{}.{member}", reading.app);
+    for port in ports.iter_mut().filter(|port| port.value.name == member.as_str()) {
+        port.value.group_filters.push((group.clone(), filter.clone()));
+    }
+}

@@ -1,0 +1,188 @@
+//! A block of an adapter: found by its key, checked by the adapter, its faults put back into place.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use quayside_adapter_api::{Adapter, Block, config};
+use quayside_model::Fault;
+use serde_json::json;
+
+use super::{
+    codes,
+    section::{Section, list, suggestion},
+};
+
+/// The adapters by their keys.
+pub(crate) type Adapters = BTreeMap<&'static str, Arc<dyn Adapter>>;
+
+/// What a block is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// A receive location.
+    Receive,
+    /// A send port.
+    Send,
+}
+
+/// How often a block is looked at again without the value that was wrong.
+const MAX_ROUNDS: usize = 32;
+
+/// The one adapter of `section`: its key and its block. `None` after a fault.
+pub(crate) fn read(
+    section: &Section<'_>,
+    adapters: &Adapters,
+    direction: Direction,
+    data_dir: &Path,
+) -> Option<(String, Block)> {
+    let found: Vec<_> =
+        adapters.values().filter(|adapter| section.get(adapter.name()).is_some()).collect();
+    let [adapter] = found.as_slice() else {
+        not_one(section, adapters, found.len());
+        return None;
+    };
+    let key = adapter.name();
+    let mut block = section.get(key)?.to_json();
+    let faults = check(adapter.as_ref(), direction, &block);
+    let wrong = faults.iter().any(|fault| fault.severity == quayside_model::Severity::Error);
+    for fault in faults {
+        put_back(section, key, fault);
+    }
+    if wrong {
+        return None;
+    }
+    resolve_folder(key, &mut block, data_dir);
+    Some((key.to_owned(), block))
+}
+
+fn not_one(section: &Section<'_>, adapters: &Adapters, found: usize) {
+    let known: Vec<&str> = adapters.keys().copied().collect();
+    let unknown_table = section.node.table().into_iter().flatten().find(|(key, node)| {
+        node.table().is_some() && !section.knows(key)
+    });
+    match (found, unknown_table) {
+        (0, Some((key, _))) => {
+            section.get(key);
+            let message = format!(
+                "there is no adapter `{key}` (in {}){}",
+                section.path,
+                suggestion(key, &known)
+            );
+            section.error(codes::UNKNOWN_ADAPTER, key, message);
+        }
+        (0, None) => {
+            let message = format!("{} has no adapter: add one of {}", section.path, list(&known));
+            section.error(codes::ONE_ADAPTER, "", message);
+        }
+        _ => {
+            let message = format!("{} has {found} adapters, but takes one", section.path);
+            section.error(codes::ONE_ADAPTER, "", message);
+        }
+    }
+}
+
+/// Every fault of the block. An adapter stops at the first value that it cannot read, so the block is
+/// looked at again without it; that the key is missing then is no fault.
+fn check(adapter: &dyn Adapter, direction: Direction, block: &Block) -> Vec<Fault> {
+    let mut block = block.clone();
+    let mut removed: Vec<String> = Vec::new();
+    let mut all: Vec<Fault> = Vec::new();
+    for _ in 0..MAX_ROUNDS {
+        let faults = match direction {
+            Direction::Receive => adapter.check_receive(&block),
+            Direction::Send => adapter.check_send(&block),
+        };
+        let mut again = false;
+        for fault in faults {
+            let consequence = fault.code == config::MISSING_KEY
+                && removed.iter().any(|key| fault.message.contains(&format!("`{key}`")));
+            if consequence || all.contains(&fault) {
+                continue;
+            }
+            if fault.code == config::WRONG_VALUE && remove(&mut block, &fault.path) {
+                removed.extend(fault.path.last().cloned());
+                again = true;
+            }
+            all.push(fault);
+        }
+        if !again {
+            break;
+        }
+    }
+    all
+}
+
+fn remove(block: &mut Block, path: &[String]) -> bool {
+    let Some((last, parents)) = path.split_last() else {
+        return false;
+    };
+    let place = parents.iter().try_fold(block, |place, key| place.get_mut(key.as_str()));
+    place.and_then(Block::as_object_mut).is_some_and(|object| object.remove(last).is_some())
+}
+
+/// Reports a fault of the adapter at the key that it names.
+fn put_back(section: &Section<'_>, key: &str, fault: Fault) {
+    let mut path = vec![key.to_owned()];
+    path.extend(fault.path.iter().cloned());
+    let node = section.node.nearest(&path);
+    let message = in_words(&section.name_of(key), &fault);
+    let message = match &node.from_var {
+        Some(var) => format!("{message} (the value comes from vars.{var})"),
+        None => message,
+    };
+    let place = Some((section.source, node.key_at));
+    section.report.add(fault.code, fault.severity, place, message, fault.help);
+}
+
+/// What the fault says, in the words of the other sections.
+fn in_words(block: &str, fault: &Fault) -> String {
+    let mut path = vec![block.to_owned()];
+    path.extend(fault.path.iter().cloned());
+    if fault.code == config::UNKNOWN_KEY {
+        let known = expected_keys(&fault.message);
+        let key = path.pop().unwrap_or_default();
+        return format!("unknown key `{key}` in {}{}", path.join("."), suggestion(&key, &known));
+    }
+    if fault.code == config::MISSING_KEY
+        && let Some(key) = fault.message.split('`').nth(1)
+    {
+        return format!("`{}.{key}` is missing", path.join("."));
+    }
+    format!("`{}`: {}", path.join("."), fault.message)
+}
+
+/// The keys in serde's "unknown field `x`, expected one of `a`, `b`".
+fn expected_keys(message: &str) -> Vec<&str> {
+    let expected = message.split_once(", expected ").map_or("", |(_, expected)| expected);
+    expected.split('`').skip(1).step_by(2).collect()
+}
+
+/// Puts the data folder in front of a relative folder, so that it does not depend on where the process
+/// was started.
+fn resolve_folder(adapter: &str, block: &mut Block, data_dir: &Path) {
+    if adapter != "file" {
+        return;
+    }
+    if let Some(folder) = block.get_mut("folder")
+        && let Some(path) = folder.as_str()
+    {
+        // Joining an absolute path gives that path.
+        *folder = json!(data_dir.join(path));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_is_told_like_everywhere_else() {
+        let fault = Fault::error(
+            config::UNKNOWN_KEY,
+            &["confrim"],
+            "unknown field `confrim`, expected one of `queue`, `confirm`",
+        );
+        assert_eq!(
+            in_words("send.erp.primary.amqp", &fault),
+            "unknown key `confrim` in send.erp.primary.amqp — did you mean `confirm`?"
+        );
+    }
+}

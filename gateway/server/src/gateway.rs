@@ -1,0 +1,81 @@
+//! What runs in this process, as the admin API and the life cycle see it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use quayside_engine::{Engine, Health};
+use quayside_model::{Clock, Name};
+use quayside_store::AnyStore;
+use quayside_store_sqlite::SqliteStore;
+use tokio::sync::{RwLock, RwLockReadGuard};
+
+/// The engine and the store of this process.
+pub(crate) struct Gateway {
+    /// The node.
+    pub(crate) node: Name,
+    /// The store.
+    pub(crate) store: AnyStore,
+    /// The same store, if it is the embedded one: it can be copied while it runs.
+    pub(crate) embedded: Option<Arc<SqliteStore>>,
+    /// The clocks.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Callers hold the lock for the length of their call, so that the engine is stopped when nobody
+    /// uses it. `None` while it starts, restarts or stops.
+    engine: RwLock<Option<Engine>>,
+    draining: AtomicBool,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Without an engine yet.
+    pub(crate) fn new(
+        node: Name,
+        store: AnyStore,
+        embedded: Option<Arc<SqliteStore>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let (engine, draining) = (RwLock::new(None), AtomicBool::new(false));
+        Self { node, store, embedded, clock, engine, draining }
+    }
+
+    /// The engine, for the length of a call.
+    pub(crate) async fn engine(&self) -> RwLockReadGuard<'_, Option<Engine>> {
+        self.engine.read().await
+    }
+
+    /// Puts an engine in.
+    pub(crate) async fn put(&self, engine: Engine) {
+        *self.engine.write().await = Some(engine);
+    }
+
+    /// Takes the engine out, once no call uses it.
+    pub(crate) async fn take(&self) -> Option<Engine> {
+        self.engine.write().await.take()
+    }
+
+    /// From now on the process says that it is not ready.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the process can accept messages now. Cheap and never waits.
+    pub(crate) fn health(&self) -> Health {
+        let not_ready =
+            |reason: &str| Health { ready: false, reasons: vec![reason.to_owned()] };
+        if self.draining.load(Ordering::Relaxed) {
+            return not_ready("stopping");
+        }
+        // Locked for writing means that the engine is being put in or taken out.
+        match self.engine.try_read().as_deref() {
+            Ok(Some(engine)) => engine.health(),
+            _ => not_ready("the engine is starting or stopping"),
+        }
+    }
+}

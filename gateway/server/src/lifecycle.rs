@@ -1,0 +1,420 @@
+//! The life of a process: open, run, reload, restart the engine, stop in stages.
+//!
+//! Signals: TERM and INT stop it, a second one hastens that; HUP reads the configuration again. The
+//! process prints one line when it is ready, so that whoever started it knows its ports:
+//! `ready http=IP:PORT admin=IP:PORT pid=N`.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use quayside_adapter_api::Secrets;
+use quayside_adapter_http::{DEFAULT_LISTENER, HttpAdapter, Readiness, ReadinessCheck};
+use quayside_engine::{Engine, EngineError, Options};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    admin::{self, Admin},
+    cli::{check, codes, output},
+    config::{Inputs, Loaded, node::AdminConfig},
+    dev::{self, DevOptions},
+    exit::{Exit, Failure, chain},
+    gateway::Gateway,
+    secrets::FolderSecrets,
+    telemetry,
+    tls::{self, TlsListener},
+    wiring::{self, OpenStore, Wired},
+};
+
+/// How long requests and sends under way may take once the process stops.
+const GRACE: Duration = Duration::from_secs(20);
+/// How long the admin listener may take to end its calls.
+const ADMIN_GRACE: Duration = Duration::from_secs(2);
+/// The waits between attempts to open the store or to start the engine.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+/// Runs the configuration of `inputs` until a signal ends it.
+pub(crate) fn run(inputs: &Inputs, dev: Option<DevOptions>) -> Result<Exit, Failure> {
+    let loaded = match check::load(inputs, &wiring::adapters_for_checking()) {
+        Ok(loaded) => loaded,
+        Err(exit) => return Ok(exit),
+    };
+    telemetry::start(&loaded.node.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(codes::INTERNAL, error.to_string()))?;
+    let result = runtime.block_on(live(inputs, loaded, dev));
+    // Threads that wait for a disk must not keep a process that has stopped.
+    runtime.shutdown_timeout(ADMIN_GRACE);
+    if let Err(failure) = &result {
+        error!(code = %failure.code, error = %failure.message, "the process ends");
+    }
+    result
+}
+
+/// Everything that runs in a process.
+struct Process<'a> {
+    inputs: &'a Inputs,
+    loaded: Loaded,
+    dev: bool,
+    store: OpenStore,
+    gateway: Arc<Gateway>,
+    wired: Wired,
+    secrets: Arc<dyn Secrets>,
+    signals: Signals,
+    /// Ends the tasks.
+    over: CancellationToken,
+    tasks: JoinSet<&'static str>,
+}
+
+async fn live(inputs: &Inputs, loaded: Loaded, dev: Option<DevOptions>) -> Result<Exit, Failure> {
+    let mut signals = Signals::new()?;
+    let secrets: Arc<dyn Secrets> = Arc::new(FolderSecrets::new(&loaded.node.secrets));
+    let Some(store) = open_store(&loaded, &*secrets, &mut signals).await? else {
+        return Ok(Exit::Ok);
+    };
+    let clock = wiring::clock();
+    let embedded = store.embedded.clone();
+    let gateway =
+        Arc::new(Gateway::new(loaded.node.name.clone(), store.store.clone(), embedded, clock));
+    let wired = wiring::adapters(&loaded.http, readiness(&gateway), Arc::clone(&secrets));
+    let (over, tasks) = (CancellationToken::new(), JoinSet::new());
+    let mut process = Process {
+        inputs,
+        loaded,
+        dev: dev.is_some(),
+        store,
+        gateway,
+        wired,
+        secrets,
+        signals,
+        over,
+        tasks,
+    };
+    let result = process.serve(dev).await;
+    process.close().await;
+    result
+}
+
+/// What the HTTP adapter asks before it takes a request.
+fn readiness(gateway: &Arc<Gateway>) -> ReadinessCheck {
+    let gateway = Arc::clone(gateway);
+    Arc::new(move || Readiness { ready: gateway.health().ready })
+}
+
+/// Opens the store, waiting for a database that is not there yet. `None`: told to stop while waiting.
+async fn open_store(
+    loaded: &Loaded,
+    secrets: &dyn Secrets,
+    signals: &mut Signals,
+) -> Result<Option<OpenStore>, Failure> {
+    let mut wait = FIRST_WAIT;
+    loop {
+        let failure = match wiring::open_store(&loaded.node, secrets, wiring::clock()).await {
+            Ok(store) => return Ok(Some(store)),
+            Err(failure) => failure,
+        };
+        let transient = failure.is_transient();
+        let failure = Failure::from(failure);
+        if !transient {
+            return Err(failure);
+        }
+        warn!(code = %failure.code, error = %failure.message, "the store cannot be opened yet");
+        if signals.stop_within(wait).await {
+            return Ok(None);
+        }
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// What happens to a running process.
+enum Event {
+    Stop,
+    Reload,
+    Lost(EngineError),
+    TaskEnded(String),
+}
+
+impl Process<'_> {
+    async fn serve(&mut self, dev: Option<DevOptions>) -> Result<Exit, Failure> {
+        let admin = self.start_admin().await?;
+        let http = self.bind_http().await?;
+        let mut saved = None;
+        if let Some(options) = &dev {
+            saved = Some(dev::watch(&self.loaded.files));
+            dev::start_partner(options, &mut self.tasks, self.over.clone()).await;
+        }
+        if !self.start_engine().await? {
+            return Ok(Exit::Ok);
+        }
+        if dev.is_some() {
+            dev::explain(&self.loaded, http);
+        }
+        let pid = std::process::id();
+        output::print(&format!("ready http={http} admin={admin} pid={pid}\n"))?;
+        loop {
+            match self.next(saved.as_mut()).await {
+                Event::Stop => return Ok(self.stop().await),
+                Event::Reload => self.reload().await,
+                Event::Lost(error) => {
+                    error!(code = %codes::RESTARTED, cause = %error.code(), error = %chain(&error),
+                        "the engine is lost and starts again");
+                    self.drop_engine(Duration::ZERO).await;
+                    if !self.start_engine().await? {
+                        return Ok(self.stop().await);
+                    }
+                }
+                Event::TaskEnded(what) => {
+                    error!(code = %codes::INTERNAL, error = %what, "a part of the process has ended");
+                    self.stop().await;
+                    return Ok(Exit::Failed);
+                }
+            }
+        }
+    }
+
+    /// Binds the admin listener and serves it: before anything else, so that probes are answered.
+    async fn start_admin(&mut self) -> Result<SocketAddr, Failure> {
+        let AdminConfig { listen, token } = self.loaded.node.admin.clone();
+        let tcp = bind(listen.address).await?;
+        let address = tcp.local_addr().map_err(|error| bind_failure(listen.address, &error))?;
+        let admin =
+            Admin { gateway: Arc::clone(&self.gateway), token, secrets: Arc::clone(&self.secrets) };
+        let router = admin::router(admin);
+        let over = self.over.clone().cancelled_owned();
+        match &listen.tls {
+            None => self.tasks.spawn(async move {
+                ended(axum::serve(tcp, router).with_graceful_shutdown(over).await)
+            }),
+            Some(tls) => {
+                let tcp = TlsListener::new(tcp, tls::server_config(tls, &*self.secrets)?);
+                self.tasks.spawn(async move {
+                    ended(axum::serve(tcp, router).with_graceful_shutdown(over).await)
+                })
+            }
+        };
+        Ok(address)
+    }
+
+    async fn bind_http(&self) -> Result<SocketAddr, Failure> {
+        let addresses = self.wired.http.bind().await;
+        let addresses = addresses.map_err(|error| Failure::new(error.code, error.detail))?;
+        addresses.get(DEFAULT_LISTENER).copied().ok_or_else(|| {
+            Failure::new(codes::INTERNAL, "the HTTP adapter has no default listener")
+        })
+    }
+
+    /// Starts an engine, waiting for a store that does not answer. `false`: told to stop meanwhile.
+    async fn start_engine(&mut self) -> Result<bool, Failure> {
+        let mut wait = FIRST_WAIT;
+        loop {
+            let plan = self.loaded.plan.clone();
+            let start = Engine::start(self.store.store.clone(), plan, self.options());
+            let error = match start.await {
+                Ok(engine) => {
+                    self.gateway.put(engine).await;
+                    return Ok(true);
+                }
+                Err(error) => error,
+            };
+            if !matches!(&error, EngineError::Store(error) if error.kind.is_transient()) {
+                let message = format!("{}: {}", error.code(), chain(&error));
+                return Err(Failure::new(codes::START, message));
+            }
+            warn!(code = %error.code(), error = %chain(&error), "the engine cannot start yet");
+            if self.signals.stop_within(wait).await {
+                return Ok(false);
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            node: self.loaded.node.name.clone(),
+            hosts: self.loaded.hosts.clone(),
+            roles: self.loaded.roles,
+            timings: self.loaded.node.timings,
+            retention: self.loaded.node.retention,
+            adapters: self.wired.adapters.clone(),
+            clock: wiring::clock(),
+            entropy: wiring::entropy(),
+            secrets: Arc::clone(&self.secrets),
+        }
+    }
+
+    async fn next(&mut self, saved: Option<&mut dev::Watch>) -> Event {
+        let saved = async {
+            match saved {
+                Some(watch) => watch.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let gateway = Arc::clone(&self.gateway);
+        let lost = async {
+            match gateway.engine().await.as_ref() {
+                Some(engine) => engine.fatal().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            event = self.signals.next() => event,
+            () = saved => Event::Reload,
+            error = lost => Event::Lost(error),
+            Some(task) = self.tasks.join_next() => Event::TaskEnded(match task {
+                Ok(name) => format!("`{name}` ended"),
+                Err(error) => error.to_string(),
+            }),
+        }
+    }
+
+    /// Reads the configuration again and puts it into force if it is sound.
+    async fn reload(&mut self) {
+        let Ok(loaded) = check::load(self.inputs, &self.wired.adapters) else {
+            error!(code = %codes::RELOAD, "the configuration has errors; the old one stays in force");
+            return;
+        };
+        for setting in self.loaded.fixed_settings_that_differ(&loaded) {
+            warn!(setting, "the changed setting counts from the next start on");
+        }
+        let engine = self.gateway.engine().await;
+        let Some(engine) = engine.as_ref() else { return };
+        match engine.apply(loaded.plan.clone()).await {
+            Ok(version) => {
+                info!(version, "configuration applied");
+                if self.dev {
+                    output::complain(&format!("reloaded: version {version} is in force\n"));
+                }
+                self.loaded.plan = loaded.plan;
+            }
+            Err(error) => error!(code = %codes::RELOAD, cause = %error.code(), error = %chain(&error),
+                "the configuration is not applied; the old one stays in force"),
+        }
+    }
+
+    /// Stops in stages: says that it is not ready, finishes what it took, ends.
+    async fn stop(&mut self) -> Exit {
+        info!("stopping");
+        self.gateway.drain();
+        self.wired.http.drain();
+        let drain = if self.dev { Duration::ZERO } else { self.loaded.node.drain };
+        // Load balancers need a moment to see it; whoever is in a hurry signals again.
+        let mut hurry = self.signals.stop_within(drain).await;
+        hurry |= self.stop_http(if hurry { Duration::ZERO } else { GRACE }).await;
+        let unfinished = self.drop_engine(if hurry { Duration::ZERO } else { GRACE }).await;
+        if unfinished > 0 {
+            warn!(code = %codes::UNFINISHED, unfinished, "work was still under way");
+        }
+        info!("stopped");
+        Exit::Ok
+    }
+
+    /// Ends the HTTP listener. Whether a second signal came meanwhile.
+    async fn stop_http(&mut self, grace: Duration) -> bool {
+        let http: Arc<HttpAdapter> = Arc::clone(&self.wired.http);
+        let hurried = tokio::select! {
+            shutdown = http.shutdown(grace) => {
+                if shutdown.cut > 0 {
+                    warn!(code = %codes::UNFINISHED, connections = shutdown.cut, "connections were cut");
+                }
+                false
+            }
+            () = self.signals.stop() => true,
+        };
+        if hurried {
+            http.shutdown(Duration::ZERO).await;
+        }
+        hurried
+    }
+
+    /// Stops the engine. How many deliveries were still under way.
+    async fn drop_engine(&mut self, grace: Duration) -> usize {
+        match self.gateway.take().await {
+            Some(engine) => engine.stop(grace).await.unfinished,
+            None => 0,
+        }
+    }
+
+    /// Ends what is left: the admin listener, the partner, the store.
+    async fn close(mut self) {
+        self.wired.http.shutdown(Duration::ZERO).await;
+        self.drop_engine(Duration::ZERO).await;
+        self.over.cancel();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(ADMIN_GRACE, ended).await.is_err() {
+            self.tasks.shutdown().await;
+        }
+        drop(self.gateway);
+        self.store.close().await;
+    }
+}
+
+fn ended(result: std::io::Result<()>) -> &'static str {
+    if let Err(error) = result {
+        error!(code = %codes::INTERNAL, %error, "the admin listener failed");
+    }
+    "admin listener"
+}
+
+/// Listens at `address`.
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| bind_failure(address, &error))
+}
+
+fn bind_failure(address: SocketAddr, error: &std::io::Error) -> Failure {
+    Failure::new(codes::BIND, format!("cannot listen on {address}: {error}"))
+}
+
+/// The signals of the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|error| Failure::new(codes::INTERNAL, format!("signals: {error}")))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            reload: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for any signal.
+    async fn next(&mut self) -> Event {
+        tokio::select! {
+            _ = self.terminate.recv() => Event::Stop,
+            _ = self.interrupt.recv() => Event::Stop,
+            _ = self.reload.recv() => Event::Reload,
+        }
+    }
+
+    /// Waits for a signal to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits, at most this long. Whether a signal to stop came.
+    async fn stop_within(&mut self, wait: Duration) -> bool {
+        tokio::select! {
+            () = self.stop() => true,
+            () = sleep(wait) => false,
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Who is connected to whom: the only place that names adapters and stores.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use quayside_adapter_api::{Adapter, Secrets};
+use quayside_adapter_file::FileAdapter;
+use quayside_adapter_http::{
+    DEFAULT_LISTENER, HttpAdapter, HttpOptions, ListenerOptions, Readiness, ReadinessCheck,
+};
+use quayside_model::{Clock, SystemClock, SystemEntropy};
+use quayside_store::{AnyStore, StoreError};
+use quayside_store_postgres::{Options as PostgresOptions, PostgresStore};
+use quayside_store_sqlite::{Options as SqliteOptions, SqliteStore, Synchronous};
+
+use crate::{
+    cli::codes,
+    config::{
+        node::{Listen, NodeConfig},
+        transport::Adapters,
+    },
+    exit::{Exit, Failure, chain},
+    secrets::FolderSecrets,
+    tls,
+};
+
+/// The adapters of a process, by their keys; the HTTP one once more, because it has listeners to bind.
+#[derive(Debug)]
+pub(crate) struct Wired {
+    pub(crate) adapters: Adapters,
+    pub(crate) http: Arc<HttpAdapter>,
+}
+
+/// Adapters that read blocks and open nothing.
+pub(crate) fn adapters_for_checking() -> Adapters {
+    let readiness: ReadinessCheck = Arc::new(|| Readiness { ready: false });
+    let secrets = Arc::new(FolderSecrets::new(Path::new("")));
+    let options = HttpOptions { listeners: BTreeMap::new(), readiness, secrets };
+    wire(HttpAdapter::new(options)).adapters
+}
+
+/// The adapters of a process that listens at `listen`.
+pub(crate) fn adapters(
+    listen: &Listen,
+    readiness: ReadinessCheck,
+    secrets: Arc<dyn Secrets>,
+) -> Wired {
+    let options = ListenerOptions {
+        tls: listen.tls.clone(),
+        ..ListenerOptions::plain(listen.address.to_string())
+    };
+    let listeners = BTreeMap::from([(DEFAULT_LISTENER.to_owned(), options)]);
+    wire(HttpAdapter::new(HttpOptions { listeners, readiness, secrets }))
+}
+
+fn wire(http: Arc<HttpAdapter>) -> Wired {
+    let all: [Arc<dyn Adapter>; 2] = [Arc::clone(&http) as _, Arc::new(FileAdapter::new())];
+    let adapters = all.into_iter().map(|adapter| (adapter.name(), adapter)).collect();
+    Wired { adapters, http }
+}
+
+/// The clocks of the machine.
+pub(crate) fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+/// The randomness of the machine.
+pub(crate) fn entropy() -> Arc<dyn quayside_model::Entropy> {
+    Arc::new(SystemEntropy)
+}
+
+/// A store that is open and has the schema of this program.
+#[derive(Clone)]
+pub(crate) struct OpenStore {
+    pub(crate) store: AnyStore,
+    /// The same one, if it is the embedded store.
+    pub(crate) embedded: Option<Arc<SqliteStore>>,
+    postgres: Option<Arc<PostgresStore>>,
+}
+
+impl std::fmt::Debug for OpenStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.store.dialect())
+    }
+}
+
+/// Opens the store of the node.
+pub(crate) async fn open_store(
+    node: &NodeConfig,
+    secrets: &dyn Secrets,
+    clock: Arc<dyn Clock>,
+) -> Result<OpenStore, StoreFailure> {
+    if let Some(url) = &node.store.url {
+        let password = match &node.store.password {
+            Some(reference) => {
+                let secret = secrets.resolve(reference).map_err(|error| {
+                    StoreFailure::Other(Failure::new(error.code, error.detail))
+                })?;
+                secret.expose_text().map(str::to_owned)
+            }
+            None => None,
+        };
+        let options = PostgresOptions {
+            password,
+            tls: postgres_tls(url, node.store.ca.as_deref())?,
+            clock,
+            ..PostgresOptions::new(url.as_str())
+        };
+        let store = Arc::new(PostgresStore::connect(options).await?);
+        if let Err(error) = store.migrate().await {
+            store.close().await;
+            return Err(error.into());
+        }
+        let any = Arc::clone(&store) as AnyStore;
+        return Ok(OpenStore { store: any, embedded: None, postgres: Some(store) });
+    }
+    let dir = node.data_dir.clone();
+    let options = SqliteOptions { synchronous: synchronous() };
+    // Opening reads and may migrate: not on a thread that others wait for.
+    let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&dir, clock, options)).await;
+    let store = opened.map_err(|error| {
+        StoreFailure::Other(Failure::new(codes::INTERNAL, format!("opening the store: {error}")))
+    })??;
+    let store = Arc::new(store);
+    Ok(OpenStore {
+        store: Arc::clone(&store) as AnyStore,
+        embedded: Some(store),
+        postgres: None,
+    })
+}
+
+impl OpenStore {
+    /// Ends the connections of the store. The embedded one is closed when its last user drops it.
+    pub(crate) async fn close(self) {
+        if let Some(postgres) = &self.postgres {
+            postgres.close().await;
+        }
+    }
+}
+
+/// Where Debian and its relatives keep the authorities that the machine trusts.
+const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// TLS towards the database, where its address asks for it. The name of the server is always verified:
+/// `sslmode=require` is no weaker here than `verify-full`.
+fn postgres_tls(url: &str, ca: Option<&Path>) -> Result<Option<rustls::ClientConfig>, StoreFailure> {
+    let modes = ["sslmode=require", "sslmode=verify-ca", "sslmode=verify-full"];
+    if !modes.iter().any(|mode| url.contains(mode)) {
+        return Ok(None);
+    }
+    let path = ca.unwrap_or(Path::new(SYSTEM_CA));
+    let config = tls::client_config(path).map_err(StoreFailure::Other)?;
+    Ok(Some(config))
+}
+
+/// Full durability; a test that shows that it would notice the lack of it can switch it off in a build
+/// with debug assertions.
+fn synchronous() -> Synchronous {
+    let off = std::env::var_os("QUAYSIDE_TEST_SYNCHRONOUS").is_some_and(|value| value == "off");
+    if cfg!(debug_assertions) && off { Synchronous::Off } else { Synchronous::Full }
+}
+
+/// Why a store cannot be opened.
+#[derive(Debug)]
+pub(crate) enum StoreFailure {
+    /// The store says so.
+    Store(StoreError),
+    /// Something before it.
+    Other(Failure),
+}
+
+impl From<StoreError> for StoreFailure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl StoreFailure {
+    /// Whether it may go away by itself.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind.is_transient())
+    }
+}
+
+impl From<StoreFailure> for Failure {
+    fn from(failure: StoreFailure) -> Self {
+        match failure {
+            StoreFailure::Other(failure) => failure,
+            StoreFailure::Store(error) => store_failure(&error),
+        }
+    }
+}
+
+/// A failure of the store as a verb reports it.
+pub(crate) fn store_failure(error: &StoreError) -> Failure {
+    let exit = match error.kind {
+        quayside_store::StoreErrorKind::Schema => Exit::Schema,
+        quayside_store::StoreErrorKind::Config => Exit::BadConfig,
+        _ => Exit::Failed,
+    };
+    Failure::new(error.kind.code(), chain(error)).exiting(exit)
+}
