@@ -236,8 +236,8 @@ BEGIN
   RETURN true;
 END $$;
 
--- Adds the partitions of one day.
-CREATE FUNCTION day_add(day date) RETURNS boolean LANGUAGE plpgsql AS $$
+-- Adds the partitions of one day. Two that find a day missing take turns; neither makes a publisher wait.
+CREATE FUNCTION day_add(day date) RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '10s' AS $$
 DECLARE
   low text := day_floor(day)::text;
   high text := day_floor(day + 1)::text;
@@ -245,6 +245,12 @@ DECLARE
   wide text := 'WITH (toast_tuple_target = 8160)';
   added boolean;
 BEGIN
+  IF to_regclass('history_' || to_char(day, 'YYYYMMDD')) IS NOT NULL
+     AND to_regclass('message_' || to_char(day, 'YYYYMMDD')) IS NOT NULL
+     AND to_regclass('part_' || to_char(day, 'YYYYMMDD')) IS NOT NULL THEN
+    RETURN false;
+  END IF;
+  PERFORM pg_advisory_xact_lock(hashtext('quayside days'));
   added := partition_add('message', day, low, high, wide);
   added := partition_add('part', day, low, high, wide) OR added;
   added := partition_add('history', day, midnight::text, (midnight + 86400000000)::text, '') OR added;

@@ -1,6 +1,7 @@
 -- dedupe_insert: tries to take the keys. The database's clock picks the slice; for 60 s around a boundary
--- the slices of both sides are written, because commits overlap it. `wrote` below `wanted` means that
--- somebody was first; the winner is read by a second statement, this one's snapshot does not show it.
+-- the slices of both sides are written, because commits overlap it. Who wrote less than it wanted, or
+-- wanted nothing because the previous slice has its key, had somebody before it. The winner is read by a
+-- second statement: this one's snapshot shows nothing of it.
 WITH clock AS MATERIALIZED (SELECT now_us() AS now, now_us() / 1000000 AS secs),
 item AS MATERIALIZED (
   SELECT k.key, k.fingerprint, k.message, k.exchange,
@@ -21,7 +22,6 @@ written AS (
   ON CONFLICT DO NOTHING
   RETURNING key
 )
-SELECT i.key, i.slice,
-       (SELECT count(*) FROM written w WHERE w.key = i.key) AS wrote,
-       (SELECT count(*) FROM target t WHERE t.key = i.key) AS wanted
-FROM item i
+SELECT key, slice, false AS wanted, false AS wrote FROM item
+UNION ALL SELECT key, slice, true, false FROM target
+UNION ALL SELECT key, 0, false, true FROM written

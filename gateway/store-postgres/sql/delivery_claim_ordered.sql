@@ -6,28 +6,28 @@ WITH me AS MATERIALIZED (
   WHERE i.id = $1 AND i.state = 0 AND s.live
   FOR KEY SHARE OF i
 ), seen AS MATERIALIZED (
-  SELECT w.port, w.room, d.message, d.no, d.rank, d.seq, d.order_key
+  SELECT w.port, w.room, d.place, d.rank, d.seq, d.order_key
   FROM me, unnest($2::text[], $3::int[]) AS w(port, room)
   JOIN lane l ON l.port = w.port AND l.instance = $1
   CROSS JOIN LATERAL (
-    SELECT r.message, r.no, r.rank, r.seq, r.order_key FROM delivery r
+    SELECT r.ctid AS place, r.rank, r.seq, r.order_key FROM delivery r
     WHERE r.state = 0 AND r.order_key IS NOT NULL AND r.port = l.port
       AND r.lane = l.no AND r.due <= me.now
-    ORDER BY r.due, r.seq LIMIT $4::int
+    ORDER BY r.port, r.lane, r.due, r.seq LIMIT $4::int
     FOR UPDATE SKIP LOCKED) d
 ), judged AS MATERIALIZED (
   SELECT s.*, NOT EXISTS (SELECT FROM delivery e WHERE e.port = s.port
                           AND e.order_key = s.order_key AND e.seq < s.seq) AS head
   FROM seen s
 ), chosen AS (
-  SELECT message, no, head
-  FROM (SELECT j.*, row_number() OVER (PARTITION BY port, head ORDER BY rank, seq) AS place
+  SELECT place, head
+  FROM (SELECT j.*, row_number() OVER (PARTITION BY port, head ORDER BY rank, seq) AS turn
         FROM judged j) j
-  WHERE NOT head OR place <= room
+  WHERE NOT head OR turn <= room
 )
 UPDATE delivery d SET state = CASE WHEN c.head THEN 1 ELSE 2 END,
        instance = CASE WHEN c.head THEN $1::uuid END,
        token = d.token + CASE WHEN c.head THEN 1 ELSE 0 END
-FROM chosen c WHERE d.message = c.message AND d.no = c.no AND d.state = 0
+FROM chosen c WHERE d.ctid = c.place AND d.state + 0 = 0
 RETURNING d.message, d.no, d.token, d.port, d.transport, d.attempts, d.rendered, d.lane, d.order_key,
           d.exchange, d.in_doubt, d.rank, d.seq, d.state

@@ -1,13 +1,13 @@
 -- delivery_release_dead: the mark, the attempt and the entry in history are one statement.
 WITH dead AS MATERIALIZED (
-  SELECT d.message, d.no, d.instance
+  SELECT d.ctid AS place, d.instance
   FROM instance i JOIN session s ON s.id = i.session JOIN delivery d ON d.instance = i.id
   WHERE (i.state <> 0 OR NOT s.live) AND d.state = 1
   LIMIT $1::bigint
   FOR UPDATE OF d SKIP LOCKED
 ), released AS (
   UPDATE delivery d SET state = 0, instance = NULL, attempts = d.attempts + 1, in_doubt = true
-  FROM dead x WHERE d.message = x.message AND d.no = x.no AND d.state = 1 AND d.instance = x.instance
+  FROM dead x WHERE d.ctid = x.place AND d.state + 0 = 1
   RETURNING d.message, d.no, d.port, d.attempts, x.instance
 ), told AS (
   INSERT INTO history (at, message, no, port, event, attempts, detail)

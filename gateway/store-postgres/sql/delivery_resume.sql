@@ -1,4 +1,5 @@
--- delivery_resume: the row that is locked first is the row that is judged.
+-- delivery_resume: the row that is locked first is the row that is judged. Who resumes one in doubt has
+-- decided that it may be sent.
 WITH target AS MATERIALIZED (
   SELECT d.message, d.no, d.state, d.due <= now_us() AS is_due, d.priority
   FROM unnest($1::uuid[], $2::int[]) AS t(message, no)
@@ -7,7 +8,8 @@ WITH target AS MATERIALIZED (
   FOR UPDATE OF d
 ), clock AS MATERIALIZED (SELECT now_us() AS now),
 resumed AS (
-  UPDATE delivery d SET state = 0, due = c.now, rank = c.now + (d.priority - 5) * 10000000::bigint,
+  UPDATE delivery d SET state = 0, in_doubt = d.in_doubt AND t.state <> 3, due = c.now,
+         rank = c.now + (d.priority - 5) * 10000000::bigint,
          transport = CASE WHEN t.state = 3 THEN 0 ELSE d.transport END,
          attempts = CASE WHEN t.state = 3 THEN 0 ELSE d.attempts END
   FROM target t, clock c

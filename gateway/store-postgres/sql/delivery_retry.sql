@@ -2,8 +2,12 @@
 UPDATE delivery d SET state = 0, instance = NULL, due = $2::bigint + r.wait,
        rank = $2::bigint + r.wait + (d.priority - 5) * 10000000::bigint,
        transport = r.transport, attempts = r.attempts, failure = r.failure
-FROM unnest($3::uuid[], $4::int[], $5::int[], $6::bigint[], $7::smallint[], $8::int[], $9::text[])
-     AS r(message, no, token, wait, transport, attempts, failure)
-WHERE d.message = r.message AND d.no = r.no
-  AND d.state = 1 AND d.instance = $1 AND d.token = r.token
+FROM (
+  SELECT r.*, f.place
+  FROM unnest($3::uuid[], $4::int[], $5::int[], $6::bigint[], $7::smallint[], $8::int[], $9::text[])
+       AS r(message, no, token, wait, transport, attempts, failure)
+  CROSS JOIN LATERAL (SELECT ctid AS place FROM delivery
+                      WHERE message = r.message AND no = r.no OFFSET 0) f) r
+WHERE d.ctid = r.place
+  AND (d.state, d.instance, d.token) IS NOT DISTINCT FROM (1::smallint, $1::uuid, r.token)
 RETURNING d.message, d.no

@@ -3,4 +3,5 @@ SELECT c.message, c.no, d.state, d.token, d.attempts, d.transport,
        EXISTS (SELECT FROM history h WHERE h.message = c.message AND h.no = c.no
                AND h.token = c.token) AS ended
 FROM unnest($1::uuid[], $2::int[], $3::int[]) AS c(message, no, token)
-LEFT JOIN delivery d ON d.message = c.message AND d.no = c.no
+LEFT JOIN LATERAL (SELECT * FROM delivery
+                   WHERE message = c.message AND no = c.no OFFSET 0) d ON true

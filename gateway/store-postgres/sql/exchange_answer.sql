@@ -1,11 +1,15 @@
 -- exchange_answer: ends a delivery and writes the answer that it brought. The first answer stays.
 WITH ended AS (
   DELETE FROM delivery d
-  USING unnest($3::uuid[], $4::int[], $5::int[], $6::text[], $7::int[], $8::text[],
-               $9::uuid[], $10::int[], $11::text[], $12::bytea[])
-        AS e(message, no, token, event, attempts, detail, exchange, status, content_type, bytes)
-  WHERE d.message = e.message AND d.no = e.no
-    AND d.state = 1 AND d.instance = $1 AND d.token = e.token
+  USING (
+    SELECT e.*, f.place
+    FROM unnest($3::uuid[], $4::int[], $5::int[], $6::text[], $7::int[], $8::text[],
+                $9::uuid[], $10::int[], $11::text[], $12::bytea[])
+         AS e(message, no, token, event, attempts, detail, exchange, status, content_type, bytes)
+    CROSS JOIN LATERAL (SELECT ctid AS place FROM delivery
+                        WHERE message = e.message AND no = e.no OFFSET 0) f) e
+  WHERE d.ctid = e.place
+    AND (d.state, d.instance, d.token) IS NOT DISTINCT FROM (1::smallint, $1::uuid, e.token)
   RETURNING d.message, d.no, d.token, d.port, e.event, e.attempts, e.detail,
             e.exchange, e.status, e.content_type, e.bytes
 ), told AS (

@@ -43,11 +43,9 @@ impl Claims for PostgresStore {
             let held = self.pool().get(Use::Work, CLAIM).await?;
             let conn = held.conn();
             let mut taken = Vec::new();
-            let plain = Ports::of(wants, false);
-            if !plain.names.is_empty() {
-                take(conn, instance, &plain, &mut taken).await?;
-            }
-            let ordered = Ports::of(wants, true);
+            // Of ordered ports too: a skipped delivery has lost its key.
+            take(conn, instance, &Ports::of(wants, &[]), &mut taken).await?;
+            let ordered = Ports::of(wants.iter().filter(|w| w.ordered), &taken);
             if !ordered.names.is_empty() {
                 self.saw_order();
                 take_ordered(conn, instance, &ordered, &mut taken).await?;
@@ -92,7 +90,7 @@ impl Claims for PostgresStore {
     }
 }
 
-/// The wanted ports of one kind, as columns.
+/// Wanted ports, as columns.
 #[derive(Debug, Default)]
 struct Ports<'a> {
     names: Vec<&'a str>,
@@ -100,13 +98,16 @@ struct Ports<'a> {
 }
 
 impl<'a> Ports<'a> {
-    fn of(wants: &'a [Want], ordered: bool) -> Self {
+    /// The ports of `wants` with the room that `taken` leaves.
+    fn of(wants: impl IntoIterator<Item = &'a Want>, taken: &[Taken]) -> Self {
         let mut ports = Self::default();
-        for want in wants.iter().filter(|w| w.ordered == ordered && w.room > 0) {
-            ports.names.push(&want.port);
-            ports
-                .rooms
-                .push(i32::try_from(want.room).unwrap_or(i32::MAX));
+        for want in wants {
+            let used = taken.iter().filter(|t| t.port == want.port).count();
+            let room = i32::try_from((want.room as usize).saturating_sub(used)).unwrap_or(i32::MAX);
+            if room > 0 {
+                ports.names.push(&want.port);
+                ports.rooms.push(room);
+            }
         }
         ports
     }

@@ -8,6 +8,7 @@
 mod attempt;
 mod columns;
 mod dedupe;
+mod events;
 mod order;
 mod settle;
 

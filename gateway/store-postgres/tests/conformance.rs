@@ -1,5 +1,6 @@
-//! The suite that every store passes, against a real PostgreSQL.
+//! The suite that every store passes, and what only PostgreSQL has, against real servers.
 
+mod postgres;
 mod server;
 
 use server::Fresh;

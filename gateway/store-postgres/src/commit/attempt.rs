@@ -16,6 +16,7 @@ use super::{
     OPERATION, Trouble,
     columns::{Bodies, Columns},
     dedupe::Keys,
+    events::Events,
     order::Order,
     settle::Settlements,
 };
@@ -259,13 +260,13 @@ async fn write(
     sent: &AtomicBool,
 ) -> Result<(), (Trouble, bool)> {
     let me = Id::from(instance);
-    let repeats = super::dedupe::Repeats::of(items);
+    let events = Events::of(items);
     let retracted = opening.keys.retracted(items);
     let ended = opening.order.ended(settlements.leaving());
     let now = opening.now.as_micros();
     let mut steps: Vec<Step<'_>> = columns.steps(conn, &me, &now);
-    if !repeats.is_empty() {
-        steps.push(conn.step(Sql::HistoryInsert, repeats.params(&now)));
+    if !events.is_empty() {
+        steps.push(conn.step(Sql::HistoryInsert, events.params(&now)));
     }
     if !retracted.is_empty() {
         steps.push(conn.step(Sql::DedupeRetract, retracted.params()));

@@ -1,6 +1,6 @@
 //! Dedupe keys: the first under a key is stored, later ones learn who that was.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use quayside_store::{
     StoreError, StoreErrorKind,
@@ -34,17 +34,27 @@ pub(super) struct Keys<'a> {
     windows: Vec<i64>,
     /// Item numbers: of the leader and of those that follow it.
     leaders: Vec<(usize, Vec<usize>)>,
-    /// The slice that each key fell into, and whether it was written at all, and wholly.
+    /// What came of each key.
     tries: HashMap<Vec<u8>, Try>,
     /// When the messages of this batch are stored.
     now: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// What came of trying a key.
+#[derive(Debug, Clone, Copy, Default)]
 struct Try {
+    /// The slice that the database's clock put it into.
     slice: i64,
-    wrote: i64,
-    won: bool,
+    /// Into how many slices it was to be written; none if the previous one has it.
+    wanted: usize,
+    /// Into how many of these it was written.
+    wrote: usize,
+}
+
+impl Try {
+    fn won(&self) -> bool {
+        self.wanted > 0 && self.wrote == self.wanted
+    }
 }
 
 impl<'a> Keys<'a> {
@@ -101,13 +111,13 @@ impl<'a> Keys<'a> {
     pub(super) fn learn(&mut self, rows: &[Row]) -> Result<(), StoreError> {
         for row in rows {
             let row = Reader::new(row, OPERATION, "dedupe");
-            let (wrote, wanted): (i64, i64) = (row.get("wrote")?, row.get("wanted")?);
-            let tried = Try {
-                slice: row.get("slice")?,
-                wrote,
-                won: wrote == wanted && wanted > 0,
-            };
-            self.tries.insert(row.get::<&[u8]>("key")?.to_vec(), tried);
+            let tried = self
+                .tries
+                .entry(row.get::<&[u8]>("key")?.to_vec())
+                .or_default();
+            tried.slice = tried.slice.max(row.get("slice")?);
+            tried.wanted += usize::from(row.get::<bool>("wanted")?);
+            tried.wrote += usize::from(row.get::<bool>("wrote")?);
         }
         Ok(())
     }
@@ -163,13 +173,11 @@ impl<'a> Keys<'a> {
     }
 
     fn won(&self, at: usize) -> bool {
-        self.tries
-            .get(self.hashes[at])
-            .is_some_and(|tried| tried.won)
+        self.tries.get(self.hashes[at]).is_some_and(Try::won)
     }
 
     fn lost(&self) -> Losers<'_> {
-        self.losers(|_, tried| !tried.won)
+        self.losers(|_, tried| !tried.won())
     }
 
     fn losers(&self, is_one: impl Fn(usize, &Try) -> bool) -> Losers<'_> {
@@ -263,43 +271,6 @@ fn winner(row: &Row) -> Result<(Vec<u8>, Winner), StoreError> {
         row.get::<&[u8]>("key")?.to_vec(),
         Winner { first, fingerprint },
     ))
-}
-
-/// The events that suppressed repeats leave at the first message.
-#[derive(Debug, Default)]
-pub(super) struct Repeats {
-    messages: Vec<Id>,
-    events: Vec<&'static str>,
-    details: Vec<String>,
-}
-
-impl Repeats {
-    pub(super) fn of(items: &[Item<'_>]) -> Self {
-        let mut repeats = Self::default();
-        let mut seen = HashSet::new();
-        for item in items {
-            if let Verdict::Duplicate(first) = &item.verdict {
-                let message = &item.publish.message;
-                // A repeat that is itself run again under its id is one repeat.
-                if seen.insert(message.id) {
-                    repeats.messages.push(first.message.into());
-                    repeats.events.push("duplicate");
-                    repeats
-                        .details
-                        .push(format!("{} from {}", message.id, message.origin));
-                }
-            }
-        }
-        repeats
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
-    pub(super) fn params<'s>(&'s self, now: &'s i64) -> Params<'s> {
-        vec![now, &self.messages, &self.events, &self.details]
-    }
 }
 
 fn window_secs(key: &DedupeKey) -> i64 {
