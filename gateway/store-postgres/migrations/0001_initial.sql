@@ -91,7 +91,7 @@ CREATE TABLE delivery (
   attempts integer NOT NULL DEFAULT 0,   -- of that transport
   token integer NOT NULL DEFAULT 0,      -- counts claims; a claim presents it
   lane integer,                   -- ordered ports only
-  in_doubt boolean NOT NULL DEFAULT false, -- an owner died while holding it
+  in_doubt boolean NOT NULL DEFAULT false, -- an attempt may have had its effect
   instance uuid,                  -- who holds it, in state 1
   port text NOT NULL,
   order_key bytea,

@@ -1,11 +1,13 @@
 -- delivery_retry: attempts and token stay comparable, so that a batch that is run again knows its work.
 UPDATE delivery d SET state = 0, instance = NULL, due = $2::bigint + r.wait,
        rank = $2::bigint + r.wait + (d.priority - 5) * 10000000::bigint,
-       transport = r.transport, attempts = r.attempts, failure = r.failure
+       transport = r.transport, attempts = r.attempts, failure = r.failure,
+       in_doubt = d.in_doubt OR r.doubtful
 FROM (
   SELECT r.*, f.place
-  FROM unnest($3::uuid[], $4::int[], $5::int[], $6::bigint[], $7::smallint[], $8::int[], $9::text[])
-       AS r(message, no, token, wait, transport, attempts, failure)
+  FROM unnest($3::uuid[], $4::int[], $5::int[], $6::bigint[], $7::smallint[], $8::int[], $9::text[],
+              $10::bool[])
+       AS r(message, no, token, wait, transport, attempts, failure, doubtful)
   CROSS JOIN LATERAL (SELECT ctid AS place FROM delivery
                       WHERE message = r.message AND no = r.no OFFSET 0) f) r
 WHERE d.ctid = r.place

@@ -76,7 +76,7 @@ CREATE TABLE delivery (
   attempts INTEGER NOT NULL DEFAULT 0,   -- of that transport
   token INTEGER NOT NULL DEFAULT 0,      -- counts claims; a claim presents it
   instance BLOB,                  -- who holds it, in state 1
-  in_doubt INTEGER NOT NULL DEFAULT 0,   -- an owner died while holding it
+  in_doubt INTEGER NOT NULL DEFAULT 0,   -- an attempt may have had its effect
   lane INTEGER,                   -- ordered ports only
   order_key BLOB,
   rendered TEXT,

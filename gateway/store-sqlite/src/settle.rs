@@ -43,6 +43,7 @@ pub(crate) fn settle(
             wait,
             transport,
             attempts,
+            in_doubt,
             ..
         } => {
             let due = tx.now.as_micros().saturating_add(micros(*wait));
@@ -52,7 +53,7 @@ pub(crate) fn settle(
             tx.execute(
                 sql,
                 (
-                    message, no, instance, token, due, transport, attempts, failure,
+                    message, no, instance, token, due, transport, attempts, failure, in_doubt,
                 ),
             )? == 1
         }

@@ -136,6 +136,8 @@ pub enum Change {
         attempts: u32,
         /// Why the last one failed.
         failure: Failure,
+        /// Whether the last one may have had its effect all the same. A delivery once in doubt stays so.
+        in_doubt: bool,
     },
     /// It leaves the flow until an operator acts.
     Suspend {

@@ -85,6 +85,7 @@ macro_rules! store_conformance {
                 an_end_is_one_event
                 the_same_batch_again_is_done_once
                 a_retry_is_due_after_its_wait
+                a_doubt_stays_with_the_delivery
                 a_release_changes_nothing
                 another_holder_is_fenced
             }

@@ -88,6 +88,7 @@ pub fn retry(wait: Duration, attempts: u32) -> Change {
         transport: Transport::Primary,
         attempts,
         failure: failure("refused"),
+        in_doubt: false,
     }
 }
 

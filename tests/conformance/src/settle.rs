@@ -87,6 +87,7 @@ pub async fn a_retry_is_due_after_its_wait(backend: &dyn Backend) {
         transport: Transport::Backup,
         attempts: 2,
         failure: failure("no route"),
+        in_doubt: false,
     };
     scene.done(claim, change).await;
     if backend.virtual_time() {
@@ -110,6 +111,26 @@ pub async fn a_retry_is_due_after_its_wait(backend: &dyn Backend) {
     assert_eq!(due.len(), 1);
     assert_eq!((due[0].transport, due[0].attempts), (Transport::Backup, 2));
     assert!(!due[0].in_doubt);
+}
+
+/// An attempt that may have had its effect is said so to every later one, whatever those were.
+pub async fn a_doubt_stays_with_the_delivery(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    scene.stored(scene.publish("x", &["a"])).await;
+    let mut claim = scene.claim("a", 1).await.remove(0).claim;
+    for doubtful in [true, false] {
+        let change = Change::Retry {
+            wait: Duration::ZERO,
+            transport: Transport::Primary,
+            attempts: 1,
+            failure: failure("cut off"),
+            in_doubt: doubtful,
+        };
+        scene.done(claim, change).await;
+        let again = scene.claim("a", 1).await.remove(0);
+        assert!(again.in_doubt, "after a retry with in_doubt = {doubtful}");
+        claim = again.claim;
+    }
 }
 
 /// A delivery given back is as it was before it was claimed.

@@ -121,7 +121,7 @@ fn outbound(shared: &Arc<Shared>, runtime: &SendRuntime, claimed: &Claimed) -> O
         message: Arc::clone(&claimed.message),
         open: Arc::new(move || open_body(&store, &message)),
         rendered: rendered::read(claimed.rendered.as_ref(), claimed.transport),
-        in_doubt: claimed.in_doubt || claimed.attempts > 0,
+        in_doubt: claimed.in_doubt,
         answer_wanted: runtime.plan.answers,
         guard: Arc::new(move || trust.may_act()),
     }

@@ -114,6 +114,7 @@ fn failed(
                 transport: claimed.transport,
                 attempts,
                 failure,
+                in_doubt: error.in_doubt,
             };
         }
     }
@@ -124,6 +125,7 @@ fn failed(
             transport,
             attempts: 0,
             failure,
+            in_doubt: error.in_doubt,
         };
     }
     suspend(plan, attempts, failure)

@@ -165,7 +165,9 @@ impl<'a> Settlements<'a> {
                 transport,
                 attempts,
                 failure,
+                in_doubt,
             } => {
+                self.retries.doubts.push(*in_doubt);
                 self.retries.claims.push(claim);
                 self.retries.waits.push(micros(*wait));
                 self.retries.transports.push(transport_code(*transport));
@@ -279,6 +281,7 @@ struct Retries {
     transports: Vec<i16>,
     attempts: Vec<i32>,
     failures: Vec<String>,
+    doubts: Vec<bool>,
 }
 
 impl Retries {
@@ -290,6 +293,7 @@ impl Retries {
             &self.transports,
             &self.attempts,
             &self.failures,
+            &self.doubts,
         ];
         params.extend(rest);
         params
