@@ -50,7 +50,12 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure that ends the program with 1.
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, exit: Exit::Failed, message: message.into(), help: None }
+        Self {
+            code,
+            exit: Exit::Failed,
+            message: message.into(),
+            help: None,
+        }
     }
 
     /// The same failure with another exit code.
@@ -60,7 +65,10 @@ impl Failure {
 
     /// The same failure with its own remedy.
     pub(crate) fn with_help(self, help: impl Into<String>) -> Self {
-        Self { help: Some(help.into()), ..self }
+        Self {
+            help: Some(help.into()),
+            ..self
+        }
     }
 
     /// Writes the failure to standard error and says how the program ends.
@@ -74,7 +82,11 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "error[{}] {}", self.code, self.message)?;
-        writeln!(f, "   help: {}", self.help.as_deref().unwrap_or(self.code.remedy))
+        writeln!(
+            f,
+            "   help: {}",
+            self.help.as_deref().unwrap_or(self.code.remedy)
+        )
     }
 }
 

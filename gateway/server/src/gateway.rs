@@ -29,7 +29,9 @@ pub(crate) struct Gateway {
 
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gateway").field("node", &self.node).finish_non_exhaustive()
+        f.debug_struct("Gateway")
+            .field("node", &self.node)
+            .finish_non_exhaustive()
     }
 }
 
@@ -42,7 +44,14 @@ impl Gateway {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (engine, draining) = (RwLock::new(None), AtomicBool::new(false));
-        Self { node, store, embedded, clock, engine, draining }
+        Self {
+            node,
+            store,
+            embedded,
+            clock,
+            engine,
+            draining,
+        }
     }
 
     /// The engine, for the length of a call.
@@ -67,8 +76,10 @@ impl Gateway {
 
     /// Whether the process can accept messages now. Cheap and never waits.
     pub(crate) fn health(&self) -> Health {
-        let not_ready =
-            |reason: &str| Health { ready: false, reasons: vec![reason.to_owned()] };
+        let not_ready = |reason: &str| Health {
+            ready: false,
+            reasons: vec![reason.to_owned()],
+        };
         if self.draining.load(Ordering::Relaxed) {
             return not_ready("stopping");
         }

@@ -4,11 +4,7 @@
 //! process prints one line when it is ready, so that whoever started it knows its ports:
 //! `ready http=IP:PORT admin=IP:PORT pid=N`.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use quayside_adapter_api::Secrets;
 use quayside_adapter_http::{DEFAULT_LISTENER, HttpAdapter, Readiness, ReadinessCheck};
@@ -50,7 +46,9 @@ pub(crate) fn run(inputs: &Inputs, dev: Option<DevOptions>) -> Result<Exit, Fail
         Err(exit) => return Ok(exit),
     };
     telemetry::start(&loaded.node.log);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| Failure::new(codes::INTERNAL, error.to_string()))?;
     let result = runtime.block_on(live(inputs, loaded, dev));
     // Threads that wait for a disk must not keep a process that has stopped.
@@ -84,8 +82,12 @@ async fn live(inputs: &Inputs, loaded: Loaded, dev: Option<DevOptions>) -> Resul
     };
     let clock = wiring::clock();
     let embedded = store.embedded.clone();
-    let gateway =
-        Arc::new(Gateway::new(loaded.node.name.clone(), store.store.clone(), embedded, clock));
+    let gateway = Arc::new(Gateway::new(
+        loaded.node.name.clone(),
+        store.store.clone(),
+        embedded,
+        clock,
+    ));
     let wired = wiring::adapters(&loaded.http, readiness(&gateway), Arc::clone(&secrets));
     let (over, tasks) = (CancellationToken::new(), JoinSet::new());
     let mut process = Process {
@@ -108,7 +110,9 @@ async fn live(inputs: &Inputs, loaded: Loaded, dev: Option<DevOptions>) -> Resul
 /// What the HTTP adapter asks before it takes a request.
 fn readiness(gateway: &Arc<Gateway>) -> ReadinessCheck {
     let gateway = Arc::clone(gateway);
-    Arc::new(move || Readiness { ready: gateway.health().ready })
+    Arc::new(move || Readiness {
+        ready: gateway.health().ready,
+    })
 }
 
 /// Opens the store, waiting for a database that is not there yet. `None`: told to stop while waiting.
@@ -186,9 +190,14 @@ impl Process<'_> {
     async fn start_admin(&mut self) -> Result<SocketAddr, Failure> {
         let AdminConfig { listen, token } = self.loaded.node.admin.clone();
         let tcp = bind(listen.address).await?;
-        let address = tcp.local_addr().map_err(|error| bind_failure(listen.address, &error))?;
-        let admin =
-            Admin { gateway: Arc::clone(&self.gateway), token, secrets: Arc::clone(&self.secrets) };
+        let address = tcp
+            .local_addr()
+            .map_err(|error| bind_failure(listen.address, &error))?;
+        let admin = Admin {
+            gateway: Arc::clone(&self.gateway),
+            token,
+            secrets: Arc::clone(&self.secrets),
+        };
         let router = admin::router(admin);
         let over = self.over.clone().cancelled_owned();
         match &listen.tls {
@@ -287,7 +296,9 @@ impl Process<'_> {
             warn!(setting, "the changed setting counts from the next start on");
         }
         let engine = self.gateway.engine().await;
-        let Some(engine) = engine.as_ref() else { return };
+        let Some(engine) = engine.as_ref() else {
+            return;
+        };
         match engine.apply(loaded.plan.clone()).await {
             Ok(version) => {
                 info!(version, "configuration applied");
@@ -296,8 +307,10 @@ impl Process<'_> {
                 }
                 self.loaded.plan = loaded.plan;
             }
-            Err(error) => error!(code = %codes::RELOAD, cause = %error.code(), error = %chain(&error),
-                "the configuration is not applied; the old one stays in force"),
+            Err(error) => {
+                error!(code = %codes::RELOAD, cause = %error.code(), error = %chain(&error),
+                "the configuration is not applied; the old one stays in force")
+            }
         }
     }
 
@@ -306,11 +319,19 @@ impl Process<'_> {
         info!("stopping");
         self.gateway.drain();
         self.wired.http.drain();
-        let drain = if self.dev { Duration::ZERO } else { self.loaded.node.drain };
+        let drain = if self.dev {
+            Duration::ZERO
+        } else {
+            self.loaded.node.drain
+        };
         // Load balancers need a moment to see it; whoever is in a hurry signals again.
         let mut hurry = self.signals.stop_within(drain).await;
-        hurry |= self.stop_http(if hurry { Duration::ZERO } else { GRACE }).await;
-        let unfinished = self.drop_engine(if hurry { Duration::ZERO } else { GRACE }).await;
+        hurry |= self
+            .stop_http(if hurry { Duration::ZERO } else { GRACE })
+            .await;
+        let unfinished = self
+            .drop_engine(if hurry { Duration::ZERO } else { GRACE })
+            .await;
         if unfinished > 0 {
             warn!(code = %codes::UNFINISHED, unfinished, "work was still under way");
         }
@@ -367,7 +388,9 @@ fn ended(result: std::io::Result<()>) -> &'static str {
 
 /// Listens at `address`.
 pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| bind_failure(address, &error))
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| bind_failure(address, &error))
 }
 
 fn bind_failure(address: SocketAddr, error: &std::io::Error) -> Failure {

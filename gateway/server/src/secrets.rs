@@ -25,12 +25,16 @@ pub(crate) struct FolderSecrets {
 impl FolderSecrets {
     /// The secrets of `folder`, which need not exist before one is asked for.
     pub(crate) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self {
+            folder: folder.to_owned(),
+        }
     }
 
     fn read(&self, name: &str) -> Result<Secret, String> {
         let plain = !name.starts_with('.')
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         if name.is_empty() || !plain {
             return Err("its name may have letters, digits, `-`, `_` and `.` only".to_owned());
         }
@@ -41,10 +45,15 @@ impl FolderSecrets {
         let meta = file.metadata().map_err(at)?;
         if meta.mode() & 0o077 != 0 {
             let mode = meta.mode() & 0o777;
-            return Err(format!("{} has mode {mode:04o}: others may read it", path.display()));
+            return Err(format!(
+                "{} has mode {mode:04o}: others may read it",
+                path.display()
+            ));
         }
         let mut bytes = Vec::new();
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(at)?;
+        file.take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(at)?;
         if bytes.len() as u64 > MAX_BYTES {
             return Err(format!("{} is longer than 1 MiB", path.display()));
         }
@@ -68,7 +77,9 @@ mod tests {
     use super::*;
 
     fn resolve(folder: &Path, name: &str) -> Result<String, String> {
-        let reference = SecretRef { secret: name.to_owned() };
+        let reference = SecretRef {
+            secret: name.to_owned(),
+        };
         let secret = FolderSecrets::new(folder).resolve(&reference);
         secret
             .map(|secret| secret.expose_text().unwrap_or_default().to_owned())
@@ -87,12 +98,21 @@ mod tests {
         put("credential", 0o400);
         put("open", 0o644);
         assert_eq!(resolve(folder.path(), "good").as_deref(), Ok("hunter2"));
-        assert_eq!(resolve(folder.path(), "credential").as_deref(), Ok("hunter2"));
-        for (name, cause) in
-            [("open", "mode 0644"), ("none", "No such file"), ("../good", "its name"), ("", "its name")]
-        {
+        assert_eq!(
+            resolve(folder.path(), "credential").as_deref(),
+            Ok("hunter2")
+        );
+        for (name, cause) in [
+            ("open", "mode 0644"),
+            ("none", "No such file"),
+            ("../good", "its name"),
+            ("", "its name"),
+        ] {
             let error = resolve(folder.path(), name).expect_err(name);
-            assert!(error.contains(cause) && !error.contains("hunter2"), "{name}: {error}");
+            assert!(
+                error.contains(cause) && !error.contains("hunter2"),
+                "{name}: {error}"
+            );
         }
     }
 }

@@ -17,6 +17,8 @@ pub(crate) fn start(config: &LogConfig) {
     let _ = if config.json {
         registry.with(layer.json().flatten_event(true)).try_init()
     } else {
-        registry.with(layer.with_ansi(colors).with_target(false)).try_init()
+        registry
+            .with(layer.with_ansi(colors).with_target(false))
+            .try_init()
     };
 }

@@ -53,7 +53,9 @@ pub(crate) fn server_config(
         }
     };
     let config = builder.with_single_cert(chain, key);
-    config.map(Arc::new).map_err(|error| failed(format!("admin.tls.certificate: {error}")))
+    config
+        .map(Arc::new)
+        .map_err(|error| failed(format!("admin.tls.certificate: {error}")))
 }
 
 fn certificates(
@@ -64,7 +66,10 @@ fn certificates(
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let chain = chain.map_err(|error| Failure::new(codes::TLS_FILES, error.to_string()))?;
     if chain.is_empty() {
-        return Err(Failure::new(codes::TLS_FILES, "a PEM file of admin.tls holds no certificate"));
+        return Err(Failure::new(
+            codes::TLS_FILES,
+            "a PEM file of admin.tls holds no certificate",
+        ));
     }
     Ok(chain)
 }
@@ -83,7 +88,10 @@ fn bytes(from: &TextOrSecret, secrets: &dyn Secrets) -> Result<Vec<u8>, Failure>
 /// The configuration of a client that trusts the authorities of the PEM file `ca`.
 pub(crate) fn client_config(ca: &Path) -> Result<ClientConfig, Failure> {
     let failed = |cause: String| {
-        Failure::new(codes::TLS_FILES, format!("store.ca, {}: {cause}", ca.display()))
+        Failure::new(
+            codes::TLS_FILES,
+            format!("store.ca, {}: {cause}", ca.display()),
+        )
     };
     let pem = std::fs::read(ca).map_err(|error| failed(error.to_string()))?;
     let mut roots = RootCertStore::empty();
@@ -114,7 +122,11 @@ pub(crate) struct TlsListener {
 impl TlsListener {
     /// Over a bound listener.
     pub(crate) fn new(tcp: TcpListener, config: Arc<ServerConfig>) -> Self {
-        Self { tcp, acceptor: TlsAcceptor::from(config), handshakes: JoinSet::new() }
+        Self {
+            tcp,
+            acceptor: TlsAcceptor::from(config),
+            handshakes: JoinSet::new(),
+        }
     }
 }
 

@@ -34,7 +34,11 @@ pub(crate) struct Wired {
 pub(crate) fn adapters_for_checking() -> Adapters {
     let readiness: ReadinessCheck = Arc::new(|| Readiness { ready: false });
     let secrets = Arc::new(FolderSecrets::new(Path::new("")));
-    let options = HttpOptions { listeners: BTreeMap::new(), readiness, secrets };
+    let options = HttpOptions {
+        listeners: BTreeMap::new(),
+        readiness,
+        secrets,
+    };
     wire(HttpAdapter::new(options)).adapters
 }
 
@@ -49,12 +53,19 @@ pub(crate) fn adapters(
         ..ListenerOptions::plain(listen.address.to_string())
     };
     let listeners = BTreeMap::from([(DEFAULT_LISTENER.to_owned(), options)]);
-    wire(HttpAdapter::new(HttpOptions { listeners, readiness, secrets }))
+    wire(HttpAdapter::new(HttpOptions {
+        listeners,
+        readiness,
+        secrets,
+    }))
 }
 
 fn wire(http: Arc<HttpAdapter>) -> Wired {
     let all: [Arc<dyn Adapter>; 2] = [Arc::clone(&http) as _, Arc::new(FileAdapter::new())];
-    let adapters = all.into_iter().map(|adapter| (adapter.name(), adapter)).collect();
+    let adapters = all
+        .into_iter()
+        .map(|adapter| (adapter.name(), adapter))
+        .collect();
     Wired { adapters, http }
 }
 
@@ -92,9 +103,9 @@ pub(crate) async fn open_store(
     if let Some(url) = &node.store.url {
         let password = match &node.store.password {
             Some(reference) => {
-                let secret = secrets.resolve(reference).map_err(|error| {
-                    StoreFailure::Other(Failure::new(error.code, error.detail))
-                })?;
+                let secret = secrets
+                    .resolve(reference)
+                    .map_err(|error| StoreFailure::Other(Failure::new(error.code, error.detail)))?;
                 secret.expose_text().map(str::to_owned)
             }
             None => None,
@@ -111,14 +122,23 @@ pub(crate) async fn open_store(
             return Err(error.into());
         }
         let any = Arc::clone(&store) as AnyStore;
-        return Ok(OpenStore { store: any, embedded: None, postgres: Some(store) });
+        return Ok(OpenStore {
+            store: any,
+            embedded: None,
+            postgres: Some(store),
+        });
     }
     let dir = node.data_dir.clone();
-    let options = SqliteOptions { synchronous: synchronous() };
+    let options = SqliteOptions {
+        synchronous: synchronous(),
+    };
     // Opening reads and may migrate: not on a thread that others wait for.
     let opened = tokio::task::spawn_blocking(move || SqliteStore::open(&dir, clock, options)).await;
     let store = opened.map_err(|error| {
-        StoreFailure::Other(Failure::new(codes::INTERNAL, format!("opening the store: {error}")))
+        StoreFailure::Other(Failure::new(
+            codes::INTERNAL,
+            format!("opening the store: {error}"),
+        ))
     })??;
     let store = Arc::new(store);
     Ok(OpenStore {
@@ -142,8 +162,15 @@ const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// TLS towards the database, where its address asks for it. The name of the server is always verified:
 /// `sslmode=require` is no weaker here than `verify-full`.
-fn postgres_tls(url: &str, ca: Option<&Path>) -> Result<Option<rustls::ClientConfig>, StoreFailure> {
-    let modes = ["sslmode=require", "sslmode=verify-ca", "sslmode=verify-full"];
+fn postgres_tls(
+    url: &str,
+    ca: Option<&Path>,
+) -> Result<Option<rustls::ClientConfig>, StoreFailure> {
+    let modes = [
+        "sslmode=require",
+        "sslmode=verify-ca",
+        "sslmode=verify-full",
+    ];
     if !modes.iter().any(|mode| url.contains(mode)) {
         return Ok(None);
     }
@@ -156,7 +183,11 @@ fn postgres_tls(url: &str, ca: Option<&Path>) -> Result<Option<rustls::ClientCon
 /// with debug assertions.
 fn synchronous() -> Synchronous {
     let off = std::env::var_os("QUAYSIDE_TEST_SYNCHRONOUS").is_some_and(|value| value == "off");
-    if cfg!(debug_assertions) && off { Synchronous::Off } else { Synchronous::Full }
+    if cfg!(debug_assertions) && off {
+        Synchronous::Off
+    } else {
+        Synchronous::Full
+    }
 }
 
 /// Why a store cannot be opened.

@@ -164,21 +164,24 @@ impl LocationRuntime {
 pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, services: Services) {
     let mut pause = REOPEN.0;
     let mut intakes = JoinSet::new();
-    let over = async {
+    // A new future for each wait: one that has ended must not be polled again, and both tokens stay
+    // cancelled once they are.
+    let over = async || {
         tokio::select! {
             () = shared.stopping.cancelled() => {}
             () = runtime.retired.cancelled() => {}
         }
     };
-    tokio::pin!(over);
     loop {
         tokio::select! {
+            // The end comes first: a location that may be open must not be opened once more.
+            biased;
+            () = over() => break,
             () = runtime.until_open() => {}
-            () = &mut over => break,
         }
         let result = tokio::select! {
             result = open(&shared, &runtime, &services) => result,
-            () = &mut over => break,
+            () = over() => break,
         };
         let mut receive = match result {
             Ok(receive) => receive,
@@ -186,7 +189,7 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
                 runtime.note(&error);
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
-                    () = &mut over => break,
+                    () = over() => break,
                 }
                 pause = (pause * 2).min(REOPEN.1);
                 continue;
@@ -197,7 +200,7 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
         let ended = tokio::select! {
             ended = receive_all(&shared, &runtime, &mut *receive, &mut intakes) => Some(ended),
             () = runtime.until_shut() => None,
-            () = &mut over => None,
+            () = over() => None,
         };
         receive.close().await;
         drop(receive);
@@ -207,7 +210,7 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
             runtime.note(&error);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = &mut over => break,
+                () = over() => break,
             }
             pause = (pause * 2).min(REOPEN.1);
         } else {

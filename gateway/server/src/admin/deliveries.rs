@@ -22,20 +22,37 @@ const MAX_LIMIT: u32 = 1000;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("/deliveries", "Lists live deliveries in the order of their ids", get(list)).query(
-            &[
-                ("state", "in this state: ready, claimed, held, suspended"),
-                ("port", "for this port"),
-                ("message", "of this message"),
-                ("in_doubt", "true: only those that may have been sent by an owner that died"),
-                ("after", "after this delivery: the last id of the page before"),
-                ("limit", "at most this many, 1 to 1000; 50 if absent"),
-            ],
-        ),
-        Route::post("/deliveries/resume", "Puts suspended deliveries back into the flow", post(resume))
-            .body("`ids`: up to 1000 ids of deliveries"),
-        Route::post("/deliveries/terminate", "Ends deliveries that nobody holds", post(terminate))
-            .body("`ids`: up to 1000 ids of deliveries"),
+        Route::get(
+            "/deliveries",
+            "Lists live deliveries in the order of their ids",
+            get(list),
+        )
+        .query(&[
+            ("state", "in this state: ready, claimed, held, suspended"),
+            ("port", "for this port"),
+            ("message", "of this message"),
+            (
+                "in_doubt",
+                "true: only those that may have been sent by an owner that died",
+            ),
+            (
+                "after",
+                "after this delivery: the last id of the page before",
+            ),
+            ("limit", "at most this many, 1 to 1000; 50 if absent"),
+        ]),
+        Route::post(
+            "/deliveries/resume",
+            "Puts suspended deliveries back into the flow",
+            post(resume),
+        )
+        .body("`ids`: up to 1000 ids of deliveries"),
+        Route::post(
+            "/deliveries/terminate",
+            "Ends deliveries that nobody holds",
+            post(terminate),
+        )
+        .body("`ids`: up to 1000 ids of deliveries"),
     ]
 }
 
@@ -58,7 +75,10 @@ struct ListParams {
     limit: Option<u32>,
 }
 
-async fn list(State(admin): State<Admin>, Params(params): Params<ListParams>) -> Answer<Json<Value>> {
+async fn list(
+    State(admin): State<Admin>,
+    Params(params): Params<ListParams>,
+) -> Answer<Json<Value>> {
     let limit = limit(params.limit)?;
     let filter = DeliveryFilter {
         state: params.state,
@@ -66,7 +86,11 @@ async fn list(State(admin): State<Admin>, Params(params): Params<ListParams>) ->
         message: params.message,
         in_doubt: params.in_doubt,
     };
-    let deliveries = admin.gateway.store.deliveries(&filter, params.after, limit).await?;
+    let deliveries = admin
+        .gateway
+        .store
+        .deliveries(&filter, params.after, limit)
+        .await?;
     let full = deliveries.len() == limit as usize;
     let next = deliveries.last().filter(|_| full).map(|last| last.id);
     Ok(Json(json!({ "deliveries": deliveries, "next": next })))

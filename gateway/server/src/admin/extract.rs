@@ -17,14 +17,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let query = Query::<T>::from_request_parts(parts, state).await;
-        query.map(|Query(value)| Self(value)).map_err(|error| Problem::bad_request(error.body_text()))
+        query
+            .map(|Query(value)| Self(value))
+            .map_err(|error| Problem::bad_request(error.body_text()))
     }
 }
 
 /// A segment of the path, of the form of `T`.
 pub(super) struct Segment<T>(pub(super) T);
 
-impl<S: Send + Sync, T: std::str::FromStr<Err: std::fmt::Display>> FromRequestParts<S> for Segment<T> {
+impl<S: Send + Sync, T: std::str::FromStr<Err: std::fmt::Display>> FromRequestParts<S>
+    for Segment<T>
+{
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {

@@ -38,12 +38,15 @@ async fn inject(
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
     let properties = properties(&headers)?;
     let engine = admin.gateway.engine().await;
     let engine = engine.as_ref().ok_or_else(Problem::not_running)?;
-    let accepted =
-        engine.inject(&name, body, content_type.map(Text::lossy), properties).await??;
+    let accepted = engine
+        .inject(&name, body, content_type.map(Text::lossy), properties)
+        .await??;
     let answer = accepted.answer.map(|answer| {
         json!({
             "status": answer.status,
@@ -64,5 +67,7 @@ fn properties(headers: &HeaderMap) -> Answer<Vec<(Name, Text)>> {
     };
     let wrong = || Problem::bad_request("x-quayside-property must be NAME=VALUE");
     let values = headers.get_all("x-quayside-property").into_iter();
-    values.map(|value| property(value).ok_or_else(wrong)).collect()
+    values
+        .map(|value| property(value).ok_or_else(wrong))
+        .collect()
 }

@@ -23,17 +23,31 @@ use super::{
 pub(super) fn routes() -> Vec<Route> {
     vec![
         Route::get("/messages", "Lists messages, newest first", get(list)).query(&[
-            ("state", "with a live delivery in this state: ready, claimed, held, suspended"),
+            (
+                "state",
+                "with a live delivery in this state: ready, claimed, held, suspended",
+            ),
             ("port", "with a live delivery for this port"),
             ("message_type", "of this type"),
             ("origin", "received by this location, port or application"),
             ("since", "received at or after this moment (RFC 3339)"),
             ("until", "received before this moment (RFC 3339)"),
-            ("before", "older than this message: the last id of the page before"),
+            (
+                "before",
+                "older than this message: the last id of the page before",
+            ),
             ("limit", "at most this many, 1 to 1000; 50 if absent"),
         ]),
-        Route::get("/messages/{id}", "Tells the whole way of a message", get(show)),
-        Route::get("/messages/{id}/body", "Gives the body of a message", get(body)),
+        Route::get(
+            "/messages/{id}",
+            "Tells the whole way of a message",
+            get(show),
+        ),
+        Route::get(
+            "/messages/{id}/body",
+            "Gives the body of a message",
+            get(body),
+        ),
         Route::post(
             "/messages/{id}/resubmit",
             "Publishes a message again as a new one, routed by the configuration in force",
@@ -55,7 +69,10 @@ struct ListParams {
     limit: Option<u32>,
 }
 
-async fn list(State(admin): State<Admin>, Params(params): Params<ListParams>) -> Answer<Json<Value>> {
+async fn list(
+    State(admin): State<Admin>,
+    Params(params): Params<ListParams>,
+) -> Answer<Json<Value>> {
     let limit = super::deliveries::limit(params.limit)?;
     let filter = MessageFilter {
         origin: params.origin,
@@ -65,7 +82,11 @@ async fn list(State(admin): State<Admin>, Params(params): Params<ListParams>) ->
         since: params.since,
         until: params.until,
     };
-    let messages = admin.gateway.store.messages(&filter, params.before, limit).await?;
+    let messages = admin
+        .gateway
+        .store
+        .messages(&filter, params.before, limit)
+        .await?;
     // A page that is not full is the last one.
     let full = messages.len() == limit as usize;
     let next = messages.last().filter(|_| full).map(|last| last.id);
@@ -73,23 +94,41 @@ async fn list(State(admin): State<Admin>, Params(params): Params<ListParams>) ->
 }
 
 fn no_message(id: MessageId) -> Problem {
-    Problem::not_found(format!("there is no message {id}; retention may have removed it"))
+    Problem::not_found(format!(
+        "there is no message {id}; retention may have removed it"
+    ))
 }
 
 async fn show(State(admin): State<Admin>, Segment(id): Segment<MessageId>) -> Answer<Response> {
-    let way = admin.gateway.store.message(id).await?.ok_or_else(|| no_message(id))?;
+    let way = admin
+        .gateway
+        .store
+        .message(id)
+        .await?
+        .ok_or_else(|| no_message(id))?;
     Ok(Json(way).into_response())
 }
 
 async fn body(State(admin): State<Admin>, Segment(id): Segment<MessageId>) -> Answer<Response> {
-    let message = admin.gateway.store.load(id).await?.ok_or_else(|| no_message(id))?;
+    let message = admin
+        .gateway
+        .store
+        .load(id)
+        .await?
+        .ok_or_else(|| no_message(id))?;
     let part = message.body();
-    let content_type = part.content_type.as_ref().map_or("application/octet-stream", |t| t.as_str());
+    let content_type = part
+        .content_type
+        .as_ref()
+        .map_or("application/octet-stream", |t| t.as_str());
     // The bytes are a partner's: a browser must save them, never run them in the origin of the console.
     let headers = [
         (header::CONTENT_TYPE, content_type.to_owned()),
         (header::CONTENT_LENGTH, part.content.len().to_string()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{id}\"")),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{id}\""),
+        ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
     ];
     let body = match &part.content {
@@ -107,14 +146,20 @@ fn chunks(store: AnyStore, body: StoredBody) -> Body {
             if no >= body.chunks {
                 return Ok(None);
             }
-            let chunk = store.read_chunk(body.id, no).await.map_err(std::io::Error::other)?;
+            let chunk = store
+                .read_chunk(body.id, no)
+                .await
+                .map_err(std::io::Error::other)?;
             let gone = || std::io::Error::other("retention has removed the body");
             chunk.ok_or_else(gone).map(|chunk| Some((chunk, no + 1)))
         }
     }))
 }
 
-async fn resubmit(State(admin): State<Admin>, Segment(id): Segment<MessageId>) -> Answer<Json<Value>> {
+async fn resubmit(
+    State(admin): State<Admin>,
+    Segment(id): Segment<MessageId>,
+) -> Answer<Json<Value>> {
     let engine = admin.gateway.engine().await;
     let engine = engine.as_ref().ok_or_else(Problem::not_running)?;
     let new = engine.resubmit(id).await?;

@@ -66,11 +66,21 @@ struct Route {
 
 impl Route {
     fn get(path: &'static str, summary: &'static str, handler: MethodRouter<Admin>) -> Self {
-        Self { method: "get", path, summary, query: &[], body: None, handler }
+        Self {
+            method: "get",
+            path,
+            summary,
+            query: &[],
+            body: None,
+            handler,
+        }
     }
 
     fn post(path: &'static str, summary: &'static str, handler: MethodRouter<Admin>) -> Self {
-        Self { method: "post", ..Self::get(path, summary, handler) }
+        Self {
+            method: "post",
+            ..Self::get(path, summary, handler)
+        }
     }
 
     fn query(self, query: &'static [(&'static str, &'static str)]) -> Self {
@@ -78,7 +88,10 @@ impl Route {
     }
 
     fn body(self, body: &'static str) -> Self {
-        Self { body: Some(body), ..self }
+        Self {
+            body: Some(body),
+            ..self
+        }
     }
 }
 
@@ -123,36 +136,56 @@ async fn authorize(State(admin): State<Admin>, request: Request, next: Next) -> 
             return next.run(request).await;
         }
         let detail = "without a token, call the admin API by its IP address or as localhost";
-        return Problem::new(StatusCode::FORBIDDEN, codes::UNAUTHORIZED, detail).into_response();
+        return Problem::new(StatusCode::FORBIDDEN, codes::FOREIGN, detail).into_response();
     };
     let wanted = match admin.secrets.resolve(reference) {
         Ok(secret) => secret,
         Err(error) => {
             tracing::error!(code = %error.code, error = %error.detail, "no call can be authorized");
-            return Problem::new(StatusCode::SERVICE_UNAVAILABLE, codes::SECRET, "no token is configured")
-                .into_response();
+            return Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                codes::SECRET,
+                "no token is configured",
+            )
+            .into_response();
         }
     };
     let given = bearer(request.headers());
     let wanted = wanted.expose_text().unwrap_or_default();
     // Hashes are compared: how long that takes tells nothing about the token.
-    let same = given.is_some_and(|given| hash16(&[given.as_bytes()]) == hash16(&[wanted.as_bytes()]));
+    let same =
+        given.is_some_and(|given| hash16(&[given.as_bytes()]) == hash16(&[wanted.as_bytes()]));
     if same && !wanted.is_empty() {
         return next.run(request).await;
     }
-    let problem = Problem::new(StatusCode::UNAUTHORIZED, codes::UNAUTHORIZED, "a token is needed");
+    let problem = Problem::new(
+        StatusCode::UNAUTHORIZED,
+        codes::UNAUTHORIZED,
+        "a token is needed",
+    );
     ([(header::WWW_AUTHENTICATE, "Bearer")], problem).into_response()
 }
 
 fn is_own_name(headers: &HeaderMap) -> bool {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.parse::<SocketAddr>().map(|_| "localhost").unwrap_or(host);
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let name = host
+        .parse::<SocketAddr>()
+        .map(|_| "localhost")
+        .unwrap_or(host);
     let name = name.rsplit_once(':').map_or(name, |(name, _)| name);
     name == "localhost" || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ").map(str::trim)
+    headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")
+        .map(str::trim)
 }
 
 /// Refuses what a web page of another origin makes a browser send. On loopback there may be no token, so
@@ -160,7 +193,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 async fn same_origin(request: Request, next: Next) -> Response {
     if is_foreign(request.headers()) {
         let detail = "pages of other origins may not call the admin API";
-        return Problem::new(StatusCode::FORBIDDEN, codes::UNAUTHORIZED, detail).into_response();
+        return Problem::new(StatusCode::FORBIDDEN, codes::FOREIGN, detail).into_response();
     }
     next.run(request).await
 }
@@ -168,7 +201,13 @@ async fn same_origin(request: Request, next: Next) -> Response {
 fn is_foreign(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).unwrap_or_default();
-    let from_page = text(header::ORIGIN)
-        .is_some_and(|origin| origin.split_once("://").is_none_or(|(_, from)| from != host));
-    from_page || headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")
+    let from_page = text(header::ORIGIN).is_some_and(|origin| {
+        origin
+            .split_once("://")
+            .is_none_or(|(_, from)| from != host)
+    });
+    from_page
+        || headers
+            .get("sec-fetch-site")
+            .is_some_and(|site| site == "cross-site")
 }

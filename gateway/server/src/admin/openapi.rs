@@ -14,7 +14,9 @@ pub(super) fn route() -> Route {
 fn document() -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for route in super::routes() {
-        let path = paths.entry(format!("{BASE}{}", route.path)).or_insert_with(|| json!({}));
+        let path = paths
+            .entry(format!("{BASE}{}", route.path))
+            .or_insert_with(|| json!({}));
         path[route.method] = operation(&route);
     }
     json!({
@@ -32,7 +34,10 @@ fn document() -> Value {
 }
 
 fn operation(route: &Route) -> Value {
-    let in_path = route.path.split('/').filter_map(|s| s.strip_prefix('{')?.strip_suffix('}'));
+    let in_path = route
+        .path
+        .split('/')
+        .filter_map(|s| s.strip_prefix('{')?.strip_suffix('}'));
     let in_path = in_path.map(|name| {
         json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })
     });
@@ -59,8 +64,14 @@ fn operation(route: &Route) -> Value {
 
 /// `get_messages_id_body`: unique, because method and path together are.
 fn operation_id(route: &Route) -> String {
-    let parts = route.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|p| !p.is_empty());
-    std::iter::once(route.method).chain(parts).collect::<Vec<_>>().join("_")
+    let parts = route
+        .path
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .filter(|p| !p.is_empty());
+    std::iter::once(route.method)
+        .chain(parts)
+        .collect::<Vec<_>>()
+        .join("_")
 }
 
 #[cfg(test)]
@@ -75,13 +86,27 @@ mod tests {
         let mut ids = BTreeSet::new();
         for route in crate::admin::routes() {
             let operation = &document["paths"][format!("{BASE}{}", route.path)][route.method];
-            assert_eq!(operation["summary"], route.summary, "{} {}", route.method, route.path);
-            assert!(ids.insert(operation["operationId"].to_string()), "{operation}");
+            assert_eq!(
+                operation["summary"], route.summary,
+                "{} {}",
+                route.method, route.path
+            );
+            assert!(
+                ids.insert(operation["operationId"].to_string()),
+                "{operation}"
+            );
             let parameters = operation["parameters"].as_array().expect("a list").len();
-            assert_eq!(parameters, route.path.matches('{').count() + route.query.len());
+            assert_eq!(
+                parameters,
+                route.path.matches('{').count() + route.query.len()
+            );
         }
-        let described: usize =
-            document["paths"].as_object().expect("paths").values().map(|p| p.as_object().map_or(0, Map::len)).sum();
+        let described: usize = document["paths"]
+            .as_object()
+            .expect("paths")
+            .values()
+            .map(|p| p.as_object().map_or(0, Map::len))
+            .sum();
         assert_eq!(described, ids.len());
     }
 }

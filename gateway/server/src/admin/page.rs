@@ -33,7 +33,10 @@ pub(super) async fn page(State(admin): State<Admin>) -> impl IntoResponse {
             counter_table(&mut html, &engine.counters().each());
         }
     }
-    let filter = MessageFilter { state: Some(DeliveryState::Suspended), ..MessageFilter::default() };
+    let filter = MessageFilter {
+        state: Some(DeliveryState::Suspended),
+        ..MessageFilter::default()
+    };
     match admin.gateway.store.messages(&filter, None, SUSPENDED).await {
         Ok(messages) => suspended_table(&mut html, &messages),
         Err(error) => failed(&mut html, &error.to_string()),
@@ -41,7 +44,10 @@ pub(super) async fn page(State(admin): State<Admin>) -> impl IntoResponse {
     html.push_str("<p><a href=\"/metrics\">metrics</a> · <a href=\"/api/v1/openapi.json\">API</a></p></body></html>\n");
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'",
+        ),
         (header::CACHE_CONTROL, "no-store"),
     ];
     (headers, html)
@@ -52,7 +58,10 @@ fn head(admin: &Admin) -> String {
     let state = if health.ready {
         "<span class=\"good\">ready</span>".to_owned()
     } else {
-        format!("<span class=\"bad\">not ready: {}</span>", escape(&health.reasons.join(", ")))
+        format!(
+            "<span class=\"bad\">not ready: {}</span>",
+            escape(&health.reasons.join(", "))
+        )
     };
     format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Quayside {node}</title>\
@@ -66,7 +75,8 @@ fn head(admin: &Admin) -> String {
 }
 
 fn failed(html: &mut String, cause: &str) {
-    write!(html, "<p class=\"bad\">{}</p>", escape(cause)).expect("writing to a string cannot fail");
+    write!(html, "<p class=\"bad\">{}</p>", escape(cause))
+        .expect("writing to a string cannot fail");
 }
 
 fn port_table(html: &mut String, ports: &[PortView]) {
@@ -84,18 +94,21 @@ fn port_table(html: &mut String, ports: &[PortView]) {
         };
         let failure = port.last_failure.as_ref();
         let failure = failure.map_or_else(String::new, |f| format!("{} {}", f.code, f.detail));
-        row(html, &[
-            (&port.name, ""),
-            (port.kind, ""),
-            (&port.adapter, ""),
-            (&port.host, ""),
-            (&state.to_lowercase(), ""),
-            (&port.in_flight.to_string(), "n"),
-            (&count(backlog.map(|b| b.ready)), "n"),
-            (&count(backlog.map(|b| b.held)), "n"),
-            (&count(backlog.map(|b| b.suspended)), "n"),
-            (&failure, "bad"),
-        ]);
+        row(
+            html,
+            &[
+                (&port.name, ""),
+                (port.kind, ""),
+                (&port.adapter, ""),
+                (&port.host, ""),
+                (&state.to_lowercase(), ""),
+                (&port.in_flight.to_string(), "n"),
+                (&count(backlog.map(|b| b.ready)), "n"),
+                (&count(backlog.map(|b| b.held)), "n"),
+                (&count(backlog.map(|b| b.suspended)), "n"),
+                (&failure, "bad"),
+            ],
+        );
     }
     html.push_str("</table>");
 }
@@ -103,7 +116,10 @@ fn port_table(html: &mut String, ports: &[PortView]) {
 fn counter_table(html: &mut String, counters: &[(&str, u64)]) {
     html.push_str("<h2>Since the start of the process</h2><table>");
     for (name, count) in counters {
-        row(html, &[(&name.replace('_', " "), ""), (&count.to_string(), "n")]);
+        row(
+            html,
+            &[(&name.replace('_', " "), ""), (&count.to_string(), "n")],
+        );
     }
     html.push_str("</table>");
 }
@@ -116,13 +132,19 @@ fn suspended_table(html: &mut String, messages: &[MessageRow]) {
     }
     html.push_str("<table><tr><th>Message<th>Received<th>From<th>Type<th class=n>Deliveries</tr>");
     for message in messages {
-        row(html, &[
-            (&message.id.to_string(), ""),
-            (&message.received_at.to_string(), ""),
-            (&message.origin, ""),
-            (message.message_type.as_deref().unwrap_or_default(), ""),
-            (&format!("{} of {}", message.suspended, message.deliveries), "n"),
-        ]);
+        row(
+            html,
+            &[
+                (&message.id.to_string(), ""),
+                (&message.received_at.to_string(), ""),
+                (&message.origin, ""),
+                (message.message_type.as_deref().unwrap_or_default(), ""),
+                (
+                    &format!("{} of {}", message.suspended, message.deliveries),
+                    "n",
+                ),
+            ],
+        );
     }
     html.push_str("</table>");
 }

@@ -20,17 +20,37 @@ use super::{
 pub(super) fn routes() -> Vec<Route> {
     const REASON: &str = "`reason`: why, in the operator's words";
     vec![
-        Route::get("/ports", "Lists send ports and receive locations", get(list)),
+        Route::get(
+            "/ports",
+            "Lists send ports and receive locations",
+            get(list),
+        ),
         Route::get("/ports/{name}", "Shows a port or location", get(show)),
         Route::post("/ports/{name}/start", "Lets it work", post(start)).body(REASON),
-        Route::post("/ports/{name}/stop", "Lets it rest; the subscription stays", post(stop))
-            .body(REASON),
-        Route::post("/ports/{name}/enlist", "Subscribes again, without sending yet", post(enlist))
-            .body(REASON),
-        Route::post("/ports/{name}/unenlist", "Gives the subscription up", post(unenlist))
-            .body(REASON),
-        Route::post("/ports/{name}/pause", "Stops sending for a while", post(pause))
-            .body("`for`: how long, as in 30m; `reason`: why, in the operator's words"),
+        Route::post(
+            "/ports/{name}/stop",
+            "Lets it rest; the subscription stays",
+            post(stop),
+        )
+        .body(REASON),
+        Route::post(
+            "/ports/{name}/enlist",
+            "Subscribes again, without sending yet",
+            post(enlist),
+        )
+        .body(REASON),
+        Route::post(
+            "/ports/{name}/unenlist",
+            "Gives the subscription up",
+            post(unenlist),
+        )
+        .body(REASON),
+        Route::post(
+            "/ports/{name}/pause",
+            "Stops sending for a while",
+            post(pause),
+        )
+        .body("`for`: how long, as in 30m; `reason`: why, in the operator's words"),
         Route::post("/ports/{name}/resume", "Ends a pause", post(resume)).body(REASON),
         Route::post(
             "/ports/{name}/test",
@@ -85,7 +105,9 @@ async fn control(
     tracing::info!(port.name = %name, status = ?control.status, paused_until = ?control.paused_until,
         reason = word.reason.as_deref(), "port changed by an operator");
     if !engine.control(name, control).await? {
-        return Err(Problem::not_found(format!("there is no port or location `{name}`")));
+        return Err(Problem::not_found(format!(
+            "there is no port or location `{name}`"
+        )));
     }
     find(engine, name).await.map(Json)
 }
@@ -143,7 +165,9 @@ async fn unenlist((State(admin), Segment(name), Body(word)): Given) -> Answer<Js
 
 async fn pause((State(admin), Segment(name), Body(word)): Given) -> Answer<Json<PortView>> {
     let Some(duration) = word.duration else {
-        return Err(Problem::bad_request("`for` is missing: how long, as in 30m"));
+        return Err(Problem::bad_request(
+            "`for` is missing: how long, as in 30m",
+        ));
     };
     let until = admin.gateway.clock.now().plus(duration.duration());
     control(&admin, &name, &word, |port, control| {

@@ -27,7 +27,12 @@ pub(super) type Answer<T> = Result<T, Problem>;
 
 impl Problem {
     pub(super) fn new(status: StatusCode, code: Code, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), retry_after_secs: None }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            retry_after_secs: None,
+        }
     }
 
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
@@ -68,7 +73,9 @@ impl IntoResponse for Problem {
             header::HeaderValue::from_static("application/problem+json"),
         );
         if let Some(secs) = self.retry_after_secs {
-            response.headers_mut().insert(header::RETRY_AFTER, secs.into());
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, secs.into());
         }
         response
     }
@@ -82,7 +89,10 @@ impl From<StoreError> for Problem {
             false => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let retry_after_secs = transient.then_some(1);
-        Self { retry_after_secs, ..Self::new(status, error.kind.code(), chain(&error)) }
+        Self {
+            retry_after_secs,
+            ..Self::new(status, error.kind.code(), chain(&error))
+        }
     }
 }
 
@@ -97,7 +107,9 @@ impl From<EngineError> for Problem {
             EngineError::Coded { detail, .. } => detail.clone(),
             other => chain(other),
         };
-        let status = if code == quayside_engine::codes::NOT_FOUND || code == quayside_engine::codes::NO_PORT {
+        let status = if code == quayside_engine::codes::NOT_FOUND
+            || code == quayside_engine::codes::NO_PORT
+        {
             StatusCode::NOT_FOUND
         } else if code == quayside_engine::codes::NO_SUBSCRIBER {
             StatusCode::UNPROCESSABLE_ENTITY
@@ -119,6 +131,9 @@ impl From<Rejected> for Problem {
             RejectKind::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
         };
         let retry_after_secs = rejected.retry_after.map(|wait| wait.as_secs().max(1));
-        Self { retry_after_secs, ..Self::new(status, rejected.code, rejected.detail) }
+        Self {
+            retry_after_secs,
+            ..Self::new(status, rejected.code, rejected.detail)
+        }
     }
 }

@@ -12,7 +12,11 @@ use serde_json::{Value, json};
 use super::{Admin, Route};
 
 pub(super) fn routes() -> Vec<Route> {
-    vec![Route::get("/status", "Shows what this process is and has done", get(status))]
+    vec![Route::get(
+        "/status",
+        "Shows what this process is and has done",
+        get(status),
+    )]
 }
 
 /// The process runs: nothing else is meant by it, so that a store that is down gets nobody killed.
@@ -23,7 +27,11 @@ pub(super) async fn livez() -> &'static str {
 /// Whether messages can be accepted now, and why not.
 pub(super) async fn readyz(State(admin): State<Admin>) -> Response {
     let health = admin.gateway.health();
-    let status = if health.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if health.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     (status, Json(health)).into_response()
 }
 

@@ -14,8 +14,12 @@ use super::{
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::post("/store/backup", "Copies the embedded store while it runs", post(backup))
-            .body("`to`: the absolute path of the file to write on the node; it must not exist"),
+        Route::post(
+            "/store/backup",
+            "Copies the embedded store while it runs",
+            post(backup),
+        )
+        .body("`to`: the absolute path of the file to write on the node; it must not exist"),
     ]
 }
 
@@ -31,7 +35,9 @@ async fn backup(State(admin): State<Admin>, Body(backup): Body<Backup>) -> Answe
         return Err(Problem::bad_request(detail));
     };
     if !backup.to.is_absolute() {
-        return Err(Problem::bad_request("`to` must be an absolute path on the node"));
+        return Err(Problem::bad_request(
+            "`to` must be an absolute path on the node",
+        ));
     }
     store.backup(&backup.to).await?;
     tracing::info!(file = %backup.to.display(), "store backed up by an operator");

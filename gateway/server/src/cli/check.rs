@@ -47,11 +47,18 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         "faults": report.entries(),
     });
     args.show.output().text(&value, &report.to_string())?;
-    Ok(if loaded.is_some() { Exit::Ok } else { Exit::BadConfig })
+    Ok(if loaded.is_some() {
+        Exit::Ok
+    } else {
+        Exit::BadConfig
+    })
 }
 
 /// Loads a configuration for running it; its faults go to standard error.
-pub(crate) fn load(inputs: &Inputs, adapters: &config::transport::Adapters) -> Result<config::Loaded, Exit> {
+pub(crate) fn load(
+    inputs: &Inputs,
+    adapters: &config::transport::Adapters,
+) -> Result<config::Loaded, Exit> {
     let report = Report::default();
     let loaded = config::load(inputs, adapters, &report);
     if report.errors() + report.warnings() > 0 {

@@ -31,13 +31,24 @@ impl Client {
             .no_proxy()
             .build()
             .map_err(|error| Failure::new(codes::INTERNAL, chain(&error)))?;
-        Ok(Self { http, base: format!("{}/api/v1", admin.trim_end_matches('/')), token })
+        Ok(Self {
+            http,
+            base: format!("{}/api/v1", admin.trim_end_matches('/')),
+            token,
+        })
     }
 
     /// Gets what is at `path`.
     pub(super) async fn get(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
-        let pairs = query.iter().map(|(key, value)| format!("{key}={}", segment(value)));
-        let path = format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"));
+        let pairs = query
+            .iter()
+            .map(|(key, value)| format!("{key}={}", segment(value)));
+        let query = pairs.collect::<Vec<_>>().join("&");
+        let path = if query.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{path}?{query}")
+        };
         json(&self.send(self.request(Method::GET, &path)).await?)
     }
 
@@ -49,7 +60,9 @@ impl Client {
     /// Posts `body` to `path`.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Value, Failure> {
         let request = self.request(Method::POST, path);
-        let request = request.header("content-type", "application/json").body(body.to_string());
+        let request = request
+            .header("content-type", "application/json")
+            .body(body.to_string());
         json(&self.send(request).await?)
     }
 
@@ -61,7 +74,9 @@ impl Client {
         headers: &[(&str, String)],
     ) -> Result<Value, Failure> {
         let request = self.request(Method::POST, path).body(body);
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, value)
+        });
         json(&self.send(request).await?)
     }
 
@@ -77,7 +92,11 @@ impl Client {
         let answer = request.send().await.map_err(|error| self.no_node(&error))?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(|error| self.no_node(&error))?;
-        if status.is_success() { Ok(body) } else { Err(refused(status, &body)) }
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(refused(status, &body))
+        }
     }
 
     fn no_node(&self, error: &reqwest::Error) -> Failure {
@@ -87,8 +106,12 @@ impl Client {
 }
 
 fn json(body: &[u8]) -> Result<Value, Failure> {
-    serde_json::from_slice(body)
-        .map_err(|error| Failure::new(codes::INTERNAL, format!("the node's answer is not JSON: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        Failure::new(
+            codes::INTERNAL,
+            format!("the node's answer is not JSON: {error}"),
+        )
+    })
 }
 
 /// The problem document of a refusal, in words. Its code and remedy are the node's.
@@ -117,6 +140,12 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
 pub(super) fn segment(text: &str) -> String {
     let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes()
-        .map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .map(|byte| {
+            if keep(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
         .collect()
 }

@@ -37,6 +37,8 @@ quayside_model::codes! {
         "Do what the node's answer says.";
     PARTLY = "QS0718", "Some of the deliveries were not changed.",
         "Look at the outcome of each; a busy one can be tried again in a moment.";
+    FOREIGN = "QS0720", "The call comes from a place that may not make it.",
+        "Call the admin API by its IP address or as localhost, from a program or from its own pages.";
     INTERNAL = "QS0719", "A part of the program failed.",
         "Report it with the log line.";
 }

@@ -25,12 +25,21 @@ pub(super) fn errors_page() -> String {
          its meaning. This page is printed by `quayside docs`.\n",
     );
     for (part, codes) in ALL {
-        write!(page, "\n## {part}\n\n| Code | Meaning | What to do |\n|---|---|---|\n")
-            .expect("writing to a string cannot fail");
+        write!(
+            page,
+            "\n## {part}\n\n| Code | Meaning | What to do |\n|---|---|---|\n"
+        )
+        .expect("writing to a string cannot fail");
         for code in *codes {
             let cell = |text: &str| text.replace('|', "\\|");
-            writeln!(page, "| {} | {} | {} |", code.code, cell(code.meaning), cell(code.remedy))
-                .expect("writing to a string cannot fail");
+            writeln!(
+                page,
+                "| {} | {} | {} |",
+                code.code,
+                cell(code.meaning),
+                cell(code.remedy)
+            )
+            .expect("writing to a string cannot fail");
         }
     }
     page
@@ -48,7 +57,11 @@ mod tests {
         for code in ALL.iter().flat_map(|(_, codes)| *codes) {
             assert!(seen.insert(code.code), "{} twice", code.code);
             let digits = code.code.strip_prefix("QS").expect("begins with QS");
-            assert!(digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit()), "{}", code.code);
+            assert!(
+                digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit()),
+                "{}",
+                code.code
+            );
         }
     }
 
@@ -56,6 +69,10 @@ mod tests {
     fn the_page_in_the_repository_is_current() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md");
         let page = std::fs::read_to_string(path).expect("docs/errors.md is there");
-        assert_eq!(page, errors_page(), "write it again: quayside docs > docs/errors.md");
+        assert_eq!(
+            page,
+            errors_page(),
+            "write it again: quayside docs > docs/errors.md"
+        );
     }
 }

@@ -49,10 +49,16 @@ pub(super) fn init(args: &InitArgs) -> Result<Exit, Failure> {
     let dir = &args.dir;
     let app = dir.join("app.toml");
     if app.exists() {
-        return Err(Failure::new(codes::EXISTS, format!("{} is there already", app.display())));
+        return Err(Failure::new(
+            codes::EXISTS,
+            format!("{} is there already", app.display()),
+        ));
     }
     let absolute = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
-    let name = absolute.file_name().and_then(|name| name.to_str()).unwrap_or("orders");
+    let name = absolute
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or("orders");
     let name = if is_name(name) { name } else { "orders" };
     let write = || {
         fs::create_dir_all(dir.join("samples"))?;
@@ -61,5 +67,7 @@ pub(super) fn init(args: &InitArgs) -> Result<Exit, Failure> {
     };
     write().map_err(|error| Failure::new(codes::FILE, format!("{}: {error}", dir.display())))?;
     let dir = dir.display();
-    output::print(&format!("Made the application `{name}` in {dir}. Next: quayside dev {dir}\n"))
+    output::print(&format!(
+        "Made the application `{name}` in {dir}. Next: quayside dev {dir}\n"
+    ))
 }

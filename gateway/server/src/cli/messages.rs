@@ -115,10 +115,21 @@ async fn list(args: &ListArgs) -> Result<Exit, Failure> {
         ("until", &args.until),
         ("before", &args.before),
     ];
-    query.extend(filters.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))));
+    query.extend(
+        filters
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value.clone()?))),
+    );
     let answer = args.remote.client()?.get("/messages", &query).await?;
-    let mut table =
-        Table::new(&["id", "received", "from", "type", "size", "open", "suspended"]);
+    let mut table = Table::new(&[
+        "id",
+        "received",
+        "from",
+        "type",
+        "size",
+        "open",
+        "suspended",
+    ]);
     for row in rows(&answer, "messages") {
         table.row(vec![
             text_of(row, "id"),
@@ -134,7 +145,11 @@ async fn list(args: &ListArgs) -> Result<Exit, Failure> {
 }
 
 fn none_if_zero(count: &str) -> String {
-    if count == "0" { "-".to_owned() } else { count.to_owned() }
+    if count == "0" {
+        "-".to_owned()
+    } else {
+        count.to_owned()
+    }
 }
 
 fn rows<'a>(answer: &'a Value, key: &str) -> &'a [Value] {
@@ -158,7 +173,10 @@ fn way_in_words(way: &Value, output: Output) -> String {
     fact("type", text_of(way, "message_type"));
     fact("content", text_of(way, "content_type"));
     fact("size", size(way["body_len"].as_u64().unwrap_or_default()));
-    fact("configuration", format!("version {}", text_of(way, "config_version")));
+    fact(
+        "configuration",
+        format!("version {}", text_of(way, "config_version")),
+    );
     let mut history = Table::new(&["time", "event", "port", "no", "attempts", "detail"]);
     for row in rows(way, "history") {
         history.row(vec![
@@ -192,14 +210,20 @@ fn properties(way: &Value) -> Table {
             Some(other) => other.to_string(),
             None => String::new(),
         };
-        let promoted = if property["p"].as_bool().unwrap_or(false) { "yes" } else { "" };
+        let promoted = if property["p"].as_bool().unwrap_or(false) {
+            "yes"
+        } else {
+            ""
+        };
         table.row(vec![name.clone(), promoted.to_owned(), value]);
     }
     table
 }
 
 fn deliveries(rows: &[Value]) -> Table {
-    let mut table = Table::new(&["delivery", "port", "state", "via", "attempts", "due", "failure"]);
+    let mut table = Table::new(&[
+        "delivery", "port", "state", "via", "attempts", "due", "failure",
+    ]);
     for row in rows {
         let failure = &row["failure"];
         let failure = match failure["code"].as_str() {
@@ -207,7 +231,11 @@ fn deliveries(rows: &[Value]) -> Table {
             None => String::new(),
         };
         let state = text_of(row, "state");
-        let state = if row["in_doubt"].as_bool() == Some(true) { format!("{state}, in doubt") } else { state };
+        let state = if row["in_doubt"].as_bool() == Some(true) {
+            format!("{state}, in doubt")
+        } else {
+            state
+        };
         table.row(vec![
             text_of(row, "id"),
             text_of(row, "port"),
@@ -226,7 +254,9 @@ async fn change(args: &DeliveriesArgs, verb: &str) -> Result<Exit, Failure> {
     let ids = deliveries_of(&client, args).await?;
     let mut outcomes = Vec::new();
     for batch in ids.chunks(BATCH) {
-        let answer = client.post(&format!("/deliveries/{verb}"), &json!({ "ids": batch })).await?;
+        let answer = client
+            .post(&format!("/deliveries/{verb}"), &json!({ "ids": batch }))
+            .await?;
         outcomes.extend(rows(&answer, "outcomes").iter().cloned());
     }
     let mut table = Table::new(&["delivery", "outcome"]);
@@ -235,9 +265,14 @@ async fn change(args: &DeliveriesArgs, verb: &str) -> Result<Exit, Failure> {
     }
     let failed = |row: &&Value| !matches!(row["outcome"].as_str(), Some("done" | "unchanged"));
     let not_done = outcomes.iter().filter(failed).count();
-    args.remote.output().table(&json!({ "outcomes": outcomes }), &table, "No deliveries.")?;
+    args.remote
+        .output()
+        .table(&json!({ "outcomes": outcomes }), &table, "No deliveries.")?;
     if not_done > 0 {
-        let message = format!("{not_done} of {} deliveries were not changed", outcomes.len());
+        let message = format!(
+            "{not_done} of {} deliveries were not changed",
+            outcomes.len()
+        );
         return Err(Failure::new(codes::PARTLY, message));
     }
     if outcomes.is_empty() && args.port.is_none() {
@@ -271,7 +306,10 @@ async fn all_deliveries(client: &Client, query: &[(&str, String)]) -> Result<Vec
         query.push(("limit", "1000".to_owned()));
         query.extend(ids.last().map(|last| ("after", last.clone())));
         let answer = client.get("/deliveries", &query).await?;
-        let page: Vec<String> = rows(&answer, "deliveries").iter().map(|r| text_of(r, "id")).collect();
+        let page: Vec<String> = rows(&answer, "deliveries")
+            .iter()
+            .map(|r| text_of(r, "id"))
+            .collect();
         if page.is_empty() {
             return Ok(ids);
         }

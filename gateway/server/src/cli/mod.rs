@@ -63,10 +63,20 @@ enum Verb {
 #[derive(Debug, Clone, Args)]
 struct Remote {
     /// The admin address of a running node
-    #[arg(long, value_name = "URL", env = "QUAYSIDE_ADMIN", default_value = "http://127.0.0.1:9470")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "QUAYSIDE_ADMIN",
+        default_value = "http://127.0.0.1:9470"
+    )]
     admin: String,
     /// The token of the admin API
-    #[arg(long, value_name = "TOKEN", env = "QUAYSIDE_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "QUAYSIDE_TOKEN",
+        hide_env_values = true
+    )]
     token: Option<String>,
     #[command(flatten)]
     show: Show,
@@ -102,7 +112,10 @@ impl Remote {
 impl Show {
     fn output(self) -> Output {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Output { json: self.output == Format::Json, color: !plain && std::io::stdout().is_terminal() }
+        Output {
+            json: self.output == Format::Json,
+            color: !plain && std::io::stdout().is_terminal(),
+        }
     }
 }
 
@@ -111,7 +124,11 @@ pub(crate) fn main() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Ok
+            };
             // If nobody reads the message there is nobody left to tell.
             let _ = error.print();
             return exit;
@@ -139,7 +156,9 @@ fn dispatch(verb: Verb) -> Result<Exit, Failure> {
 
 /// Runs a verb that asks or changes something and ends.
 fn short(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| Failure::new(codes::INTERNAL, error.to_string()))?;
     runtime.block_on(verb)
 }

@@ -26,13 +26,22 @@ pub(super) struct Table {
 const MAX_WIDTH: usize = 60;
 
 /// Words that need someone's attention, and words that say that something rests.
-const ALARMING: [&str; 5] = ["suspended", "failed", "unenlisted", "rejected", "terminated"];
+const ALARMING: [&str; 5] = [
+    "suspended",
+    "failed",
+    "unenlisted",
+    "rejected",
+    "terminated",
+];
 const RESTING: [&str; 5] = ["stopped", "paused", "held", "retrying", "busy"];
 
 impl Table {
     /// A table without rows.
     pub(super) fn new(headings: &'static [&'static str]) -> Self {
-        Self { headings, rows: Vec::new() }
+        Self {
+            headings,
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row.
@@ -45,13 +54,19 @@ impl Table {
         let width = |column: usize| {
             let cells = self.rows.iter().map(|row| row[column].chars().count());
             let heading = self.headings[column].chars().count();
-            cells.chain([heading]).max().unwrap_or_default().min(MAX_WIDTH)
+            cells
+                .chain([heading])
+                .max()
+                .unwrap_or_default()
+                .min(MAX_WIDTH)
         };
         let widths: Vec<usize> = (0..self.headings.len()).map(width).collect();
         let mut text = String::new();
         let headings: Vec<String> = self.headings.iter().map(|h| h.to_uppercase()).collect();
         line(&mut text, &headings, &widths, false);
-        self.rows.iter().for_each(|row| line(&mut text, row, &widths, color));
+        self.rows
+            .iter()
+            .for_each(|row| line(&mut text, row, &widths, color));
         text
     }
 }
@@ -66,7 +81,8 @@ fn line(text: &mut String, cells: &[String], widths: &[usize], color: bool) {
         }
         let cut = cut(&cell, *width);
         let padding = width - cut.chars().count() + 2;
-        write!(text, "{}{:padding$}", paint(&cut, color), "").expect("writing to a string cannot fail");
+        write!(text, "{}{:padding$}", paint(&cut, color), "")
+            .expect("writing to a string cannot fail");
     }
     text.truncate(text.trim_end().len());
     text.push('\n');
@@ -74,7 +90,9 @@ fn line(text: &mut String, cells: &[String], widths: &[usize], color: bool) {
 
 /// Values come from partners: a control character must not move the cursor of the reader's terminal.
 fn printable(cell: &str) -> String {
-    cell.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    cell.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 fn cut(cell: &str, width: usize) -> String {
@@ -96,7 +114,12 @@ fn paint(cell: &str, color: bool) -> String {
 
 impl Output {
     /// Prints `value` as JSON, or else `table`, or else a sentence that there is nothing.
-    pub(super) fn table(self, value: &Value, table: &Table, nothing: &str) -> Result<Exit, Failure> {
+    pub(super) fn table(
+        self,
+        value: &Value,
+        table: &Table,
+        nothing: &str,
+    ) -> Result<Exit, Failure> {
         if self.json {
             return self.json(value);
         }
@@ -108,7 +131,11 @@ impl Output {
 
     /// Prints `value` as JSON, or else `text`.
     pub(super) fn text(self, value: &Value, text: &str) -> Result<Exit, Failure> {
-        if self.json { self.json(value) } else { print(text) }
+        if self.json {
+            self.json(value)
+        } else {
+            print(text)
+        }
     }
 
     /// The table as text, to be printed with others.
@@ -138,9 +165,10 @@ pub(crate) fn complain(text: &str) {
 pub(super) fn print_bytes(bytes: &[u8]) -> Result<Exit, Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(codes::FILE, format!("cannot write to standard output: {error}")))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
+            codes::FILE,
+            format!("cannot write to standard output: {error}"),
+        )),
         _ => Ok(Exit::Ok),
     }
 }
@@ -165,7 +193,10 @@ pub(super) fn moment(value: &Value, key: &str) -> String {
 
 /// A length in bytes.
 pub(super) fn size(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "one digit after the point is shown")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "one digit after the point is shown"
+    )]
     let scaled = |unit: u64| bytes as f64 / unit as f64;
     match bytes {
         0..1024 => format!("{bytes} B"),
@@ -188,7 +219,11 @@ mod tests {
                       a          suspended  x [2J y\n\
                       long-name  ready\n";
         assert_eq!(table.render(false), wanted);
-        assert!(table.render(true).contains("\u{1b}[31msuspended\u{1b}[0m  x"));
+        assert!(
+            table
+                .render(true)
+                .contains("\u{1b}[31msuspended\u{1b}[0m  x")
+        );
     }
 
     #[test]
@@ -196,6 +231,9 @@ mod tests {
         let mut table = Table::new(&["a", "b"]);
         table.row(vec!["x".repeat(100), "y".repeat(100)]);
         let text = table.render(false);
-        assert!(text.contains(&format!("{}…  {}", "x".repeat(59), "y".repeat(100))), "{text}");
+        assert!(
+            text.contains(&format!("{}…  {}", "x".repeat(59), "y".repeat(100))),
+            "{text}"
+        );
     }
 }

@@ -64,7 +64,9 @@ pub(super) async fn ports(verb: &PortsVerb) -> Result<Exit, Failure> {
         PortsVerb::Stop(args) => control(args, "stop", json!({})).await,
         PortsVerb::Enlist(args) => control(args, "enlist", json!({})).await,
         PortsVerb::Unenlist(args) => control(args, "unenlist", json!({})).await,
-        PortsVerb::Pause(args) => control(&args.port, "pause", json!({ "for": args.duration })).await,
+        PortsVerb::Pause(args) => {
+            control(&args.port, "pause", json!({ "for": args.duration })).await
+        }
         PortsVerb::Resume(args) => control(args, "resume", json!({})).await,
         PortsVerb::Test(args) => test(args).await,
     }
@@ -73,7 +75,15 @@ pub(super) async fn ports(verb: &PortsVerb) -> Result<Exit, Failure> {
 async fn list(remote: &Remote) -> Result<Exit, Failure> {
     let answer = remote.client()?.get("/ports", &[]).await?;
     let mut table = Table::new(&[
-        "name", "kind", "adapter", "state", "now", "waiting", "held", "suspended", "last failure",
+        "name",
+        "kind",
+        "adapter",
+        "state",
+        "now",
+        "waiting",
+        "held",
+        "suspended",
+        "last failure",
     ]);
     for port in answer["ports"].as_array().into_iter().flatten() {
         let waits = |key: &str| match port["backlog"][key].as_u64() {
@@ -100,7 +110,11 @@ fn state(port: &Value) -> String {
     if port["paused_until"].is_string() {
         return format!("paused until {}", moment(port, "paused_until"));
     }
-    match (status.as_str(), port["kind"].as_str(), port["running"].as_bool()) {
+    match (
+        status.as_str(),
+        port["kind"].as_str(),
+        port["running"].as_bool(),
+    ) {
         ("started", Some("location"), Some(false)) => "started, not open here".to_owned(),
         _ => status,
     }

@@ -1,14 +1,11 @@
 //! `quayside run` and `quayside dev`.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-};
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 
 use crate::{
-    config::{Defaults, Inputs, self},
+    config::{self, Defaults, Inputs},
     dev::DevOptions,
     exit::{Exit, Failure},
     lifecycle,
@@ -76,5 +73,10 @@ pub(super) fn dev(args: &DevArgs) -> Result<Exit, Failure> {
             ..Defaults::of_this_machine(args.data_dir.clone())
         },
     };
-    lifecycle::run(&inputs, Some(DevOptions { partner: args.partner_listen }))
+    lifecycle::run(
+        &inputs,
+        Some(DevOptions {
+            partner: args.partner_listen,
+        }),
+    )
 }

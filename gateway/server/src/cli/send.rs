@@ -4,12 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{
-    Remote,
-    client::segment,
-    codes,
-    output::text_of,
-};
+use super::{Remote, client::segment, codes, output::text_of};
 use crate::exit::{Exit, Failure};
 
 /// What to hand in, and where.
@@ -41,9 +36,19 @@ pub(super) async fn send(args: &SendArgs) -> Result<Exit, Failure> {
         headers.push(("x-quayside-property", format!("{name}={value}")));
     }
     let path = format!("/locations/{}/messages", segment(&args.location));
-    let answer = args.remote.client()?.post_bytes(&path, body, &headers).await?;
-    let repeat = if answer["replayed"].as_bool() == Some(true) { " (a repeat)" } else { "" };
-    args.remote.output().text(&answer, &format!("{}{repeat}\n", text_of(&answer, "id")))
+    let answer = args
+        .remote
+        .client()?
+        .post_bytes(&path, body, &headers)
+        .await?;
+    let repeat = if answer["replayed"].as_bool() == Some(true) {
+        " (a repeat)"
+    } else {
+        ""
+    };
+    args.remote
+        .output()
+        .text(&answer, &format!("{}{repeat}\n", text_of(&answer, "id")))
 }
 
 fn read(args: &SendArgs) -> Result<Vec<u8>, Failure> {
@@ -60,7 +65,11 @@ fn content_type(args: &SendArgs) -> String {
     if let Some(content_type) = &args.content_type {
         return content_type.clone();
     }
-    let by_name = match args.file.extension().and_then(|extension| extension.to_str()) {
+    let by_name = match args
+        .file
+        .extension()
+        .and_then(|extension| extension.to_str())
+    {
         Some("xml") => "application/xml",
         Some("json") => "application/json",
         Some("txt") => "text/plain",

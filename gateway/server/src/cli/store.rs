@@ -85,14 +85,22 @@ async fn migrate(args: &NodeArgs) -> Result<Exit, Failure> {
     let node = args.load()?;
     // Opening migrates: an empty or older store is brought up, a newer one is refused.
     let store = open(&node).await?;
-    let message = format!("The {} store has the schema of this program.\n", store.store.dialect());
+    let message = format!(
+        "The {} store has the schema of this program.\n",
+        store.store.dialect()
+    );
     store.close().await;
     output::print(&message)
 }
 
 async fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
     let node = args.node.load()?;
-    refuse_postgres(&node, |url| format!("pg_dump --format=custom --file={} '{url}'", args.to.display()))?;
+    refuse_postgres(&node, |url| {
+        format!(
+            "pg_dump --format=custom --file={} '{url}'",
+            args.to.display()
+        )
+    })?;
     let to = std::path::absolute(&args.to).unwrap_or_else(|_| args.to.clone());
     if !node.data_dir.join(DATABASE_FILE).is_file() {
         let message = format!("there is no embedded store in {}", node.data_dir.display());
@@ -100,22 +108,37 @@ async fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
     }
     match open(&node).await {
         Ok(store) => {
-            let embedded = store.embedded.as_ref().expect("a store without a URL is embedded");
-            embedded.backup(&to).await.map_err(|error| wiring::store_failure(&error))?;
+            let embedded = store
+                .embedded
+                .as_ref()
+                .expect("a store without a URL is embedded");
+            embedded
+                .backup(&to)
+                .await
+                .map_err(|error| wiring::store_failure(&error))?;
         }
         // The gateway has it open: the gateway copies it.
         Err(StoreFailure::Store(error)) if error.kind == StoreErrorKind::Occupied => {
-            args.remote.client()?.post("/store/backup", &json!({ "to": to })).await?;
+            args.remote
+                .client()?
+                .post("/store/backup", &json!({ "to": to }))
+                .await?;
         }
         Err(failure) => return Err(failure.into()),
     }
-    args.remote.output().text(&json!({ "file": to }), &format!("Backed up to {}.\n", to.display()))
+    args.remote.output().text(
+        &json!({ "file": to }),
+        &format!("Backed up to {}.\n", to.display()),
+    )
 }
 
 async fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
     let node = args.node.load()?;
     refuse_postgres(&node, |url| {
-        format!("pg_restore --clean --if-exists --dbname='{url}' {}", args.from.display())
+        format!(
+            "pg_restore --clean --if-exists --dbname='{url}' {}",
+            args.from.display()
+        )
     })?;
     let target = node.data_dir.join(DATABASE_FILE);
     if target.exists() {
@@ -136,7 +159,9 @@ async fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
 
 /// Copies under another name first, so that a broken copy is never opened as the store.
 fn copy(from: &Path, target: &Path) -> std::io::Result<()> {
-    let folder = target.parent().expect("the database file is in the data folder");
+    let folder = target
+        .parent()
+        .expect("the database file is in the data folder");
     std::fs::create_dir_all(folder)?;
     let part = target.with_extension("restoring");
     std::fs::copy(from, &part)?;

@@ -46,7 +46,6 @@ pub(crate) struct Wanted {
 /// What the parts of an application need while they are read.
 #[derive(Debug)]
 pub(crate) struct Reading<'a> {
-    pub(crate) report: &'a Report,
     pub(crate) adapters: &'a Adapters,
     pub(crate) data_dir: &'a Path,
     pub(crate) group: Option<&'a Group>,
@@ -87,16 +86,24 @@ pub(crate) fn read(
     let file = Section::new(report, source, String::new(), root);
     let (name, at) = name(&file);
     let keys = |key: &str| -> Vec<String> {
-        let table = root.table().and_then(|root| root.get(key)).and_then(Node::table);
-        table.into_iter().flatten().map(|(name, _)| name.clone()).collect()
+        let table = root
+            .table()
+            .and_then(|root| root.get(key))
+            .and_then(Node::table);
+        table
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.clone())
+            .collect()
     };
     let reading = Reading {
-        report,
         adapters,
         data_dir,
         group,
         // Without a name the rest is read all the same, for its faults.
-        app: name.clone().unwrap_or_else(|| Name::new("app").expect("`app` is a name")),
+        app: name
+            .clone()
+            .unwrap_or_else(|| Name::new("app").expect("`app` is a name")),
         messages: keys("message"),
         send_ports: keys("send"),
         wanted: RefCell::default(),
@@ -115,14 +122,23 @@ pub(crate) fn read(
         receive.filter_map(|(name, section)| receive::read(&reading, name, section, &messages));
     let receive: Vec<_> = receive.collect();
     let send = file.named("send").into_iter();
-    let mut send: Vec<_> =
-        send.filter_map(|(name, section)| send::read(&reading, name, section)).collect();
+    let mut send: Vec<_> = send
+        .filter_map(|(name, section)| send::read(&reading, name, section))
+        .collect();
     for (name, section) in file.named("group") {
         send::read_group(&reading, name, section, &mut send);
     }
     file.finish();
     let wanted = reading.wanted.into_inner();
-    Some(App { name: name?, at: (source, at), receive, send, promoted, wanted, outlines })
+    Some(App {
+        name: name?,
+        at: (source, at),
+        receive,
+        send,
+        promoted,
+        wanted,
+        outlines,
+    })
 }
 
 fn name(file: &Section<'_>) -> (Option<Name>, usize) {
@@ -143,8 +159,15 @@ fn name(file: &Section<'_>) -> (Option<Name>, usize) {
 }
 
 fn promoted_names(message: &Node) -> Vec<String> {
-    let promote = message.table().and_then(|table| table.get("promote")).and_then(Node::table);
-    promote.into_iter().flatten().map(|(name, _)| name.clone()).collect()
+    let promote = message
+        .table()
+        .and_then(|table| table.get("promote"))
+        .and_then(Node::table);
+    promote
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 impl Reading<'_> {
@@ -175,8 +198,10 @@ impl Reading<'_> {
                     section.error(codes::UNKNOWN_HOST, "host", message);
                 }
                 Some(host) if !host.has_role(role) => {
-                    let message =
-                        format!("{} runs in the host `{name}`, which does not {role}", section.path);
+                    let message = format!(
+                        "{} runs in the host `{name}`, which does not {role}",
+                        section.path
+                    );
                     section.error(codes::ROLE, "host", message);
                 }
                 Some(_) => {}
@@ -188,15 +213,23 @@ impl Reading<'_> {
     /// Notes that something asks for `property`; whether anything promotes it is known at the end.
     pub(crate) fn check_property(&self, source: SourceId, at: usize, property: &str, by: &str) {
         let (property, by) = (property.to_owned(), by.to_owned());
-        self.wanted.borrow_mut().push(Wanted { source, at, property, by });
+        self.wanted.borrow_mut().push(Wanted {
+            source,
+            at,
+            property,
+            by,
+        });
     }
 }
 
 /// Warns of properties that nothing promotes. Messages of one application may be subscribed to by
 /// another, so this looks at all of them.
 pub(crate) fn warn_of_unpromoted(report: &Report, apps: &[App], adapters: &Adapters) {
-    let promoted: BTreeSet<&str> =
-        apps.iter().flat_map(|app| &app.promoted).map(String::as_str).collect();
+    let promoted: BTreeSet<&str> = apps
+        .iter()
+        .flat_map(|app| &app.promoted)
+        .map(String::as_str)
+        .collect();
     let known: Vec<&str> = promoted.iter().copied().collect();
     let own = ["msg", "error"];
     for wanted in apps.iter().flat_map(|app| &app.wanted) {

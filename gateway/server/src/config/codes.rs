@@ -41,8 +41,6 @@ quayside_model::codes! {
         "Promote it in `[message.NAME.promote]`, or correct its name: as it is, the value is never there.";
     WINDOW = "QS0620", "A service window cannot be read.",
         "Write days and times as in `mon-fri 06:00-22:00`, with a time zone of the IANA database.";
-    PROMOTION = "QS0621", "A promotion cannot be compiled.",
-        "Use the paths that the message describes.";
     CLASH = "QS0622", "Two things claim the same address.",
         "Give each its own address or path.";
     NOT_LOOPBACK = "QS0623", "The admin listener can be reached from other machines, but is not protected.",

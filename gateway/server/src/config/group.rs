@@ -52,15 +52,24 @@ impl Group {
 pub(crate) fn read(report: &Report, source: SourceId, root: &Node) -> (Group, Vars) {
     let file = Section::new(report, source, String::new(), root);
     let hosts = file.named("host").into_iter();
-    let hosts: BTreeMap<String, Host> =
-        hosts.map(|(name, section)| (name.to_owned(), read_host(section))).collect();
+    let hosts: BTreeMap<String, Host> = hosts
+        .map(|(name, section)| (name.to_owned(), read_host(section)))
+        .collect();
     if hosts.is_empty() {
-        file.error(codes::MISSING_KEY, "host", "the group has no host: add [host.NAME]");
+        file.error(
+            codes::MISSING_KEY,
+            "host",
+            "the group has no host: add [host.NAME]",
+        );
     } else if !hosts.values().any(|host| host.has_role("track")) {
         let message = "no host has the role `track`: nothing removes what is past its retention";
         file.warning(codes::ROLE, "host", message);
     }
-    let vars = file.get("vars").and_then(Node::table).cloned().unwrap_or_default();
+    let vars = file
+        .get("vars")
+        .and_then(Node::table)
+        .cloned()
+        .unwrap_or_default();
     if let Some(node) = file.get("vars") {
         // Reading it as a section reports a value that is no table.
         drop(Section::new(report, source, "vars".to_owned(), node));
@@ -78,7 +87,9 @@ fn read_host(section: Section<'_>) -> Host {
     for (role, node) in &roles {
         if !ROLES.contains(role) {
             let message = format!("`{role}` is not a role: a host can {}", list(&ROLES));
-            section.report.error(codes::WRONG_VALUE, section.source, node.key_at, message);
+            section
+                .report
+                .error(codes::WRONG_VALUE, section.source, node.key_at, message);
         }
     }
     let mut roles: Vec<String> = roles.into_iter().map(|(role, _)| role.to_owned()).collect();
@@ -86,7 +97,10 @@ fn read_host(section: Section<'_>) -> Host {
         roles = ROLES.map(str::to_owned).to_vec();
     }
     if section.get("clustered").is_some() {
-        let message = format!("{} is clustered, which this version does not run", section.path);
+        let message = format!(
+            "{} is clustered, which this version does not run",
+            section.path
+        );
         section.error(codes::CLUSTERED, "clustered", message);
     }
     section.finish();
@@ -97,7 +111,9 @@ fn names(section: &Section<'_>, key: &str) -> Vec<String> {
     let proper = |(name, node): (&str, &Node)| {
         if !is_name(name) {
             let message = format!("`{name}` is not a name");
-            section.report.error(codes::BAD_NAME, section.source, node.key_at, message);
+            section
+                .report
+                .error(codes::BAD_NAME, section.source, node.key_at, message);
         }
         name.to_owned()
     };

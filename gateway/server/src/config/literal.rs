@@ -8,13 +8,30 @@ use super::{
 
 /// Keys whose value is a secret, whichever adapter they belong to.
 const SECRET_KEYS: [&str; 12] = [
-    "password", "passwd", "passphrase", "secret_key", "client_secret", "token", "bearer", "api_key",
-    "apikey", "access_key", "private_key", "authorization",
+    "password",
+    "passwd",
+    "passphrase",
+    "secret_key",
+    "client_secret",
+    "token",
+    "bearer",
+    "api_key",
+    "apikey",
+    "access_key",
+    "private_key",
+    "authorization",
 ];
 
 /// Parameters of a URL whose value is a secret.
-const SECRET_PARAMETERS: [&str; 7] =
-    ["password", "token", "access_token", "api_key", "apikey", "sig", "client_secret"];
+const SECRET_PARAMETERS: [&str; 7] = [
+    "password",
+    "token",
+    "access_token",
+    "api_key",
+    "apikey",
+    "sig",
+    "client_secret",
+];
 
 /// Reports every literal secret and every password in a URL below `node`. The messages do not repeat
 /// the value.
@@ -33,6 +50,11 @@ pub(crate) fn check(report: &Report, source: SourceId, root: &Node) {
     });
 }
 
+/// Whether [`check`] refuses the text under this key.
+pub(crate) fn is_refused(key: &str, text: &str) -> bool {
+    is_secret_key(key) || has_credentials(text)
+}
+
 fn is_secret_key(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
     SECRET_KEYS.contains(&key.as_str())
@@ -43,17 +65,23 @@ fn has_credentials(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once("://") else {
         return false;
     };
-    if !scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) {
+    if !scheme
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+    {
         return false;
     }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let user_info = authority.rsplit_once('@').map(|(user_info, _)| user_info);
     let query = rest.split_once('?').map_or("", |(_, query)| query);
-    user_info.is_some_and(|user_info| user_info.contains(':')) || query.split(['&', '#']).any(is_secret)
+    user_info.is_some_and(|user_info| user_info.contains(':'))
+        || query.split(['&', '#']).any(is_secret)
 }
 
 fn is_secret(parameter: &str) -> bool {
-    let name = parameter.split_once('=').map(|(name, _)| name.to_ascii_lowercase());
+    let name = parameter
+        .split_once('=')
+        .map(|(name, _)| name.to_ascii_lowercase());
     name.is_some_and(|name| SECRET_PARAMETERS.contains(&name.as_str()))
 }
 

@@ -7,7 +7,7 @@ use quayside_engine::plan::MessagePlan;
 use quayside_model::Name;
 use quayside_pipeline::{Promotions, Rule};
 
-use super::{app::Reading, codes, section::Section};
+use super::{app::Reading, codes, section::Section, transport::put_back};
 
 /// A message as it was written, for whoever has to make an example of it.
 #[derive(Debug, Clone)]
@@ -31,37 +31,46 @@ pub(crate) fn read(
     let message_type = section.text("type").map(str::to_owned);
     let namespaces = namespaces(&section);
     let rules = rules(&section);
-    let before = reading.report.errors();
     let promotions = Promotions::compile(&namespaces, &rules);
     let full = reading.full_name(&section, &[name]);
     let promotions = match promotions {
         Ok(promotions) => Some(promotions),
         Err(faults) => {
-            for fault in faults {
-                let mut path = vec!["promote".to_owned()];
-                path.extend(fault.path);
-                let at = section.node.nearest(&path).key_at;
-                let message = format!("`{}.{}`: {}", section.path, path.join("."), fault.message);
-                let place = Some((section.source, at));
-                section.report.add(fault.code, fault.severity, place, message, fault.help);
-            }
-            if reading.report.errors() == before {
-                section.error(codes::PROMOTION, "promote", "the promotions cannot be compiled");
-            }
+            faults
+                .into_iter()
+                .for_each(|fault| put_back(&section, &["promote"], fault));
             None
         }
     };
     section.finish();
-    let outline = Outline { name: full?, message_type, namespaces, rules };
+    let outline = Outline {
+        name: full?,
+        message_type,
+        namespaces,
+        rules,
+    };
     let (name, message_type) = (outline.name.clone(), outline.message_type.clone());
-    Some((Arc::new(MessagePlan { name, message_type, promotions: promotions? }), outline))
+    Some((
+        Arc::new(MessagePlan {
+            name,
+            message_type,
+            promotions: promotions?,
+        }),
+        outline,
+    ))
 }
 
 fn namespaces(section: &Section<'_>) -> BTreeMap<String, String> {
     let Some(namespaces) = section.section("namespaces") else {
         return BTreeMap::new();
     };
-    let prefixes: Vec<&String> = namespaces.node.table().into_iter().flatten().map(|(k, _)| k).collect();
+    let prefixes: Vec<&String> = namespaces
+        .node
+        .table()
+        .into_iter()
+        .flatten()
+        .map(|(k, _)| k)
+        .collect();
     let entry = |prefix: &String| Some((prefix.clone(), namespaces.text(prefix)?.to_owned()));
     prefixes.into_iter().filter_map(entry).collect()
 }
@@ -81,11 +90,9 @@ fn rules(section: &Section<'_>) -> BTreeMap<String, Rule> {
         match parse::<Rule>(&rule.node.to_json()) {
             Ok(read) => Some((name.to_owned(), read)),
             Err(faults) => {
-                for fault in faults {
-                    let at = rule.node.nearest(&fault.path).key_at;
-                    let message = format!("`{}`: {}", rule.path, fault.message);
-                    rule.report.error(fault.code, rule.source, at, message);
-                }
+                faults
+                    .into_iter()
+                    .for_each(|fault| put_back(&promote, &[name], fault));
                 None
             }
         }

@@ -88,14 +88,21 @@ impl Loaded {
             ("node.data_dir", ours.data_dir != theirs.data_dir),
             ("store", ours.store != theirs.store),
             ("http", self.http.address != other.http.address),
-            ("admin", ours.admin.listen.address != theirs.admin.listen.address),
+            (
+                "admin",
+                ours.admin.listen.address != theirs.admin.listen.address,
+            ),
             ("secrets.folder", ours.secrets != theirs.secrets),
             ("log", ours.log != theirs.log),
             ("session.profile", ours.timings != theirs.timings),
             ("retention", ours.retention != theirs.retention),
             ("host", self.hosts != other.hosts),
         ];
-        differ.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+        differ
+            .into_iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(name, _)| name)
+            .collect()
     }
 }
 
@@ -108,17 +115,23 @@ struct Loader<'a> {
 
 /// Reads everything. `None` if the report has an error.
 pub(crate) fn load(inputs: &Inputs, adapters: &Adapters, report: &Report) -> Option<Loaded> {
-    let mut loader = Loader { report, files: Vec::new(), text: String::new() };
+    let mut loader = Loader {
+        report,
+        files: Vec::new(),
+        text: String::new(),
+    };
     let node = loader.node(inputs.node.as_deref(), &inputs.defaults);
     let (group, mut vars) = loader.group(inputs.group.as_deref());
     let folders = application_folders(&inputs.dir, report);
     let apps: Vec<App> = folders
         .iter()
-        .filter_map(|folder| loader.app(folder, adapters, &node.data_dir, group.as_ref(), &mut vars))
+        .filter_map(|folder| {
+            loader.app(folder, adapters, &node.data_dir, group.as_ref(), &mut vars)
+        })
         .collect();
     vars.report_unused(report);
     app::warn_of_unpromoted(report, &apps, adapters);
-    rules::check(report, &apps);
+    rules::check(report, &apps, group.is_none());
     let hosts = hosts(inputs, &node, group.as_ref(), &apps, report);
     let http = http_listener(inputs, &node, report);
     if report.errors() > 0 {
@@ -127,7 +140,16 @@ pub(crate) fn load(inputs: &Inputs, adapters: &Adapters, report: &Report) -> Opt
     let roles = roles(group.as_ref(), &hosts);
     let outlines = apps.iter().flat_map(|app| app.outlines.clone()).collect();
     let plan = plan(apps, loader.text);
-    Some(Loaded { outlines, plan, node, http, hosts, roles, folders, files: loader.files })
+    Some(Loaded {
+        outlines,
+        plan,
+        node,
+        http,
+        hosts,
+        roles,
+        folders,
+        files: loader.files,
+    })
 }
 
 /// Reads the file of a node alone. `None` if the report has an error.
@@ -136,38 +158,55 @@ pub(crate) fn load_node(
     defaults: &Defaults,
     report: &Report,
 ) -> Option<NodeConfig> {
-    let mut loader = Loader { report, files: Vec::new(), text: String::new() };
+    let mut loader = Loader {
+        report,
+        files: Vec::new(),
+        text: String::new(),
+    };
     let node = loader.node(path, defaults);
     (report.errors() == 0).then_some(node)
 }
 
 impl Loader<'_> {
-    /// Reads one file as a tree. An unreadable one is a fault and an empty tree.
-    fn file(&mut self, path: &Path) -> (SourceId, Node) {
+    /// Reads one file as a tree. One that is unreadable or no TOML gives its faults and an empty tree:
+    /// what can be guessed of it would only make more noise.
+    fn file(&mut self, path: &Path) -> (SourceId, Node, bool) {
         self.files.push(path.to_owned());
         let text = std::fs::read_to_string(path);
         if let Err(error) = &text {
             let message = format!("{} cannot be read: {error}", path.display());
             self.report.error_without_place(codes::UNREADABLE, message);
         }
+        let readable = text.is_ok();
         let text = text.unwrap_or_default();
         let (root, faults) = spans::parse(&text);
-        let source = self.report.add_source(Source { path: path.to_owned(), text });
+        let source = self.report.add_source(Source {
+            path: path.to_owned(),
+            text,
+        });
+        let sound = readable && faults.is_empty();
         for fault in faults {
-            self.report.error(codes::SYNTAX, source, fault.at, fault.message);
+            self.report
+                .error(codes::SYNTAX, source, fault.at, fault.message);
         }
-        (source, root)
+        let root = if sound { root } else { spans::parse("").0 };
+        (source, root, sound)
     }
 
     fn node(&mut self, path: Option<&Path>, defaults: &Defaults) -> NodeConfig {
-        let (source, mut root) = match path {
+        let (source, mut root, _) = match path {
             Some(path) => self.file(path),
             None => {
-                let source = Source { path: "node.toml".into(), text: String::new() };
-                (self.report.add_source(source), spans::parse("").0)
+                let source = Source {
+                    path: "node.toml".into(),
+                    text: String::new(),
+                };
+                (self.report.add_source(source), spans::parse("").0, true)
             }
         };
-        vars::put_in_env(self.report, source, &mut root, &|name| std::env::var(name).ok());
+        vars::put_in_env(self.report, source, &mut root, &|name| {
+            std::env::var(name).ok()
+        });
         literal::check(self.report, source, &root);
         node::read(self.report, source, &root, defaults)
     }
@@ -176,8 +215,11 @@ impl Loader<'_> {
         let Some(path) = path else {
             return (None, Vars::default());
         };
-        let (source, root) = self.file(path);
+        let (source, root, sound) = self.file(path);
         self.keep("group", source);
+        if !sound {
+            return (None, Vars::default());
+        }
         literal::check(self.report, source, &root);
         let (group, vars) = group::read(self.report, source, &root);
         (Some(group), vars)
@@ -191,11 +233,13 @@ impl Loader<'_> {
         group: Option<&Group>,
         vars: &mut Vars,
     ) -> Option<App> {
-        let (source, mut root) = self.file(&folder.join("app.toml"));
+        let (source, mut root, sound) = self.file(&folder.join("app.toml"));
         self.keep("application", source);
-        // Before the variables are put in: theirs are reported at their own place.
-        literal::check(self.report, source, &root);
+        if !sound {
+            return None;
+        }
         vars.put_in(self.report, source, &mut root);
+        literal::check(self.report, source, &root);
         app::read(self.report, source, &root, adapters, data_dir, group)
     }
 
@@ -213,8 +257,10 @@ fn application_folders(dir: &Path, report: &Report) -> Vec<PathBuf> {
         return vec![dir.to_owned()];
     }
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(|path| path.join("app.toml").is_file()).collect();
+    let mut folders: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.join("app.toml").is_file())
+        .collect();
     folders.sort();
     if folders.is_empty() {
         let message = format!("{} holds no application", dir.display());
@@ -231,36 +277,59 @@ fn hosts(
     apps: &[App],
     report: &Report,
 ) -> Vec<Name> {
-    let receive = apps.iter().flat_map(|app| &app.receive).map(|port| port.value.host.to_string());
-    let send = apps.iter().flat_map(|app| &app.send).map(|port| port.value.host.to_string());
+    let receive = apps
+        .iter()
+        .flat_map(|app| &app.receive)
+        .map(|port| port.value.host.to_string());
+    let send = apps
+        .iter()
+        .flat_map(|app| &app.send)
+        .map(|port| port.value.host.to_string());
     let here: BTreeSet<String> = match group {
         Some(group) if inputs.any_node => group.hosts.keys().cloned().collect(),
-        Some(group) => group.hosts_of(&node.name).into_iter().map(str::to_owned).collect(),
+        Some(group) => group
+            .hosts_of(&node.name)
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
         None => receive.chain(send).collect(),
     };
     if here.is_empty() && report.errors() == 0 {
-        let message = format!("the node `{}` is a member of no host of the group", node.name);
+        let message = format!(
+            "the node `{}` is a member of no host of the group",
+            node.name
+        );
         report.error_without_place(codes::NOT_A_MEMBER, message);
     }
     for host in inputs.hosts.iter().filter(|host| !here.contains(*host)) {
         let known: Vec<&str> = here.iter().map(String::as_str).collect();
         let near = section::suggestion(host, &known);
-        let message = format!("the host `{host}` does not run on the node `{}`{near}", node.name);
+        let message = format!(
+            "the host `{host}` does not run on the node `{}`{near}",
+            node.name
+        );
         report.error_without_place(codes::NOT_A_MEMBER, message);
     }
     let wanted = |host: &String| inputs.hosts.is_empty() || inputs.hosts.contains(host);
-    here.into_iter().filter(wanted).filter_map(|host| Name::new(host).ok()).collect()
+    here.into_iter()
+        .filter(wanted)
+        .filter_map(|host| Name::new(host).ok())
+        .collect()
 }
 
 /// The HTTP listener of this process: that of its host, if that host has its own.
 fn http_listener(inputs: &Inputs, node: &NodeConfig, report: &Report) -> node::Listen {
-    let own: Vec<&node::Listen> =
-        inputs.hosts.iter().filter_map(|host| node.http_of_hosts.get(host)).collect();
+    let own: Vec<&node::Listen> = inputs
+        .hosts
+        .iter()
+        .filter_map(|host| node.http_of_hosts.get(host))
+        .collect();
     if own.len() > 1 {
         let message = "these hosts have listeners of their own: run each in its own process";
         report.error_without_place(codes::CLASH, message);
     }
-    own.first().map_or_else(|| node.http.clone(), |own| (*own).clone())
+    own.first()
+        .map_or_else(|| node.http.clone(), |own| (*own).clone())
 }
 
 fn roles(group: Option<&Group>, hosts: &[Name]) -> Roles {
@@ -268,16 +337,29 @@ fn roles(group: Option<&Group>, hosts: &[Name]) -> Roles {
         return Roles::default();
     };
     let has = |role: &str| {
-        hosts.iter().filter_map(|host| group.hosts.get(host.as_str())).any(|h| h.has_role(role))
+        hosts
+            .iter()
+            .filter_map(|host| group.hosts.get(host.as_str()))
+            .any(|h| h.has_role(role))
     };
-    Roles { receive: has("receive"), send: has("send"), track: has("track") }
+    Roles {
+        receive: has("receive"),
+        send: has("send"),
+        track: has("track"),
+    }
 }
 
 fn plan(apps: Vec<App>, text: String) -> Plan {
-    let mut plan = Plan { hash: hex(&Sha256::digest(text.as_bytes())), text, ..Plan::default() };
+    let mut plan = Plan {
+        hash: hex(&Sha256::digest(text.as_bytes())),
+        text,
+        ..Plan::default()
+    };
     for app in apps {
-        plan.receive.extend(app.receive.into_iter().map(|port| port.value));
-        plan.send.extend(app.send.into_iter().map(|port| port.value));
+        plan.receive
+            .extend(app.receive.into_iter().map(|port| port.value));
+        plan.send
+            .extend(app.send.into_iter().map(|port| port.value));
     }
     plan
 }

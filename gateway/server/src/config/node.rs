@@ -18,6 +18,7 @@ use super::{
     report::{Report, SourceId},
     section::{Section, is_name},
     spans::Node,
+    transport::put_back,
 };
 
 /// Everything of a node's file, defaults put in.
@@ -104,9 +105,18 @@ impl Defaults {
     /// For this machine and this environment.
     pub(crate) fn of_this_machine(data_dir: PathBuf) -> Self {
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let name = hostname.trim().split('.').next().unwrap_or_default().to_owned();
+        let name = hostname
+            .trim()
+            .split('.')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         Self {
-            name: if is_name(&name) { name } else { "node".to_owned() },
+            name: if is_name(&name) {
+                name
+            } else {
+                "node".to_owned()
+            },
             data_dir,
             credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
             http: DEFAULT_HTTP,
@@ -121,7 +131,12 @@ const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(LOOPBACK, 9470);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Reads a node's file; an empty one for a node without.
-pub(crate) fn read(report: &Report, source: SourceId, root: &Node, defaults: &Defaults) -> NodeConfig {
+pub(crate) fn read(
+    report: &Report,
+    source: SourceId,
+    root: &Node,
+    defaults: &Defaults,
+) -> NodeConfig {
     let file = Section::new(report, source, String::new(), root);
     let (name, data_dir) = node(&file, defaults);
     let config = NodeConfig {
@@ -169,11 +184,16 @@ fn node(file: &Section<'_>, defaults: &Defaults) -> (Name, PathBuf) {
         section.error(codes::BAD_NAME, "name", format!("`{name}` is not a name"));
     }
     let name = Name::new(name.unwrap_or(&defaults.name));
-    let data_dir = section.as_ref().and_then(|section| section.text("data_dir"));
+    let data_dir = section
+        .as_ref()
+        .and_then(|section| section.text("data_dir"));
     let data_dir = data_dir.map_or_else(|| defaults.data_dir.clone(), PathBuf::from);
     // Only an empty path cannot be made absolute.
     let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
-    (name.unwrap_or_else(|_| Name::new("node").expect("`node` is a name")), data_dir)
+    (
+        name.unwrap_or_else(|_| Name::new("node").expect("`node` is a name")),
+        data_dir,
+    )
 }
 
 fn store(file: &Section<'_>) -> StoreConfig {
@@ -185,7 +205,8 @@ fn store(file: &Section<'_>) -> StoreConfig {
         && !url.starts_with("postgres://")
         && !url.starts_with("postgresql://")
     {
-        let message = "`store.url` must begin with postgres://; leave it out for the embedded store";
+        let message =
+            "`store.url` must begin with postgres://; leave it out for the embedded store";
         section.error(codes::WRONG_VALUE, "url", message);
     }
     StoreConfig {
@@ -213,13 +234,18 @@ fn listen(section: &Section<'_>, default: SocketAddr) -> Listen {
         None => default,
         Some(Ok(address)) => address,
         Some(Err(_)) => {
-            let message =
-                format!("`{}` must be ADDRESS:PORT, such as 0.0.0.0:8080", section.name_of("listen"));
+            let message = format!(
+                "`{}` must be ADDRESS:PORT, such as 0.0.0.0:8080",
+                section.name_of("listen")
+            );
             section.error(codes::WRONG_VALUE, "listen", message);
             default
         }
     };
-    Listen { address, tls: tls(section) }
+    Listen {
+        address,
+        tls: tls(section),
+    }
 }
 
 /// `tls = { certificate, key, client_ca, require_client_certificate }`: paths of files, or secrets.
@@ -229,19 +255,21 @@ fn tls(section: &Section<'_>) -> Option<TlsOptions> {
         Ok(tls) => return Some(tls),
         Err(faults) => faults,
     };
-    for fault in faults {
-        let mut path = vec!["tls".to_owned()];
-        path.extend(fault.path);
-        let at = section.node.nearest(&path).key_at;
-        let message = format!("`{}`: {}", section.name_of(&path.join(".")), fault.message);
-        section.report.error(fault.code, section.source, at, message);
-    }
+    faults
+        .into_iter()
+        .for_each(|fault| put_back(section, &["tls"], fault));
     None
 }
 
 fn http(file: &Section<'_>, defaults: &Defaults) -> Listen {
     let section = file.section("http");
-    section.map_or(Listen { address: defaults.http, tls: None }, |s| listen(&s, defaults.http))
+    section.map_or(
+        Listen {
+            address: defaults.http,
+            tls: None,
+        },
+        |s| listen(&s, defaults.http),
+    )
 }
 
 /// Two looks of a load balancer that looks every second.
@@ -249,11 +277,16 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 fn drain(file: &Section<'_>) -> Duration {
     let section = file.section("http");
-    section.and_then(|section| section.parsed::<Span>("drain")).map_or(DRAIN, Span::duration)
+    section
+        .and_then(|section| section.parsed::<Span>("drain"))
+        .map_or(DRAIN, Span::duration)
 }
 
 fn http_of_hosts(file: &Section<'_>) -> BTreeMap<String, Listen> {
-    let hosts = file.section("http").map(|http| http.named("host")).unwrap_or_default();
+    let hosts = file
+        .section("http")
+        .map(|http| http.named("host"))
+        .unwrap_or_default();
     let host = |(name, section): (&str, Section<'_>)| {
         section.required_text("listen");
         let listen = listen(&section, SocketAddr::from(([127, 0, 0, 1], 0)));
@@ -265,10 +298,18 @@ fn http_of_hosts(file: &Section<'_>) -> BTreeMap<String, Listen> {
 
 fn admin(file: &Section<'_>, defaults: &Defaults) -> AdminConfig {
     let Some(section) = file.section("admin") else {
-        return AdminConfig { listen: Listen { address: defaults.admin, tls: None }, token: None };
+        return AdminConfig {
+            listen: Listen {
+                address: defaults.admin,
+                tls: None,
+            },
+            token: None,
+        };
     };
-    let config =
-        AdminConfig { listen: listen(&section, defaults.admin), token: secret(&section, "token") };
+    let config = AdminConfig {
+        listen: listen(&section, defaults.admin),
+        token: secret(&section, "token"),
+    };
     let protected = config.listen.tls.is_some() && config.token.is_some();
     if !config.listen.address.ip().is_loopback() && !protected {
         let message = format!(
@@ -281,7 +322,9 @@ fn admin(file: &Section<'_>, defaults: &Defaults) -> AdminConfig {
 }
 
 fn secrets(file: &Section<'_>, defaults: &Defaults, data_dir: &Path) -> PathBuf {
-    let folder = file.section("secrets").and_then(|section| section.text("folder"));
+    let folder = file
+        .section("secrets")
+        .and_then(|section| section.text("folder"));
     match (folder, &defaults.credentials) {
         (Some(folder), _) => PathBuf::from(folder),
         (None, Some(credentials)) => credentials.clone(),
@@ -291,14 +334,22 @@ fn secrets(file: &Section<'_>, defaults: &Defaults, data_dir: &Path) -> PathBuf 
 
 fn log(file: &Section<'_>) -> LogConfig {
     let section = file.section("log");
-    let json = section.as_ref().and_then(|s| s.choice("format", &[("text", false), ("json", true)]));
-    let level = section.as_ref().and_then(|s| s.text("level")).unwrap_or("info");
+    let json = section
+        .as_ref()
+        .and_then(|s| s.choice("format", &[("text", false), ("json", true)]));
+    let level = section
+        .as_ref()
+        .and_then(|s| s.text("level"))
+        .unwrap_or("info");
     if let Some(section) = &section
         && let Err(error) = tracing_subscriber::EnvFilter::try_new(level)
     {
         section.error(codes::WRONG_VALUE, "level", format!("`log.level`: {error}"));
     }
-    LogConfig { json: json.unwrap_or(false), level: level.to_owned() }
+    LogConfig {
+        json: json.unwrap_or(false),
+        level: level.to_owned(),
+    }
 }
 
 fn timings(file: &Section<'_>) -> Timings {
@@ -309,7 +360,9 @@ fn timings(file: &Section<'_>) -> Timings {
         ("wan", Timings::WAN),
     ];
     let section = file.section("session");
-    section.and_then(|section| section.choice("profile", &profiles)).unwrap_or(Timings::LAN)
+    section
+        .and_then(|section| section.choice("profile", &profiles))
+        .unwrap_or(Timings::LAN)
 }
 
 fn retention(file: &Section<'_>) -> Retention {
@@ -337,7 +390,9 @@ fn clashes(file: &Section<'_>, config: &NodeConfig) {
     let hosts = hosts.map(|(name, listen)| (format!("http.host.{name}.listen"), listen.address));
     let http = std::iter::once(("http.listen".to_owned(), config.http.address));
     for (name, address) in http.chain(hosts) {
-        let clash = taken.iter().find(|(_, other)| address.port() != 0 && overlap(*other, address));
+        let clash = taken
+            .iter()
+            .find(|(_, other)| address.port() != 0 && overlap(*other, address));
         if let Some((other, _)) = clash {
             let path: Vec<String> = name.split('.').map(str::to_owned).collect();
             let at = file.node.nearest(&path).key_at;

@@ -30,31 +30,45 @@ pub(crate) fn read(
     let answer_within = section.parsed::<Span>("answer_within").map(Span::duration);
     let locations = section.named("location");
     if locations.is_empty() {
-        let message = format!("{} has no location: add [{}.location.NAME]", section.path, section.path);
+        let message = format!(
+            "{} has no location: add [{}.location.NAME]",
+            section.path, section.path
+        );
         section.error(codes::NOTHING_TO_DO, "location", message);
     }
     let count = locations.len();
     let locations: Vec<Location> = locations
         .into_iter()
-        .filter_map(|(location, inner)| read_location(reading, &[name, location], inner, answer_within))
+        .filter_map(|(location, inner)| {
+            read_location(reading, &[name, location], inner, answer_within)
+        })
         .collect();
-    let port = ReceivePort {
-        name: full?,
-        host: host?,
-        messages: messages_of(reading, &section, messages),
-        dedupe: dedupe(reading, &section),
-        unrouted: section
-            .choice("unrouted", &[("reject", Unrouted::Reject), ("suspend", Unrouted::Suspend)])
-            .unwrap_or_default(),
-        ordered: section.boolean("ordered").unwrap_or(false),
+    let messages = messages_of(reading, &section, messages);
+    let dedupe = dedupe(reading, &section);
+    let unrouted = [("reject", Unrouted::Reject), ("suspend", Unrouted::Suspend)];
+    let unrouted = section.choice("unrouted", &unrouted).unwrap_or_default();
+    let ordered = section.boolean("ordered").unwrap_or(false);
+    let priority = priority(&section).unwrap_or_default();
+    let publish_failures = section.choice("on_failure", ON_FAILURE).unwrap_or(false);
+    let (source, at) = (section.source, section.node.key_at);
+    section.finish();
+    if locations.len() < count {
+        return None;
+    }
+    let (name, host) = (full?, host?);
+    let value = ReceivePort {
+        name,
+        host,
+        messages,
+        dedupe,
+        unrouted,
+        ordered,
         answer_within,
-        priority: priority(&section).unwrap_or_default(),
-        publish_failures: section.choice("on_failure", ON_FAILURE).unwrap_or(false),
+        priority,
+        publish_failures,
         locations,
     };
-    let placed = Placed { source: section.source, at: section.node.key_at, value: port };
-    section.finish();
-    (placed.value.locations.len() == count).then_some(placed)
+    Some(Placed { source, at, value })
 }
 
 /// `priority` of a port.
@@ -70,7 +84,10 @@ fn messages_of(
 ) -> Vec<Arc<MessagePlan>> {
     let find = |name: &str| {
         let full = format!("{}.{name}", reading.app);
-        messages.iter().find(|message| message.name == full.as_str()).cloned()
+        messages
+            .iter()
+            .find(|message| message.name == full.as_str())
+            .cloned()
     };
     let mut found = Vec::new();
     for (name, node) in section.texts("message") {
@@ -81,7 +98,9 @@ fn messages_of(
             None => {
                 let known: Vec<&str> = reading.messages.iter().map(String::as_str).collect();
                 let message = format!("there is no message `{name}`{}", suggestion(name, &known));
-                section.report.error(codes::UNKNOWN_MESSAGE, section.source, node.key_at, message);
+                section
+                    .report
+                    .error(codes::UNKNOWN_MESSAGE, section.source, node.key_at, message);
             }
         }
     }
@@ -99,7 +118,11 @@ fn dedupe(reading: &Reading<'_>, section: &Section<'_>) -> DedupePlan {
     }
     if let Some(window) = dedupe.parsed::<Span>("window") {
         if window.duration().is_zero() {
-            dedupe.error(codes::LIMIT, "window", format!("`{}` must not be zero", dedupe.name_of("window")));
+            dedupe.error(
+                codes::LIMIT,
+                "window",
+                format!("`{}` must not be zero", dedupe.name_of("window")),
+            );
         }
         plan.window = window.duration();
     }
@@ -123,10 +146,16 @@ fn read_location(
         let message = format!("`{}` is not after `start`", section.name_of("stop"));
         section.error(codes::WRONG_VALUE, "stop", message);
     }
-    let max_in_flight = section.integer("max_in_flight", 1..=65_536).unwrap_or(MAX_IN_FLIGHT);
+    let max_in_flight = section
+        .integer("max_in_flight", 1..=65_536)
+        .unwrap_or(MAX_IN_FLIGHT);
     let error_threshold = section.integer("error_threshold", 1..=1_000_000);
-    let transport =
-        transport::read(&section, reading.adapters, Direction::Receive, reading.data_dir);
+    let transport = transport::read(
+        &section,
+        reading.adapters,
+        Direction::Receive,
+        reading.data_dir,
+    );
     let path = section.path.clone();
     let at = section.node.key_at;
     let (report, source) = (section.report, section.source);

@@ -57,13 +57,37 @@ impl Report {
     }
 
     /// An error at the byte `at` of a file.
-    pub(crate) fn error(&self, code: Code, source: SourceId, at: usize, message: impl Into<String>) {
-        self.add(code, Severity::Error, Some((source, at)), message.into(), None);
+    pub(crate) fn error(
+        &self,
+        code: Code,
+        source: SourceId,
+        at: usize,
+        message: impl Into<String>,
+    ) {
+        self.add(
+            code,
+            Severity::Error,
+            Some((source, at)),
+            message.into(),
+            None,
+        );
     }
 
     /// A warning at the byte `at` of a file.
-    pub(crate) fn warning(&self, code: Code, source: SourceId, at: usize, message: impl Into<String>) {
-        self.add(code, Severity::Warning, Some((source, at)), message.into(), None);
+    pub(crate) fn warning(
+        &self,
+        code: Code,
+        source: SourceId,
+        at: usize,
+        message: impl Into<String>,
+    ) {
+        self.add(
+            code,
+            Severity::Warning,
+            Some((source, at)),
+            message.into(),
+            None,
+        );
     }
 
     /// An error that is not about a place in a file.
@@ -81,8 +105,17 @@ impl Report {
         help: Option<String>,
     ) {
         let mut problems = self.problems.borrow_mut();
-        if !problems.iter().any(|p| p.code == code && p.place == place && p.message == message) {
-            problems.push(Problem { code, severity, place, message, help });
+        if !problems
+            .iter()
+            .any(|p| p.code == code && p.place == place && p.message == message)
+        {
+            problems.push(Problem {
+                code,
+                severity,
+                place,
+                message,
+                help,
+            });
         }
     }
 
@@ -97,7 +130,11 @@ impl Report {
     }
 
     fn count(&self, severity: Severity) -> usize {
-        self.problems.borrow().iter().filter(|p| p.severity == severity).count()
+        self.problems
+            .borrow()
+            .iter()
+            .filter(|p| p.severity == severity)
+            .count()
     }
 
     /// Every fault by file and place.
@@ -117,7 +154,9 @@ impl Report {
                 column: place.as_ref().map(|(_, (_, column))| *column),
                 file: place.map(|(file, _)| file),
                 message: problem.message,
-                help: problem.help.unwrap_or_else(|| problem.code.remedy.to_owned()),
+                help: problem
+                    .help
+                    .unwrap_or_else(|| problem.code.remedy.to_owned()),
             }
         };
         problems.into_iter().map(entry).collect()
@@ -129,7 +168,11 @@ impl Report {
             1 => format!("1 {noun}"),
             count => format!("{count} {noun}s"),
         };
-        format!("{}, {}.", many(self.errors(), "error"), many(self.warnings(), "warning"))
+        format!(
+            "{}, {}.",
+            many(self.errors(), "error"),
+            many(self.warnings(), "warning")
+        )
     }
 }
 

@@ -15,12 +15,15 @@ use super::{
 };
 
 /// Checks everything that no single section can see.
-pub(crate) fn check(report: &Report, apps: &[App]) {
+pub(crate) fn check(report: &Report, apps: &[App], one_process: bool) {
     names(report, apps);
     subscriptions(report, apps);
-    paths(report, apps);
-    let answering: Vec<_> =
-        apps.iter().flat_map(|app| &app.send).filter(|port| port.value.answers).collect();
+    paths(report, apps, one_process);
+    let answering: Vec<_> = apps
+        .iter()
+        .flat_map(|app| &app.send)
+        .filter(|port| port.value.answers)
+        .collect();
     for port in apps.iter().flat_map(|app| &app.receive) {
         two_way(report, port, &answering);
     }
@@ -50,16 +53,29 @@ fn subscriptions(report: &Report, apps: &[App]) {
     }
 }
 
-/// Two HTTP locations on one path: only one of them would ever be asked.
-fn paths(report: &Report, apps: &[App]) {
-    let mut seen: BTreeMap<(String, String), String> = BTreeMap::new();
+/// Two HTTP locations on one path: only one of them would ever be asked. Hosts of a group may have
+/// listeners of their own, so that only locations of one host are known to share one.
+fn paths(report: &Report, apps: &[App], one_process: bool) {
+    let mut seen: BTreeMap<(String, String, String), String> = BTreeMap::new();
     for port in apps.iter().flat_map(|app| &app.receive) {
-        for location in port.value.locations.iter().filter(|location| location.adapter == "http") {
-            let path = location.block.get("path").and_then(serde_json::Value::as_str);
-            let key = (port.value.host.to_string(), path.unwrap_or_default().to_owned());
+        for location in port
+            .value
+            .locations
+            .iter()
+            .filter(|location| location.adapter == "http")
+        {
+            let text = |key: &str| location.block[key].as_str().unwrap_or_default().to_owned();
+            let host = if one_process {
+                String::new()
+            } else {
+                port.value.host.to_string()
+            };
+            let key = (host, text("listener"), text("path"));
             if let Some(first) = seen.get(&key) {
-                let message =
-                    format!("`{first}` and `{}` both listen on the path {}", location.name, key.1);
+                let message = format!(
+                    "`{first}` and `{}` both listen on the path {}",
+                    location.name, key.2
+                );
                 report.error(codes::CLASH, port.source, port.at, message);
             }
             seen.insert(key, location.name.to_string());
@@ -93,14 +109,21 @@ fn two_way(report: &Report, port: &Placed<ReceivePort>, answering: &[&Placed<Sen
 /// Whether a message of the receive port may fit a filter of the send port, as far as the type of the
 /// message tells.
 fn may_fit(receive: &ReceivePort, send: &SendPort) -> bool {
-    let types: Vec<&str> =
-        receive.messages.iter().filter_map(|m| m.message_type.as_deref()).collect();
+    let types: Vec<&str> = receive
+        .messages
+        .iter()
+        .filter_map(|m| m.message_type.as_deref())
+        .collect();
     // Without a type, or with a filter that asks for none, anything may fit.
     let any_type = types.is_empty() || types.len() < receive.messages.len();
     let groups = send.group_filters.iter().map(|(_, filter)| filter);
     send.filter.iter().chain(groups).any(|filter| {
-        let wanted = filter.equalities().iter().find(|term| term.property == "msg.type");
-        let is = |name: &&str| wanted.is_none_or(|w| w.literal == comparable(&Text::lossy(name).into()));
+        let wanted = filter
+            .equalities()
+            .iter()
+            .find(|term| term.property == "msg.type");
+        let is =
+            |name: &&str| wanted.is_none_or(|w| w.literal == comparable(&Text::lossy(name).into()));
         any_type || types.iter().any(is)
     })
 }

@@ -8,6 +8,7 @@ use super::{
     codes,
     report::{Report, SourceId},
     spans::{Node, Value},
+    vars,
 };
 
 /// A table that is being read. Each key that is asked for counts as known; [`Section::finish`] reports
@@ -25,7 +26,13 @@ impl<'a> Section<'a> {
     /// The table `node`, called `path` in messages. A node that is no table reads as an empty one,
     /// after a fault.
     pub(crate) fn new(report: &'a Report, source: SourceId, path: String, node: &'a Node) -> Self {
-        let section = Self { report, source, path, node, known: RefCell::default() };
+        let section = Self {
+            report,
+            source,
+            path,
+            node,
+            known: RefCell::default(),
+        };
         if node.table().is_none() {
             section.wrong(node, &section.path, "a table");
         }
@@ -40,7 +47,9 @@ impl<'a> Section<'a> {
 
     /// Counts keys as known that somebody else reads.
     pub(crate) fn know(&self, keys: &[&str]) {
-        self.known.borrow_mut().extend(keys.iter().map(|key| (*key).to_owned()));
+        self.known
+            .borrow_mut()
+            .extend(keys.iter().map(|key| (*key).to_owned()));
     }
 
     /// Whether `key` was asked for.
@@ -70,7 +79,10 @@ impl<'a> Section<'a> {
     pub(crate) fn parsed<T: FromStr<Err: Display>>(&self, key: &str) -> Option<T> {
         let text = self.text(key)?;
         text.parse()
-            .map_err(|error: T::Err| self.error(codes::WRONG_VALUE, key, error.to_string()))
+            .map_err(|error: T::Err| {
+                let message = format!("`{}`: {error}", self.name_of(key));
+                self.error(codes::WRONG_VALUE, key, message);
+            })
             .ok()
     }
 
@@ -81,7 +93,9 @@ impl<'a> Section<'a> {
             self.wrong(node, &self.name_of(key), "a whole number");
             return None;
         };
-        let number = u32::try_from(number).ok().filter(|number| limits.contains(number));
+        let number = u32::try_from(number)
+            .ok()
+            .filter(|number| limits.contains(number));
         if number.is_none() {
             let (least, most) = (limits.start(), limits.end());
             let message = format!("`{}` must be from {least} to {most}", self.name_of(key));
@@ -159,7 +173,12 @@ impl<'a> Section<'a> {
     /// The table under `key`.
     pub(crate) fn section(&self, key: &str) -> Option<Section<'a>> {
         let node = self.get(key)?;
-        Some(Section::new(self.report, self.source, self.name_of(key), node))
+        Some(Section::new(
+            self.report,
+            self.source,
+            self.name_of(key),
+            node,
+        ))
     }
 
     /// The tables under `key` by their names, each of which is a proper name.
@@ -167,7 +186,11 @@ impl<'a> Section<'a> {
         let Some(section) = self.section(key) else {
             return Vec::new();
         };
-        section.entries().into_iter().filter(|(name, inner)| inner.check_name(name)).collect()
+        section
+            .entries()
+            .into_iter()
+            .filter(|(name, inner)| inner.check_name(name))
+            .collect()
     }
 
     /// Every table of this table with its name.
@@ -177,7 +200,10 @@ impl<'a> Section<'a> {
         };
         let entry = |(name, node): (&'a String, &'a Node)| {
             self.known.borrow_mut().insert(name.clone());
-            (name.as_str(), Section::new(self.report, self.source, self.name_of(name), node))
+            (
+                name.as_str(),
+                Section::new(self.report, self.source, self.name_of(name), node),
+            )
         };
         table.iter().map(entry).collect()
     }
@@ -186,14 +212,19 @@ impl<'a> Section<'a> {
         let proper = is_name(name);
         if !proper {
             let message = format!("`{name}` is not a name");
-            self.report.error(codes::BAD_NAME, self.source, self.node.key_at, message);
+            self.report
+                .error(codes::BAD_NAME, self.source, self.node.key_at, message);
         }
         proper
     }
 
     /// `PATH.KEY`.
     pub(crate) fn name_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 
     /// An error at `key`, or at the table if the key is not there.
@@ -212,7 +243,13 @@ impl<'a> Section<'a> {
             Some(var) => format!("{message} (the value comes from vars.{var})"),
             None => message,
         };
-        self.report.add(code, severity, Some((self.source, node.key_at)), message, None);
+        self.report.add(
+            code,
+            severity,
+            Some((self.source, node.key_at)),
+            message,
+            None,
+        );
     }
 
     /// The required `key` is not there.
@@ -222,12 +259,17 @@ impl<'a> Section<'a> {
     }
 
     fn wrong(&self, node: &Node, name: &str, wanted: &str) {
+        if vars::reference(node).is_some() {
+            // The variable is not defined, which is the one fault to tell.
+            return;
+        }
         let from = match &node.from_var {
             Some(var) => format!(" (the value comes from vars.{var})"),
             None => String::new(),
         };
         let message = format!("`{name}` must be {wanted}, but is {}{from}", node.kind());
-        self.report.error(codes::WRONG_VALUE, self.source, node.key_at, message);
+        self.report
+            .error(codes::WRONG_VALUE, self.source, node.key_at, message);
     }
 
     /// Reports every key that nobody asked for.
@@ -236,9 +278,14 @@ impl<'a> Section<'a> {
         let words: Vec<&str> = known.iter().map(String::as_str).collect();
         for (key, node) in self.node.table().into_iter().flatten() {
             if !known.contains(key) {
-                let place = if self.path.is_empty() { "here".to_owned() } else { format!("in {}", self.path) };
+                let place = if self.path.is_empty() {
+                    "here".to_owned()
+                } else {
+                    format!("in {}", self.path)
+                };
                 let message = format!("unknown key `{key}` {place}{}", suggestion(key, &words));
-                self.report.error(codes::UNKNOWN_KEY, self.source, node.key_at, message);
+                self.report
+                    .error(codes::UNKNOWN_KEY, self.source, node.key_at, message);
             }
         }
     }
@@ -248,7 +295,9 @@ impl<'a> Section<'a> {
 pub(crate) fn is_name(name: &str) -> bool {
     name.len() <= 40
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
 /// ` — did you mean …?` if one of `words` is near, else the words themselves.

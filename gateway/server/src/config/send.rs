@@ -21,7 +21,11 @@ const MAX_IN_FLIGHT: u32 = 64;
 const LANES: u32 = 16;
 
 /// Reads one send port. `None` after a fault.
-pub(crate) fn read(reading: &Reading<'_>, name: &str, section: Section<'_>) -> Option<Placed<SendPort>> {
+pub(crate) fn read(
+    reading: &Reading<'_>,
+    name: &str,
+    section: Section<'_>,
+) -> Option<Placed<SendPort>> {
     let full = reading.full_name(&section, &[name]);
     let host = reading.host(&section, "send");
     let retry = retry(&section).unwrap_or_default();
@@ -44,45 +48,42 @@ pub(crate) fn read(reading: &Reading<'_>, name: &str, section: Section<'_>) -> O
     let filter = filter(reading, &section);
     let filter_is_wrong = section.get("filter").is_some() && filter.is_none();
     let backup_is_wrong = has_backup && backup.is_none();
-    let max_in_flight = section.integer("max_in_flight", 1..=65_536).unwrap_or(MAX_IN_FLIGHT);
-    let port = SendPort {
+    let max_in_flight = section
+        .integer("max_in_flight", 1..=65_536)
+        .unwrap_or(MAX_IN_FLIGHT);
+    let priority = receive::priority(&section);
+    let window = window::read(&section);
+    let answers = section.boolean("answers").unwrap_or(false);
+    let in_doubt = in_doubt(&section).unwrap_or_default();
+    let publish_failures = section.choice("on_failure", ON_FAILURE).unwrap_or(false);
+    let (source, at) = (section.source, section.node.key_at);
+    section.finish();
+    if filter_is_wrong || backup_is_wrong {
+        return None;
+    }
+    let value = SendPort {
         name: full?,
         host: host?,
         filter,
         group_filters: Vec::new(),
-        primary: match primary {
-            Some(primary) => primary,
-            None => {
-                read_rest(&section);
-                section.finish();
-                return None;
-            }
-        },
+        primary: primary?,
         backup,
         ordered,
         max_in_flight: max_in_flight as usize,
-        priority: receive::priority(&section),
-        window: window::read(&section),
-        answers: section.boolean("answers").unwrap_or(false),
-        in_doubt: in_doubt(&section).unwrap_or_default(),
-        publish_failures: section.choice("on_failure", ON_FAILURE).unwrap_or(false),
+        priority,
+        window,
+        answers,
+        in_doubt,
+        publish_failures,
     };
-    let placed = Placed { source: section.source, at: section.node.key_at, value: port };
-    section.finish();
-    (!filter_is_wrong && !backup_is_wrong).then_some(placed)
-}
-
-/// Reads what a port without a usable transport holds besides, for its faults.
-fn read_rest(section: &Section<'_>) {
-    receive::priority(section);
-    window::read(section);
-    section.boolean("answers");
-    in_doubt(section);
-    section.choice("on_failure", ON_FAILURE);
+    Some(Placed { source, at, value })
 }
 
 fn in_doubt(section: &Section<'_>) -> Option<InDoubt> {
-    section.choice("in_doubt", &[("resend", InDoubt::Resend), ("hold", InDoubt::Hold)])
+    section.choice(
+        "in_doubt",
+        &[("resend", InDoubt::Resend), ("hold", InDoubt::Hold)],
+    )
 }
 
 /// `filter` of a port or a group.
@@ -116,10 +117,19 @@ fn transport_plan(
     retry: RetryPolicy,
 ) -> Option<TransportPlan> {
     let retry = self::retry(&section).unwrap_or(retry);
-    let transport = transport::read(&section, reading.adapters, Direction::Send, reading.data_dir);
+    let transport = transport::read(
+        &section,
+        reading.adapters,
+        Direction::Send,
+        reading.data_dir,
+    );
     section.finish();
     let (adapter, block) = transport?;
-    Some(TransportPlan { adapter, block, retry })
+    Some(TransportPlan {
+        adapter,
+        block,
+        retry,
+    })
 }
 
 /// `retry = { attempts, first, factor, max }`.
@@ -127,10 +137,18 @@ fn retry(section: &Section<'_>) -> Option<RetryPolicy> {
     let retry = section.section("retry")?;
     let default = RetryPolicy::default();
     let policy = RetryPolicy {
-        attempts: retry.integer("attempts", 1..=1_000_000).unwrap_or(default.attempts),
-        first: retry.parsed::<Span>("first").map_or(default.first, Span::duration),
-        factor: retry.number("factor", 1.0..=100.0).unwrap_or(default.factor),
-        max: retry.parsed::<Span>("max").map_or(default.max, Span::duration),
+        attempts: retry
+            .integer("attempts", 1..=1_000_000)
+            .unwrap_or(default.attempts),
+        first: retry
+            .parsed::<Span>("first")
+            .map_or(default.first, Span::duration),
+        factor: retry
+            .number("factor", 1.0..=100.0)
+            .unwrap_or(default.factor),
+        max: retry
+            .parsed::<Span>("max")
+            .map_or(default.max, Span::duration),
     };
     retry.finish();
     Some(policy)
@@ -152,7 +170,9 @@ fn ordered(reading: &Reading<'_>, section: &Section<'_>) -> Option<OrderPlan> {
     let lanes = ordered.integer("lanes", 1..=1024).unwrap_or(LANES);
     let plan = OrderPlan {
         by: by.unwrap_or_default().to_owned(),
-        on_failure: ordered.choice("on_failure", ON_ORDER_FAILURE).unwrap_or_default(),
+        on_failure: ordered
+            .choice("on_failure", ON_ORDER_FAILURE)
+            .unwrap_or_default(),
         lanes: u16::try_from(lanes).expect("at most 1024 lanes"),
     };
     ordered.finish();
@@ -178,8 +198,13 @@ pub(crate) fn read_group(
     for (member, node) in members {
         if !reading.send_ports.iter().any(|known| known == member) {
             let known: Vec<&str> = reading.send_ports.iter().map(String::as_str).collect();
-            let message = format!("there is no send port `{member}`{}", suggestion(member, &known));
-            section.report.error(codes::NOT_A_MEMBER, section.source, node.key_at, message);
+            let message = format!(
+                "there is no send port `{member}`{}",
+                suggestion(member, &known)
+            );
+            section
+                .report
+                .error(codes::NOT_A_MEMBER, section.source, node.key_at, message);
         }
         if let (Some(full), Some(filter)) = (&full, &filter) {
             join(reading, member, full, filter, ports);
@@ -196,7 +221,12 @@ fn join(
     ports: &mut [Placed<SendPort>],
 ) {
     let member = format!("{}.{member}", reading.app);
-    for port in ports.iter_mut().filter(|port| port.value.name == member.as_str()) {
-        port.value.group_filters.push((group.clone(), filter.clone()));
+    for port in ports
+        .iter_mut()
+        .filter(|port| port.value.name == member.as_str())
+    {
+        port.value
+            .group_filters
+            .push((group.clone(), filter.clone()));
     }
 }

@@ -90,7 +90,11 @@ pub(crate) fn parse(text: &str) -> (Node, Vec<SyntaxFault>) {
 }
 
 fn one_line(message: &str) -> String {
-    message.lines().map(str::trim).collect::<Vec<_>>().join(", ")
+    message
+        .lines()
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn table_of(table: DeTable<'_>, faults: &mut Vec<SyntaxFault>) -> Value {
@@ -98,7 +102,14 @@ fn table_of(table: DeTable<'_>, faults: &mut Vec<SyntaxFault>) -> Value {
         let key_at = key.span().start;
         let value_at = value.span().start;
         let value = value_of(value.into_inner(), value_at, faults);
-        (key.into_inner().into_owned(), Node { key_at, value, from_var: None })
+        (
+            key.into_inner().into_owned(),
+            Node {
+                key_at,
+                value,
+                from_var: None,
+            },
+        )
     });
     Value::Table(entries.collect())
 }
@@ -108,21 +119,26 @@ fn value_of(value: DeValue<'_>, at: usize, faults: &mut Vec<SyntaxFault>) -> Val
         DeValue::String(text) => Value::Text(text.into_owned()),
         DeValue::Boolean(truth) => Value::Boolean(truth),
         DeValue::Datetime(time) => Value::Time(time.to_string()),
-        DeValue::Integer(number) => {
-            match i64::from_str_radix(number.as_str(), number.radix()) {
-                Ok(number) => Value::Integer(number),
-                Err(error) => {
-                    faults.push(SyntaxFault { at, message: format!("not a whole number: {error}") });
-                    Value::Integer(0)
-                }
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => Value::Integer(number),
+            Err(error) => {
+                faults.push(SyntaxFault {
+                    at,
+                    message: format!("not a whole number: {error}"),
+                });
+                Value::Integer(0)
             }
-        }
+        },
         DeValue::Float(number) => Value::Float(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Array(list) => {
             let elements = list.into_iter().map(|element| {
                 let key_at = element.span().start;
                 let value = value_of(element.into_inner(), key_at, faults);
-                Node { key_at, value, from_var: None }
+                Node {
+                    key_at,
+                    value,
+                    from_var: None,
+                }
             });
             Value::List(elements.collect())
         }
@@ -154,7 +170,10 @@ impl Node {
         };
         let inner = match &self.value {
             Value::Table(table) => table.get(first),
-            Value::List(list) => first.parse::<usize>().ok().and_then(|index| list.get(index)),
+            Value::List(list) => first
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| list.get(index)),
             _ => None,
         };
         inner.map_or(self, |inner| inner.nearest(rest))
@@ -177,7 +196,10 @@ impl Node {
     pub(crate) fn to_json(&self) -> serde_json::Value {
         match &self.value {
             Value::Table(table) => serde_json::Value::Object(
-                table.iter().map(|(key, node)| (key.clone(), node.to_json())).collect::<Map<_, _>>(),
+                table
+                    .iter()
+                    .map(|(key, node)| (key.clone(), node.to_json()))
+                    .collect::<Map<_, _>>(),
             ),
             Value::List(list) => list.iter().map(Self::to_json).collect(),
             Value::Text(text) => json!(text),
@@ -190,7 +212,11 @@ impl Node {
     }
 
     /// Calls `visit` with each text below and its path, in the order of the keys.
-    pub(crate) fn texts<'a>(&'a self, path: &mut Vec<&'a str>, visit: &mut dyn FnMut(&[&str], &Node)) {
+    pub(crate) fn texts<'a>(
+        &'a self,
+        path: &mut Vec<&'a str>,
+        visit: &mut dyn FnMut(&[&str], &Node),
+    ) {
         match &self.value {
             Value::Text(_) => visit(path, self),
             Value::Table(table) => {
@@ -212,10 +238,14 @@ mod tests {
 
     #[test]
     fn every_key_knows_its_place() {
-        let text = "[send.erp]\nfilter = \"x\"\n[send.erp.primary.http]\nurls = [\"ä\", { a = 1 }]\n";
+        let text =
+            "[send.erp]\nfilter = \"x\"\n[send.erp.primary.http]\nurls = [\"ä\", { a = 1 }]\n";
         let (root, faults) = parse(text);
         assert!(faults.is_empty(), "{faults:?}");
-        let source = Source { path: "a.toml".into(), text: text.to_owned() };
+        let source = Source {
+            path: "a.toml".into(),
+            text: text.to_owned(),
+        };
         let place = |path: &str| {
             let path: Vec<String> = path.split('.').map(str::to_owned).collect();
             source.line_column(root.nearest(&path).key_at)

@@ -7,8 +7,9 @@ use quayside_model::Fault;
 use serde_json::json;
 
 use super::{
-    codes,
+    codes, literal,
     section::{Section, list, suggestion},
+    vars,
 };
 
 /// The adapters by their keys.
@@ -33,8 +34,10 @@ pub(crate) fn read(
     direction: Direction,
     data_dir: &Path,
 ) -> Option<(String, Block)> {
-    let found: Vec<_> =
-        adapters.values().filter(|adapter| section.get(adapter.name()).is_some()).collect();
+    let found: Vec<_> = adapters
+        .values()
+        .filter(|adapter| section.get(adapter.name()).is_some())
+        .collect();
     let [adapter] = found.as_slice() else {
         not_one(section, adapters, found.len());
         return None;
@@ -42,9 +45,11 @@ pub(crate) fn read(
     let key = adapter.name();
     let mut block = section.get(key)?.to_json();
     let faults = check(adapter.as_ref(), direction, &block);
-    let wrong = faults.iter().any(|fault| fault.severity == quayside_model::Severity::Error);
+    let wrong = faults
+        .iter()
+        .any(|fault| fault.severity == quayside_model::Severity::Error);
     for fault in faults {
-        put_back(section, key, fault);
+        put_back(section, &[key], fault);
     }
     if wrong {
         return None;
@@ -55,9 +60,12 @@ pub(crate) fn read(
 
 fn not_one(section: &Section<'_>, adapters: &Adapters, found: usize) {
     let known: Vec<&str> = adapters.keys().copied().collect();
-    let unknown_table = section.node.table().into_iter().flatten().find(|(key, node)| {
-        node.table().is_some() && !section.knows(key)
-    });
+    let unknown_table = section
+        .node
+        .table()
+        .into_iter()
+        .flatten()
+        .find(|(key, node)| node.table().is_some() && !section.knows(key));
     match (found, unknown_table) {
         (0, Some((key, _))) => {
             section.get(key);
@@ -69,7 +77,11 @@ fn not_one(section: &Section<'_>, adapters: &Adapters, found: usize) {
             section.error(codes::UNKNOWN_ADAPTER, key, message);
         }
         (0, None) => {
-            let message = format!("{} has no adapter: add one of {}", section.path, list(&known));
+            let message = format!(
+                "{} has no adapter: add one of {}",
+                section.path,
+                list(&known)
+            );
             section.error(codes::ONE_ADAPTER, "", message);
         }
         _ => {
@@ -93,7 +105,9 @@ fn check(adapter: &dyn Adapter, direction: Direction, block: &Block) -> Vec<Faul
         let mut again = false;
         for fault in faults {
             let consequence = fault.code == config::MISSING_KEY
-                && removed.iter().any(|key| fault.message.contains(&format!("`{key}`")));
+                && removed
+                    .iter()
+                    .any(|key| fault.message.contains(&format!("`{key}`")));
             if consequence || all.contains(&fault) {
                 continue;
             }
@@ -114,22 +128,36 @@ fn remove(block: &mut Block, path: &[String]) -> bool {
     let Some((last, parents)) = path.split_last() else {
         return false;
     };
-    let place = parents.iter().try_fold(block, |place, key| place.get_mut(key.as_str()));
-    place.and_then(Block::as_object_mut).is_some_and(|object| object.remove(last).is_some())
+    let place = parents
+        .iter()
+        .try_fold(block, |place, key| place.get_mut(key.as_str()));
+    place
+        .and_then(Block::as_object_mut)
+        .is_some_and(|object| object.remove(last).is_some())
 }
 
-/// Reports a fault of the adapter at the key that it names.
-fn put_back(section: &Section<'_>, key: &str, fault: Fault) {
-    let mut path = vec![key.to_owned()];
+/// Reports a fault of the block under `keys` of `section`, at the key that the fault names.
+pub(crate) fn put_back(section: &Section<'_>, keys: &[&str], fault: Fault) {
+    let mut path: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
     path.extend(fault.path.iter().cloned());
     let node = section.node.nearest(&path);
-    let message = in_words(&section.name_of(key), &fault);
+    let key = path.last().map(String::as_str).unwrap_or_default();
+    // Refused already, in words that do not repeat the secret, or for want of the variable.
+    let refused = node
+        .text()
+        .is_some_and(|text| literal::is_refused(key, text));
+    if refused || vars::reference(node).is_some() {
+        return;
+    }
+    let message = in_words(&section.name_of(&keys.join(".")), &fault);
     let message = match &node.from_var {
         Some(var) => format!("{message} (the value comes from vars.{var})"),
         None => message,
     };
     let place = Some((section.source, node.key_at));
-    section.report.add(fault.code, fault.severity, place, message, fault.help);
+    section
+        .report
+        .add(fault.code, fault.severity, place, message, fault.help);
 }
 
 /// What the fault says, in the words of the other sections.
@@ -139,7 +167,11 @@ fn in_words(block: &str, fault: &Fault) -> String {
     if fault.code == config::UNKNOWN_KEY {
         let known = expected_keys(&fault.message);
         let key = path.pop().unwrap_or_default();
-        return format!("unknown key `{key}` in {}{}", path.join("."), suggestion(&key, &known));
+        return format!(
+            "unknown key `{key}` in {}{}",
+            path.join("."),
+            suggestion(&key, &known)
+        );
     }
     if fault.code == config::MISSING_KEY
         && let Some(key) = fault.message.split('`').nth(1)
@@ -151,7 +183,9 @@ fn in_words(block: &str, fault: &Fault) -> String {
 
 /// The keys in serde's "unknown field `x`, expected one of `a`, `b`".
 fn expected_keys(message: &str) -> Vec<&str> {
-    let expected = message.split_once(", expected ").map_or("", |(_, expected)| expected);
+    let expected = message
+        .split_once(", expected ")
+        .map_or("", |(_, expected)| expected);
     expected.split('`').skip(1).step_by(2).collect()
 }
 

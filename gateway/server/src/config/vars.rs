@@ -22,7 +22,11 @@ pub(crate) struct Vars {
 impl Vars {
     /// The variables of a group's file.
     pub(crate) fn new(source: SourceId, values: BTreeMap<String, Node>) -> Self {
-        Self { values, used: BTreeSet::new(), source: Some(source) }
+        Self {
+            values,
+            used: BTreeSet::new(),
+            source: Some(source),
+        }
     }
 
     /// Puts the value of its variable in for every `{ var = "NAME" }` below `node`.
@@ -30,8 +34,10 @@ impl Vars {
         if let Some(name) = reference(node) {
             let Some(value) = self.values.get(&name) else {
                 let known: Vec<&str> = self.values.keys().map(String::as_str).collect();
-                let message =
-                    format!("the variable `{name}` is not defined{}", suggestion(&name, &known));
+                let message = format!(
+                    "the variable `{name}` is not defined{}",
+                    suggestion(&name, &known)
+                );
                 report.error(codes::VAR_MISSING, source, node.key_at, message);
                 return;
             };
@@ -42,9 +48,13 @@ impl Vars {
         }
         match &mut node.value {
             Value::Table(table) => {
-                table.values_mut().for_each(|inner| self.put_in(report, source, inner));
+                table
+                    .values_mut()
+                    .for_each(|inner| self.put_in(report, source, inner));
             }
-            Value::List(list) => list.iter_mut().for_each(|inner| self.put_in(report, source, inner)),
+            Value::List(list) => list
+                .iter_mut()
+                .for_each(|inner| self.put_in(report, source, inner)),
             _ => {}
         }
     }
@@ -61,8 +71,8 @@ impl Vars {
     }
 }
 
-/// The name in `{ var = "NAME" }`.
-fn reference(node: &Node) -> Option<String> {
+/// The name in `{ var = "NAME" }`. After the values are put in, only undefined ones are left.
+pub(super) fn reference(node: &Node) -> Option<String> {
     let table = node.table().filter(|table| table.len() == 1)?;
     table.get("var")?.text().map(str::to_owned)
 }
@@ -77,10 +87,13 @@ pub(crate) fn put_in_env(
     let at = node.key_at;
     match &mut node.value {
         Value::Table(table) => {
-            table.values_mut().for_each(|inner| put_in_env(report, source, inner, env));
+            table
+                .values_mut()
+                .for_each(|inner| put_in_env(report, source, inner, env));
         }
         Value::List(list) => {
-            list.iter_mut().for_each(|inner| put_in_env(report, source, inner, env));
+            list.iter_mut()
+                .for_each(|inner| put_in_env(report, source, inner, env));
         }
         Value::Text(text) => match expand(text, env) {
             Ok(expanded) => *text = expanded,
@@ -99,7 +112,8 @@ fn expand(text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<String, St
         if let Some(after) = after.strip_prefix('$') {
             out.push('$');
             rest = after;
-        } else if let Some((name, after)) = after.strip_prefix('{').and_then(|a| a.split_once('}')) {
+        } else if let Some((name, after)) = after.strip_prefix('{').and_then(|a| a.split_once('}'))
+        {
             let value = env(name);
             out.push_str(&value.ok_or_else(|| format!("the environment has no `{name}`"))?);
             rest = after;
@@ -132,6 +146,9 @@ mod tests {
         ] {
             assert_eq!(expand(text, &env).as_deref(), Ok(wanted), "{text}");
         }
-        assert_eq!(expand("${NO}", &env), Err("the environment has no `NO`".to_owned()));
+        assert_eq!(
+            expand("${NO}", &env),
+            Err("the environment has no `NO`".to_owned())
+        );
     }
 }

@@ -40,7 +40,10 @@ pub(crate) struct Watch {
 
 /// Watches `files`, as they are now.
 pub(crate) fn watch(files: &[PathBuf]) -> Watch {
-    let mut watch = Watch { files: files.to_vec(), seen: Vec::new() };
+    let mut watch = Watch {
+        files: files.to_vec(),
+        seen: Vec::new(),
+    };
     watch.seen = watch.look();
     watch
 }
@@ -85,7 +88,8 @@ pub(crate) async fn start_partner(
 
 /// Tells the person what can be done now.
 pub(crate) fn explain(loaded: &Loaded, http: SocketAddr) {
-    let mut text = String::from("\nQuayside runs. It reads the configuration again when you save it.\n");
+    let mut text =
+        String::from("\nQuayside runs. It reads the configuration again when you save it.\n");
     for port in &loaded.plan.receive {
         for location in &port.locations {
             text.push_str(&way_in(loaded, port, location, http));
@@ -101,12 +105,18 @@ pub(crate) fn explain(loaded: &Loaded, http: SocketAddr) {
 fn way_in(loaded: &Loaded, port: &ReceivePort, location: &Location, http: SocketAddr) -> String {
     let sample = sample::find_or_make(loaded, port);
     let Some(sample) = sample else {
-        return format!("\nInto {}: no sample message can be made for it.\n", location.name);
+        return format!(
+            "\nInto {}: no sample message can be made for it.\n",
+            location.name
+        );
     };
     let file = shell_word(&shown(&sample));
     match location.adapter.as_str() {
         "http" => {
-            let path = location.block["path"].as_str().unwrap_or("/").replace('*', "x");
+            let path = location.block["path"]
+                .as_str()
+                .unwrap_or("/")
+                .replace('*', "x");
             let key = MessageId::new(wiring::clock().now(), &*wiring::entropy());
             let kind = content_type(&sample);
             format!(
@@ -128,15 +138,22 @@ fn way_in(loaded: &Loaded, port: &ReceivePort, location: &Location, http: Socket
 
 fn way_out(port: &SendPort) -> String {
     let block = &port.primary.block;
-    let target = block["folder"].as_str().map(|folder| shown(Path::new(folder)));
+    let target = block["folder"]
+        .as_str()
+        .map(|folder| shown(Path::new(folder)));
     let target = target.or_else(|| block["url"].as_str().map(str::to_owned));
-    target.map_or_else(String::new, |target| format!("\nOut of {}: look at {target}\n", port.name))
+    target.map_or_else(String::new, |target| {
+        format!("\nOut of {}: look at {target}\n", port.name)
+    })
 }
 
 /// A path below the current folder without that folder.
 fn shown(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
-    path.strip_prefix(here).unwrap_or(path).display().to_string()
+    path.strip_prefix(here)
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 /// `text` as one word of a shell.

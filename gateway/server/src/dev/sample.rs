@@ -26,7 +26,10 @@ pub(super) fn find_or_make(loaded: &Loaded, port: &ReceivePort) -> Option<PathBu
         let path = folder.join("any.txt");
         return write(&path, "Hello.\n").ok().map(|()| path);
     };
-    let outline = loaded.outlines.iter().find(|outline| outline.name == message.name)?;
+    let outline = loaded
+        .outlines
+        .iter()
+        .find(|outline| outline.name == message.name)?;
     let (extension, text) = make(outline)?;
     let path = folder.join(format!("{}.{extension}", outline.name));
     write(&path, &text).ok().map(|()| path)
@@ -34,20 +37,32 @@ pub(super) fn find_or_make(loaded: &Loaded, port: &ReceivePort) -> Option<PathBu
 
 /// The sample whose name is that of a message of the port, of the folder of the port's application.
 fn find(folder: &Path, port: &ReceivePort) -> Option<PathBuf> {
-    let mut files: Vec<PathBuf> =
-        fs::read_dir(folder.join("samples")).ok()?.flatten().map(|entry| entry.path()).collect();
+    let mut files: Vec<PathBuf> = fs::read_dir(folder.join("samples"))
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
     files.sort();
-    let names: Vec<&str> =
-        port.messages.iter().filter_map(|message| message.name.rsplit('.').next()).collect();
+    let names: Vec<&str> = port
+        .messages
+        .iter()
+        .filter_map(|message| message.name.rsplit('.').next())
+        .collect();
     let fits = |path: &PathBuf| {
-        path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| names.contains(&stem))
+        path.file_stem()
+            .and_then(|stem| stem.to_str())
+            .is_some_and(|stem| names.contains(&stem))
     };
     files.into_iter().find(fits)
 }
 
 /// The end of the file name, and the text.
 fn make(outline: &Outline) -> Option<(&'static str, String)> {
-    if outline.rules.values().any(|rule| rule.jsonpath.is_some() && rule.xpath.is_none()) {
+    if outline
+        .rules
+        .values()
+        .any(|rule| rule.jsonpath.is_some() && rule.xpath.is_none())
+    {
         return Some(("json", make_json(outline)?));
     }
     Some(("xml", make_xml(outline)?))
@@ -66,16 +81,26 @@ fn example(name: &str, kind: ValueType) -> String {
 fn make_json(outline: &Outline) -> Option<String> {
     let mut document = json!({});
     for (name, rule) in &outline.rules {
-        let Some(path) = rule.jsonpath.as_deref().and_then(|path| path.strip_prefix("$.")) else {
+        let Some(path) = rule
+            .jsonpath
+            .as_deref()
+            .and_then(|path| path.strip_prefix("$."))
+        else {
             continue;
         };
         // Anything but plain names needs a person.
-        if !path.chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c)) {
+        if !path
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_.".contains(c))
+        {
             continue;
         }
         let mut place = &mut document;
         for key in path.split('.') {
-            place = place.as_object_mut()?.entry(key).or_insert_with(|| json!({}));
+            place = place
+                .as_object_mut()?
+                .entry(key)
+                .or_insert_with(|| json!({}));
         }
         let text = example(name, rule.value_type);
         *place = match rule.value_type {
@@ -108,7 +133,10 @@ fn make_xml(outline: &Outline) -> Option<String> {
     };
     for (property, rule) in &outline.rules {
         let value = example(property, rule.value_type);
-        let done = rule.xpath.as_deref().and_then(|path| put(&mut root, outline, path, &value));
+        let done = rule
+            .xpath
+            .as_deref()
+            .and_then(|path| put(&mut root, outline, path, &value));
         // Without a required value the message would be refused: then there is no sample.
         if done.is_none() && rule.required {
             return None;
@@ -132,14 +160,29 @@ fn put(root: &mut Element, outline: &Outline, path: &str, value: &str) -> Option
             break;
         }
         if let Some(attribute) = step.strip_prefix('@') {
-            let plain = attribute.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-            return plain.then(|| drop(place.attributes.insert(attribute.to_owned(), value.to_owned())));
+            let plain = attribute
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+            return plain.then(|| {
+                drop(
+                    place
+                        .attributes
+                        .insert(attribute.to_owned(), value.to_owned()),
+                )
+            });
         }
         let (namespace, name) = qualified(outline, step)?;
-        let known = place.children.iter().position(|c| c.namespace == namespace && c.name == name);
+        let known = place
+            .children
+            .iter()
+            .position(|c| c.namespace == namespace && c.name == name);
         let at = known.unwrap_or(place.children.len());
         if known.is_none() {
-            place.children.push(Element { namespace, name, ..Element::default() });
+            place.children.push(Element {
+                namespace,
+                name,
+                ..Element::default()
+            });
         }
         place = &mut place.children[at];
     }
@@ -165,7 +208,8 @@ fn render(element: &Element, around: &str, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth);
     write!(out, "{indent}<{}", element.name).expect("writing to a string cannot fail");
     if element.namespace != around {
-        write!(out, " xmlns=\"{}\"", escape(&element.namespace)).expect("writing to a string cannot fail");
+        write!(out, " xmlns=\"{}\"", escape(&element.namespace))
+            .expect("writing to a string cannot fail");
     }
     for (name, value) in &element.attributes {
         write!(out, " {name}=\"{}\"", escape(value)).expect("writing to a string cannot fail");
@@ -183,7 +227,9 @@ fn render(element: &Element, around: &str, depth: usize, out: &mut String) {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('"', "&quot;")
 }
 
 #[cfg(test)]
@@ -198,13 +244,19 @@ mod tests {
             name: Name::new("orders.order").expect("a name"),
             message_type: Some("urn:orders#Order".to_owned()),
             namespaces: [("o".to_owned(), "urn:orders".to_owned())].into(),
-            rules: rules.iter().map(|(name, rule)| ((*name).to_owned(), rule.clone())).collect(),
+            rules: rules
+                .iter()
+                .map(|(name, rule)| ((*name).to_owned(), rule.clone()))
+                .collect(),
         }
     }
 
     #[test]
     fn a_sample_has_every_promoted_value_in_its_place() {
-        let decimal = Rule { value_type: ValueType::Decimal, ..Rule::xpath("/o:Order/o:Total") };
+        let decimal = Rule {
+            value_type: ValueType::Decimal,
+            ..Rule::xpath("/o:Order/o:Total")
+        };
         let outline = outline(&[
             ("OrderId", Rule::xpath("/o:Order/o:Id")),
             ("CustomerId", Rule::xpath("/o:Order/o:Customer/@id")),
@@ -217,7 +269,10 @@ mod tests {
 
     #[test]
     fn no_sample_is_better_than_one_that_is_refused() {
-        let strange = Rule { required: true, ..Rule::xpath("/*[local-name()='Order']/Id") };
+        let strange = Rule {
+            required: true,
+            ..Rule::xpath("/*[local-name()='Order']/Id")
+        };
         assert_eq!(make(&outline(&[("Id", strange)])), None);
     }
 }
