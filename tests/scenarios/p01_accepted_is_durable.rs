@@ -1,6 +1,6 @@
 //! P1: a positive answer is given only after the store has committed, and a commit outlives its client.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use quayside_harness::{
     Postgres, Syscall, Trace, order_xml, pass_through, process::children, wait_for,
@@ -8,45 +8,67 @@ use quayside_harness::{
 use quayside_tests::{Site, Store};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
-/// What the tracer writes down: how a request comes in, how an answer goes out, and what makes it last.
-const CALLS: &str = "read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg,fsync,fdatasync";
+/// What the tracer writes down: how a request comes in, how an answer goes out, what is written to the
+/// log of SQLite, and what makes it last.
+const CALLS: &str =
+    "read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg,pwrite64,fsync,fdatasync";
 
-/// Where the log of a store lies: what must be on the disk before the answer.
-fn is_log(text: &str) -> bool {
-    text.contains("quayside.db-wal") || text.contains("/pg_wal/")
+fn reads(call: &Syscall) -> bool {
+    matches!(
+        call.name.as_str(),
+        "read" | "readv" | "recvfrom" | "recvmsg"
+    )
 }
 
-/// Whether a sync of the store's log was completed between the reading of the request with `mark` and
-/// the writing of its 202.
+fn writes(call: &Syscall) -> bool {
+    matches!(
+        call.name.as_str(),
+        "write" | "writev" | "sendto" | "sendmsg"
+    )
+}
+
+/// Whether a sync of the store's log has come to its end.
+fn syncs_the_log(call: &Syscall) -> bool {
+    let of_log = call.text.contains("quayside.db-wal") || call.text.contains("/pg_wal/");
+    matches!(call.name.as_str(), "fsync" | "fdatasync")
+        && of_log
+        && call.text.trim_end().ends_with("= 0")
+}
+
+/// Whether the store was told to commit: SQLite's log is written, or a backend reads the word. Without
+/// it a trace without a sync would prove nothing.
+fn commits(call: &Syscall, backends: &[u32]) -> bool {
+    let log = call.name == "pwrite64" && call.text.contains("quayside.db-wal");
+    log || reads(call) && backends.contains(&call.thread) && call.text.contains("COMMIT")
+}
+
+/// What happened between the reading of the request with `mark` and the writing of its 202.
 ///
 /// # Panics
-/// When the trace does not show the request or the answer: then it proves nothing.
-fn synced_before_the_answer(calls: &[Syscall], mark: &str) -> bool {
-    let reads = |c: &Syscall| matches!(c.name.as_str(), "read" | "readv" | "recvfrom" | "recvmsg");
-    let writes = |c: &Syscall| matches!(c.name.as_str(), "write" | "writev" | "sendto" | "sendmsg");
+/// When the trace does not show the request or the answer.
+fn between<'a>(calls: &'a [Syscall], mark: &str) -> &'a [Syscall] {
     let request = calls.iter().position(|c| reads(c) && c.text.contains(mark));
-    let request = request.expect("the trace shows the request");
-    let rest = &calls[request..];
+    let rest = &calls[request.expect("the trace shows the request")..];
     let answer = rest
         .iter()
         .position(|c| writes(c) && c.text.contains("202 Accepted"));
-    let before = &rest[..answer.expect("the trace shows the answer")];
-    let done = |c: &Syscall| c.text.trim_end().ends_with("= 0") && is_log(&c.text);
-    before
-        .iter()
-        .any(|c| matches!(c.name.as_str(), "fsync" | "fdatasync") && done(c))
+    &rest[..answer.expect("the trace shows the answer")]
 }
 
-/// Traces the gateway, and PostgreSQL if it is the store, while one order comes in.
-async fn trace_one(site: &Site) -> bool {
-    let mut pids = vec![site.gateway().process.pid()];
-    if let Some(server) = &site.server {
-        pids.push(server.pid());
-        pids.extend(children(server.pid()));
-    }
+/// Traces the gateway, and PostgreSQL if it is the store, while one order comes in. Tells whether the
+/// log was synced before the answer.
+async fn synced_before_the_answer(site: &Site) -> bool {
     // Past the first request everything is open and warm, so that the trace shows the usual way.
     assert_eq!(site.order("warm").await.status, 202);
-    let trace = Trace::attach(&pids, CALLS).await;
+    site.gateway().drained(Duration::from_secs(10)).await;
+    let server = site.server.as_ref().map(Postgres::pid);
+    let backends = || server.map(children).unwrap_or_default();
+    let pids = || {
+        let gateway = site.gateway().process.pid();
+        let all = [gateway].into_iter().chain(server);
+        all.chain(backends()).collect()
+    };
+    let trace = Trace::attach(pids, CALLS).await;
     assert_eq!(site.order("traced-order").await.status, 202);
     wait_for(
         "the trace of the answer",
@@ -64,68 +86,113 @@ async fn trace_one(site: &Site) -> bool {
         },
     )
     .await;
-    synced_before_the_answer(&trace.detach().await, "traced-order")
+    let calls = trace.detach().await;
+    let between = between(&calls, "traced-order");
+    let backends = backends();
+    assert!(
+        between.iter().any(|c| commits(c, &backends)),
+        "the trace does not show the store's commit"
+    );
+    between.iter().any(syncs_the_log)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_synced_before_the_answer_on_sqlite() {
+    let site = Site::start(Store::Sqlite).await;
     assert!(
-        trace_one(&Site::start(Store::Sqlite).await).await,
+        synced_before_the_answer(&site).await,
         "202 without a sync of the log"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_is_synced_before_the_answer_on_postgres() {
+    let site = Site::start(Store::Postgres).await;
     assert!(
-        trace_one(&Site::start(Store::Postgres).await).await,
+        synced_before_the_answer(&site).await,
         "202 without a sync of the log"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_trace_would_show_an_answer_without_a_sync_on_sqlite() {
-    let app = |partner| pass_through(partner, "", "");
-    let site = Site::new(
-        Store::Sqlite,
-        1,
-        &app,
-        &[("QUAYSIDE_FAIL_POINTS", "no-sync")],
-    )
-    .await;
-    assert!(!trace_one(&site).await, "synchronous=OFF syncs nothing");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_trace_would_show_an_answer_without_a_sync_on_postgres() {
-    // A server that syncs late whoever asks; the writer behind the commits must not wake meanwhile.
-    let settings = [("synchronous_commit", "off"), ("wal_writer_delay", "10s")];
-    let server = Postgres::start_with(&settings).await;
+async fn a_server_that_commits_late_by_default_is_told_not_to() {
+    let server = late().await;
     let app = |partner| pass_through(partner, "", "");
     let site = Site::on(Some(server), 1, &app, &[]).await;
     assert!(
-        !trace_one(&site).await,
-        "synchronous_commit=off syncs later"
+        synced_before_the_answer(&site).await,
+        "202 without a sync of the log"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trace_would_show_an_answer_without_a_sync() {
+    // synchronous=OFF on SQLite, synchronous_commit=off on PostgreSQL.
+    let env = [("QUAYSIDE_FAIL_POINTS", "no-sync")];
+    for server in [None, Some(late().await)] {
+        let app = |partner| pass_through(partner, "", "");
+        let site = Site::on(server, 1, &app, &env).await;
+        assert!(!synced_before_the_answer(&site).await, "{:?}", site.server);
+    }
+}
+
+/// A server whose commits do not wait for the disk, unless a session says that its own do.
+async fn late() -> Postgres {
+    // The writer behind the commits must not sync by chance between a request and its answer.
+    Postgres::start_with(&[("synchronous_commit", "off"), ("wal_writer_delay", "10s")]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_hangs_up_does_not_cancel_a_commit() {
     for store in [Store::Sqlite, Store::Postgres] {
         let site = Site::start(store).await;
-        let ids: Vec<_> = (0..20).map(|no| format!("hung-up-{no}")).collect();
-        for id in &ids {
-            send_and_hang_up(&site, id).await;
+        assert_eq!(site.order("warm").await.status, 202);
+        for round in 0..5 {
+            // The commit cannot end before the client is gone.
+            let hold = Hold::take(&site);
+            let id = format!("hung-up-{round}");
+            hang_up(&site, &id).await;
+            hold.release(&site);
+            site.partner
+                .wait_for_ids(&[&id], Duration::from_secs(20))
+                .await;
         }
-        let ids: Vec<_> = ids.iter().map(String::as_str).collect();
-        site.partner
-            .wait_for_ids(&ids, Duration::from_secs(20))
-            .await;
     }
 }
 
-/// Sends a whole request and goes without reading the answer.
-async fn send_and_hang_up(site: &Site, id: &str) {
+/// Keeps every commit of a store waiting.
+enum Hold {
+    Sqlite(rusqlite::Connection),
+    Postgres,
+}
+
+impl Hold {
+    fn take(site: &Site) -> Self {
+        if let Some(server) = &site.server {
+            server.pause();
+            return Self::Postgres;
+        }
+        let file = site.nodes[0].data_dir().join("quayside.db");
+        let conn = rusqlite::Connection::open(file).expect("opening the store");
+        conn.busy_timeout(Duration::from_secs(5))
+            .expect("a busy timeout");
+        conn.execute_batch("BEGIN IMMEDIATE")
+            .expect("taking the write lock");
+        Self::Sqlite(conn)
+    }
+
+    fn release(self, site: &Site) {
+        match self {
+            Self::Sqlite(conn) => conn
+                .execute_batch("ROLLBACK")
+                .expect("giving the lock back"),
+            Self::Postgres => site.server.as_ref().expect("a server").resume(),
+        }
+    }
+}
+
+/// Sends a whole request, waits until the gateway has read it, and goes without an answer.
+async fn hang_up(site: &Site, id: &str) {
     let addr = site.gateway().http;
     let body = order_xml(id, "k", 300);
     let head = format!(
@@ -135,12 +202,32 @@ async fn send_and_hang_up(site: &Site, id: &str) {
     );
     let mut stream = TcpStream::connect(addr).await.expect("connecting");
     stream
-        .write_all(head.as_bytes())
+        .write_all(&[head.as_bytes(), &body].concat())
         .await
-        .expect("writing the head");
-    stream.write_all(&body).await.expect("writing the body");
-    // An orderly end of what this side sends, and no reading: the answer meets a closed socket.
-    stream.shutdown().await.expect("ending the request");
+        .expect("writing the request");
+    let own = stream.local_addr().expect("an address");
+    wait_for(
+        "the gateway to read the request",
+        Duration::from_secs(5),
+        async || match unread(addr, own) {
+            Some(0) => Ok(()),
+            left => Err(format!("{left:?} bytes wait")),
+        },
+    )
+    .await;
+    stream.set_zero_linger().expect("an end by reset");
+}
+
+/// How many bytes wait to be read on the connection from `client` at the side of `server`.
+fn unread(server: SocketAddr, client: SocketAddr) -> Option<u64> {
+    let hex = |addr: SocketAddr| format!("0100007F:{:04X}", addr.port());
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the table of connections");
+    let row = table
+        .lines()
+        .map(|l| l.split_whitespace().collect::<Vec<_>>());
+    let mut row = row.filter(|r| r.len() > 4 && r[1] == hex(server) && r[2] == hex(client));
+    let (_, unread) = row.next()?[4].split_once(':')?;
+    u64::from_str_radix(unread, 16).ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,10 +273,7 @@ fn the_judge_of_traces_tells_order_and_file() {
         (vec![&request, &other, &answer], false),
     ] {
         let calls: Vec<_> = calls.into_iter().cloned().collect();
-        assert_eq!(
-            synced_before_the_answer(&calls, "bid:x"),
-            expected,
-            "{calls:?}"
-        );
+        let synced = between(&calls, "bid:x").iter().any(syncs_the_log);
+        assert_eq!(synced, expected, "{calls:?}");
     }
 }

@@ -59,7 +59,7 @@ fn four_locations(partner: SocketAddr) -> String {
          CustomerId = { jsonpath = \"$.customer.id\", required = true }\n\
          Total = { jsonpath = \"$.total\", type = \"decimal\" }\n";
     let json_port = "[receive.json]\nhost = \"edge\"\nmessage = \"json-order\"\n\
-         [receive.json.location.web.http]\npath = \"/in/json\"\n";
+         [receive.json.location.web.http]\npath = \"/in/json\"\nallow_empty = true\n";
     let folder = |name: &str, message: &str| {
         format!(
             "[receive.{name}]\nhost = \"edge\"\nmessage = \"{message}\"\n\
@@ -75,6 +75,10 @@ fn four_locations(partner: SocketAddr) -> String {
     ];
     let text = pass_through(partner, "", &more.concat());
     let total = "Total = { xpath = \"/o:Order/o:Total\", type = \"decimal\" }";
+    let text = text.replace(
+        "path = \"/in/orders\"",
+        "path = \"/in/orders\"\nallow_empty = true",
+    );
     text.replacen(
         "\n\n[receive.orders]",
         &format!("\n{total}\n\n[receive.orders]"),
@@ -164,7 +168,9 @@ async fn hostile_files_are_suspended_with_their_code() {
         let drop = site.nodes[0]
             .data_dir()
             .join(format!("{}-drop", file.format));
-        fs::copy(folder.join(name), drop.join(name)).expect("dropping a file");
+        // Aside and renamed, as every writer must who wants no look at half a file.
+        fs::copy(folder.join(name), drop.join(".part")).expect("copying a file");
+        fs::rename(drop.join(".part"), drop.join(name)).expect("dropping a file");
     }
     let suspended = wait_for(
         "every file to be suspended",

@@ -12,7 +12,10 @@ use std::{
 };
 
 use futures_util::future::{join_all, try_join_all};
-use quayside_store::{StoreError, StoreErrorKind, model::InstanceId};
+use quayside_store::{
+    StoreError, StoreErrorKind,
+    model::{InstanceId, failpoint},
+};
 use tokio::{
     sync::{OnceCell, Semaphore, SemaphorePermit},
     task::{AbortHandle, JoinSet},
@@ -211,6 +214,10 @@ impl Pool {
             cut: Cut { task, armed: true },
         };
         conn.client.batch_execute(SETTINGS).await?;
+        if failpoint::enabled("no-sync") {
+            let off = "SET synchronous_commit = off";
+            conn.client.batch_execute(off).await?;
+        }
         Ok(conn)
     }
 

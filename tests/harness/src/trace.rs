@@ -12,6 +12,9 @@ use tempfile::TempDir;
 
 use crate::{Process, process::command, wait_for};
 
+/// How often attaching is tried again because a process was started meanwhile.
+const ATTEMPTS: u32 = 10;
+
 /// An attached tracer.
 #[derive(Debug)]
 pub struct Trace {
@@ -32,36 +35,39 @@ pub struct Syscall {
 }
 
 impl Trace {
-    /// Attaches to every thread of `pids` and returns when all are attached. `calls` are the names.
+    /// Attaches to every thread of the processes that `pids` names and returns when all are attached:
+    /// also those that were started while it attached. `calls` are the names of system calls.
     ///
     /// # Panics
     /// When strace is not installed or not allowed.
-    pub async fn attach(pids: &[u32], calls: &str) -> Self {
+    pub async fn attach(pids: impl Fn() -> Vec<u32>, calls: &str) -> Self {
+        for _ in 0..ATTEMPTS {
+            let trace = Self::attach_to(&pids(), calls).await;
+            if pids().into_iter().all(is_traced) {
+                return trace;
+            }
+            trace.detach().await;
+        }
+        panic!("processes start faster than strace attaches to them");
+    }
+
+    async fn attach_to(pids: &[u32], calls: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let file = dir.path().join("trace");
         let mut strace = command(Path::new("/usr/bin/strace"));
-        strace
-            .args([
-                "-f",
-                "-y",
-                "-s",
-                "4096",
-                "-e",
-                &format!("trace={calls}"),
-                "-o",
-            ])
-            .arg(&file);
+        let calls = format!("trace={calls}");
+        strace.args(["-f", "-y", "-s", "4096", "-e", &calls, "-o"]);
+        strace.arg(&file);
         for pid in pids {
             strace.args(["-p", &pid.to_string()]);
         }
         let mut process = Process::spawn("strace", strace, dir.path());
         wait_for("strace to attach", Duration::from_secs(10), async || {
-            let said = process.stderr();
-            assert!(!process.has_ended(), "strace ended:\n{said}");
-            let missing = |pid: &&u32| !said.contains(&format!("Process {pid} attached"));
-            match pids.iter().find(missing) {
+            assert!(!process.has_ended(), "strace ended:\n{}", process.stderr());
+            // A process that ended meanwhile cannot be attached any more and is none of ours.
+            match pids.iter().find(|pid| !is_traced(**pid)) {
                 None => Ok(()),
-                Some(pid) => Err(format!("{pid} is not attached: {said}")),
+                Some(pid) => Err(format!("{pid} is not attached: {}", process.stderr())),
             }
         })
         .await;
@@ -89,6 +95,17 @@ impl Trace {
         self.process.wait_exit(Duration::from_secs(10)).await;
         self.calls()
     }
+}
+
+/// Whether every thread of a process has a tracer; a process that is gone counts as well.
+fn is_traced(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return true;
+    };
+    threads.flatten().all(|thread| {
+        let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        !status.contains("\nTracerPid:\t0\n")
+    })
 }
 
 /// Joins the two halves of calls that others interrupted; a call stands where it returned.
