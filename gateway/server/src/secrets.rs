@@ -72,7 +72,7 @@ impl Secrets for FolderSecrets {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt as _};
 
     use super::*;
 
@@ -92,7 +92,7 @@ mod tests {
         let put = |name: &str, mode: u32| {
             let path = folder.path().join(name);
             std::fs::write(&path, "hunter2\n").expect("written");
-            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("set");
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).expect("set");
         };
         put("good", 0o600);
         put("credential", 0o400);

@@ -4,9 +4,10 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use quayside_model::{Clock as _, SystemClock};
 use serde_json::Value;
 
 const APP: &str = r#"
@@ -89,13 +90,19 @@ impl Dev {
 
     /// Waits until `look` gives something.
     fn wait_for<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
-        let begun = Instant::now();
+        let begun = SystemClock.monotonic();
         loop {
             if let Some(found) = look(self) {
                 return found;
             }
             let log = || std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
-            assert!(begun.elapsed() < PATIENCE, "no {what}:\n{}", log());
+            assert!(
+                SystemClock.monotonic().since(begun) < PATIENCE,
+                "no {what}:\n{}",
+                log()
+            );
+            // Between two looks at the condition, to leave the processor to what is waited for.
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

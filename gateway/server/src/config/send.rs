@@ -93,7 +93,7 @@ pub(crate) fn filter(reading: &Reading<'_>, section: &Section<'_>) -> Option<Fil
     match Filter::compile(source) {
         Ok(filter) => {
             for property in filter.references() {
-                reading.check_property(section.source, at, &property, &section.name_of("filter"));
+                reading.check_property(section.source, at, property, &section.name_of("filter"));
             }
             Some(filter)
         }
