@@ -359,9 +359,15 @@ impl Process<'_> {
 
     /// Stops the engine. How many deliveries were still under way.
     async fn drop_engine(&mut self, grace: Duration) -> usize {
-        match self.gateway.take().await {
-            Some(engine) => engine.stop(grace).await.unfinished,
-            None => 0,
+        // A call of the admin API that waits for a partner's answer may keep the engine for long: then it
+        // is cut with the process, and its instance ends with its session.
+        match timeout(grace.max(ADMIN_GRACE), self.gateway.take()).await {
+            Ok(Some(engine)) => engine.stop(grace).await.unfinished,
+            Ok(None) => 0,
+            Err(_) => {
+                warn!(code = %codes::UNFINISHED, "a call of the admin API keeps the engine");
+                0
+            }
         }
     }
 

@@ -120,8 +120,8 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
     let text = |key: &str| problem[key].as_str().map(str::to_owned);
     let detail = text("detail").unwrap_or_else(|| format!("the node answered {status}"));
     let message = match text("code") {
-        Some(code) => format!("{detail} ({code})"),
-        None => detail,
+        Some(code) if !detail.contains(&code) => format!("{detail} ({code})"),
+        _ => detail,
     };
     let (code, exit) = match status {
         StatusCode::UNAUTHORIZED => (codes::UNAUTHORIZED, Exit::Failed),

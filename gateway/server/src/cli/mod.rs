@@ -62,7 +62,7 @@ enum Verb {
 /// Where a running node is, and how to show what it says.
 #[derive(Debug, Clone, Args)]
 struct Remote {
-    /// The admin address of a running node
+    /// The admin address of a running node; SSL_CERT_FILE names the authority of a private certificate
     #[arg(
         long,
         value_name = "URL",
