@@ -67,6 +67,7 @@ async fn round(shared: &Arc<Shared>, again: &mut JoinSet<()>) -> More {
     let mut wants = Vec::new();
     for (name, runtime) in &routes.send {
         let mut free = runtime.places_for_claims();
+        runtime.note_look(shared.options.clock.monotonic(), free.len());
         free.truncate(MAX_CLAIM);
         if free.is_empty() {
             continue;

@@ -258,7 +258,7 @@ impl Engine {
             ..old
         };
         let routes = self.shared.routes();
-        let prepared = prepare(&self.shared, &routes, Arc::new(message), Extras::default());
+        let prepared = prepare(&self.shared, &routes, Arc::new(message), Extras::default()).await;
         let Some(prepared) = prepared else {
             return Err(coded(
                 codes::NO_SUBSCRIBER,

@@ -16,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     codes,
     counters::count,
-    send::port::{HANDED_OFF, SendRuntime, Work},
+    send::port::{HANDED_OFF, PLACE_WITHIN, SendRuntime, Work},
     shared::{Routes, Shared, Subscriber},
 };
 
@@ -41,7 +41,7 @@ pub(crate) struct Prepared {
 }
 
 /// Routes `message`. `None`: nobody subscribes to it.
-pub(crate) fn prepare(
+pub(crate) async fn prepare(
     shared: &Shared,
     routes: &Routes,
     message: Arc<Message>,
@@ -53,6 +53,7 @@ pub(crate) fn prepare(
     }
     let mut places = Vec::new();
     let mut deliveries = Vec::with_capacity(subscribers.len());
+    let until = tokio::time::Instant::now() + PLACE_WITHIN;
     for (no, subscriber) in (0u16..).zip(subscribers) {
         let id = DeliveryId {
             message: message.id,
@@ -60,10 +61,10 @@ pub(crate) fn prepare(
         };
         let mut delivery = new_delivery(&subscriber, &message, id, extras.priority);
         if matches!(delivery.birth, Birth::Ready)
-            && let Some((runtime, place)) = place(shared, routes, &subscriber.plan.name)
+            && let Some(place) = place(shared, routes, &subscriber.plan.name, until).await
         {
             delivery.birth = Birth::Claimed;
-            places.push((no, runtime, place));
+            places.push((no, place.0, place.1));
         }
         deliveries.push(delivery);
     }
@@ -155,16 +156,19 @@ fn new_delivery(
     }
 }
 
-fn place(
+async fn place(
     shared: &Shared,
     routes: &Routes,
     port: &Name,
+    until: tokio::time::Instant,
 ) -> Option<(Arc<SendRuntime>, OwnedSemaphorePermit)> {
     if shared.stopping.is_cancelled() || !shared.trust.may_act() {
         return None;
     }
     let runtime = routes.send.get(port)?;
-    Some((Arc::clone(runtime), runtime.place_for_hand_off()?))
+    let now = shared.options.clock.monotonic();
+    let place = runtime.place_for_hand_off(now, until).await?;
+    Some((Arc::clone(runtime), place))
 }
 
 impl Prepared {

@@ -184,11 +184,11 @@ impl Intake<'_> {
         let prepared = match invalid {
             Some(invalid) => {
                 let failure = Failure::new(invalid.code, FailureClass::GiveUp, &invalid.detail);
-                Ok(self.failed(&routes, &message, failure, &extras))
+                Ok(self.failed(&routes, &message, failure, &extras).await)
             }
-            None => match prepare(self.shared, &routes, Arc::clone(&message), extras()) {
+            None => match prepare(self.shared, &routes, Arc::clone(&message), extras()).await {
                 Some(prepared) => Ok(prepared),
-                None => self.unrouted(&routes, &message, &extras),
+                None => self.unrouted(&routes, &message, &extras).await,
             },
         };
         let outcome = match prepared {
@@ -283,11 +283,11 @@ impl Intake<'_> {
         })
     }
 
-    fn unrouted(
+    async fn unrouted(
         &self,
         routes: &Routes,
         message: &Arc<Message>,
-        extras: &dyn Fn() -> Extras,
+        extras: &(dyn Fn() -> Extras + Sync),
     ) -> Result<Prepared, Rejected> {
         let detail = format!(
             "nobody subscribes to a message of type {} with its properties ({})",
@@ -303,17 +303,17 @@ impl Intake<'_> {
             ));
         }
         let failure = Failure::new(codes::NO_SUBSCRIBER, FailureClass::Stop, &detail);
-        Ok(self.failed(routes, message, failure, extras))
+        Ok(self.failed(routes, message, failure, extras).await)
     }
 
     /// What cannot go on: published as a failed message if the port says so and somebody wants it,
     /// suspended otherwise.
-    fn failed(
+    async fn failed(
         &self,
         routes: &Routes,
         message: &Arc<Message>,
         failure: Failure,
-        extras: &dyn Fn() -> Extras,
+        extras: &(dyn Fn() -> Extras + Sync),
     ) -> Prepared {
         if self.port.publish_failures {
             let names: [(&str, &str); 2] = [
@@ -323,7 +323,7 @@ impl Intake<'_> {
             // The body is this message's own and not sealed yet: the failed message takes it over.
             let parts = message.parts.clone();
             let failed = failed_message(self.shared, message, parts, &failure, &names);
-            if let Some(prepared) = prepare(self.shared, routes, Arc::new(failed), extras()) {
+            if let Some(prepared) = prepare(self.shared, routes, Arc::new(failed), extras()).await {
                 return prepared;
             }
         }

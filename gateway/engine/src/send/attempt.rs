@@ -214,8 +214,12 @@ pub(crate) async fn settle(
         }
         Change::Release => None,
     };
+    let ends = matches!(change, Change::End { .. });
     let outcome = shared.committer.settle(claim, change).await;
     shared.held.remove(claim.delivery);
+    if ends {
+        runtime.note_flow(shared.options.clock.monotonic());
+    }
     match outcome {
         Some(SettleOutcome::Done) => counter.into_iter().for_each(count),
         Some(SettleOutcome::Fenced) => {

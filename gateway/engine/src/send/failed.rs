@@ -63,7 +63,7 @@ pub(crate) async fn publish_instead(
         dedupe,
         ..Extras::default()
     };
-    let Some(prepared) = prepare(shared, &routes, Arc::new(message), extras) else {
+    let Some(prepared) = prepare(shared, &routes, Arc::new(message), extras).await else {
         return change;
     };
     let published: MessageId = match prepared.commit(shared).await {

@@ -4,14 +4,15 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use quayside_adapter_api::Services;
 use quayside_model::{
-    Claim, Failure, FailureClass, OnOrderFailure, PortStatus, Timestamp, port::PortControl,
+    Claim, Failure, FailureClass, Monotonic, OnOrderFailure, PortStatus, Timestamp,
+    port::PortControl,
 };
 use quayside_store::{Change, Claimed};
 use tokio::{
@@ -55,6 +56,10 @@ pub(crate) struct SendRuntime {
     /// go first.
     backlogged: AtomicBool,
     last_failure: Mutex<Option<Failure>>,
+    /// When a delivery last ended well.
+    flowed: Moment,
+    /// When the claimer last had a place to claim for.
+    looked: Moment,
     /// Ends when another configuration has taken its place.
     pub(crate) retired: CancellationToken,
 }
@@ -76,6 +81,8 @@ impl SendRuntime {
             // True until the first claim has shown that nothing older waits.
             backlogged: AtomicBool::new(true),
             last_failure: Mutex::new(None),
+            flowed: Moment::default(),
+            looked: Moment::default(),
             retired: CancellationToken::new(),
         };
         (Arc::new(runtime), works)
@@ -101,11 +108,44 @@ impl SendRuntime {
     }
 
     /// A place for a delivery that is handed over in memory, if that is fair now.
-    pub(crate) fn place_for_hand_off(&self) -> Option<OwnedSemaphorePermit> {
-        if !self.is_open() || self.backlogged.load(Ordering::Relaxed) {
+    ///
+    /// A port whose window is full but flowing is waited for, at most `until`: its sender then feels the pace of
+    /// the partner, instead of the store filling with what could have gone straight through.
+    pub(crate) async fn place_for_hand_off(
+        &self,
+        now: Monotonic,
+        until: tokio::time::Instant,
+    ) -> Option<OwnedSemaphorePermit> {
+        if !self.is_open() || self.is_backlogged() {
             return None;
         }
-        Arc::clone(&self.window).try_acquire_owned().ok()
+        let window = Arc::clone(&self.window);
+        if let Ok(place) = Arc::clone(&window).try_acquire_owned() {
+            return Some(place);
+        }
+        if now.since(self.flowed.get()) > STILL_FLOWING {
+            return None;
+        }
+        tokio::time::timeout_at(until, window.acquire_owned())
+            .await
+            .ok()?
+            .ok()
+    }
+
+    /// A delivery has ended well.
+    pub(crate) fn note_flow(&self, now: Monotonic) {
+        self.flowed.set(now);
+    }
+
+    /// The claimer looks at the port at `now` and found `free` places. A port that hands over without a
+    /// gap would keep the claimer from what waits in the store, retries that are due included: after a
+    /// while its hand-overs rest until the claimer has looked.
+    pub(crate) fn note_look(&self, now: Monotonic, free: usize) {
+        if free > 0 {
+            self.looked.set(now);
+        } else if self.is_open() && now.since(self.looked.get()) > LOOK_WITHIN {
+            self.set_backlogged(true);
+        }
     }
 
     /// All free places, for the claimer.
@@ -165,6 +205,28 @@ async fn either(a: &CancellationToken, b: &CancellationToken) {
 }
 
 type OrderHash = [u8; 16];
+
+/// How long a publication waits in all for places of ports that are full but flowing.
+pub(crate) const PLACE_WITHIN: Duration = Duration::from_millis(50);
+/// A port that ended a delivery well within this time is flowing.
+const STILL_FLOWING: Duration = Duration::from_millis(250);
+/// How long hand-overs may keep the claimer from looking.
+const LOOK_WITHIN: Duration = Duration::from_millis(200);
+
+/// A moment that tasks share.
+#[derive(Debug, Default)]
+struct Moment(AtomicU64);
+
+impl Moment {
+    fn set(&self, now: Monotonic) {
+        let micros = u64::try_from(now.since_boot().as_micros()).unwrap_or(u64::MAX);
+        self.0.store(micros, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Monotonic {
+        Monotonic::from_boot(Duration::from_micros(self.0.load(Ordering::Relaxed)))
+    }
+}
 
 /// How many blocked keys are remembered before those that cannot matter any more are forgotten.
 const MAX_BLOCKED: usize = 1024;
