@@ -293,9 +293,9 @@ impl Set {
             let metrics = gateway.metrics().await.map_err(anyhow::Error::msg)?;
             usage.commits += metrics.sum(
                 "quayside_store_transactions_total",
-                "name=\"commit\",end=\"done\"",
+                "name=\"commit batch\",end=\"done\"",
             );
-            usage.items += metrics.sum("quayside_store_transaction_items_total", "name=\"commit\"");
+            usage.items += metrics.sum("quayside_store_transaction_items_total", "name=\"commit batch\"");
         }
         if let Some(server) = &self.server {
             let session = server.connect("quayside").await;
