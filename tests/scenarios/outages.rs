@@ -205,20 +205,7 @@ async fn full_disk(disk: &SmallDisk, gateway: &quayside_harness::Gateway) -> Loa
     let load = Load::start(plan);
     load.wait_accepted(200, Duration::from_secs(60)).await;
     disk.fill();
-    wait_for(
-        "the gateway to refuse",
-        Duration::from_secs(120),
-        async || {
-            let status = gateway.api("status").await?;
-            if status["ready"] == false {
-                Ok(())
-            } else {
-                Err(status["reasons"].to_string())
-            }
-        },
-    )
-    .await;
-    lasts(Duration::from_secs(3)).await;
+    load.wait_refused(100, Duration::from_secs(120)).await;
     disk.free();
     load.wait_accepted(200, Duration::from_secs(30)).await;
     load.finish().await

@@ -74,19 +74,28 @@ impl Gateway {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the process can accept messages now. Cheap and never waits.
+    /// Whether new clients should come here. Cheap and never waits.
     pub(crate) fn health(&self) -> Health {
-        let not_ready = |reason: &str| Health {
-            ready: false,
-            reasons: vec![reason.to_owned()],
-        };
         if self.draining.load(Ordering::Relaxed) {
             return not_ready("stopping");
         }
+        self.intake()
+    }
+
+    /// Whether a message that has come can be accepted: also while the process drains, because clients
+    /// that have not seen it yet must not be refused. Cheap and never waits.
+    pub(crate) fn intake(&self) -> Health {
         // Locked for writing means that the engine is being put in or taken out.
         match self.engine.try_read().as_deref() {
             Ok(Some(engine)) => engine.health(),
             _ => not_ready("the engine is starting or stopping"),
         }
+    }
+}
+
+fn not_ready(reason: &str) -> Health {
+    Health {
+        ready: false,
+        reasons: vec![reason.to_owned()],
     }
 }

@@ -111,7 +111,7 @@ async fn live(inputs: &Inputs, loaded: Loaded, dev: Option<DevOptions>) -> Resul
 fn readiness(gateway: &Arc<Gateway>) -> ReadinessCheck {
     let gateway = Arc::clone(gateway);
     Arc::new(move || Readiness {
-        ready: gateway.health().ready,
+        ready: gateway.intake().ready,
     })
 }
 

@@ -113,6 +113,7 @@ pub struct Load {
     tasks: JoinSet<Vec<Answer>>,
     stop: Arc<AtomicBool>,
     accepted: Arc<AtomicU64>,
+    refused: Arc<AtomicU64>,
 }
 
 /// All answers, in the order of each client.
@@ -160,10 +161,8 @@ impl Load {
     /// Starts the clients of `plan`.
     #[must_use]
     pub fn start(plan: LoadPlan) -> Self {
-        let (stop, accepted) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU64::new(0)),
-        );
+        let stop = Arc::new(AtomicBool::new(false));
+        let (accepted, refused) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let plan = Arc::new(plan);
         let mut tasks = JoinSet::new();
         for no in 0..plan.clients {
@@ -174,6 +173,7 @@ impl Load {
                 connection: None,
                 stop: Arc::clone(&stop),
                 accepted: Arc::clone(&accepted),
+                refused: Arc::clone(&refused),
                 answers: Vec::new(),
             };
             tasks.spawn(client.run());
@@ -182,6 +182,7 @@ impl Load {
             tasks,
             stop,
             accepted,
+            refused,
         }
     }
 
@@ -189,6 +190,20 @@ impl Load {
     #[must_use]
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Waits until `more` requests were refused from now on, or got no answer.
+    pub async fn wait_refused(&self, more: u64, within: Duration) {
+        let goal = self.refused.load(Ordering::Relaxed) + more;
+        wait_for(&format!("{more} more refusals"), within, async || {
+            let left = goal.saturating_sub(self.refused.load(Ordering::Relaxed));
+            if left == 0 {
+                Ok(())
+            } else {
+                Err(format!("{left} are missing"))
+            }
+        })
+        .await;
     }
 
     /// Waits until `more` requests were accepted from now on.
@@ -237,6 +252,7 @@ struct Client {
     connection: Option<Connection>,
     stop: Arc<AtomicBool>,
     accepted: Arc<AtomicU64>,
+    refused: Arc<AtomicU64>,
     answers: Vec<Answer>,
 }
 
@@ -264,6 +280,7 @@ impl Client {
                 self.accepted.fetch_add(1, Ordering::Relaxed);
                 return;
             }
+            self.refused.fetch_add(1, Ordering::Relaxed);
             if broken {
                 self.connection = None;
                 self.server += 1;
