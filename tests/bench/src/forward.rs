@@ -10,11 +10,8 @@ use bytes::Bytes;
 use clap::Args;
 use http::{Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
 
 /// Where to send what arrives.
@@ -27,20 +24,30 @@ pub(crate) struct Options {
 
 struct Forwarder {
     client: reqwest::Client,
-    url: String,
+    url: reqwest::Url,
 }
 
-/// Serves until it is killed.
-pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+/// Serves until it is killed. On one thread: client and partner need the other core, and a ceiling has to
+/// be as fast as its libraries allow.
+pub(crate) fn run(options: Options) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(serve(options))
+}
+
+async fn serve(options: Options) -> anyhow::Result<()> {
     let provider = rustls::crypto::ring::default_provider();
     provider
         .install_default()
         .map_err(|_| anyhow::anyhow!("another TLS provider is installed"))?;
     let client = reqwest::Client::builder()
-        .timeout(Duration::from_secs(30))
+        .connect_timeout(Duration::from_secs(30))
+        .no_proxy()
         .build()
         .context("building the HTTP client")?;
-    let url = format!("http://{}/orders", options.to);
+    // Parsed once, as the gateway does with an address that holds no template.
+    let url = format!("http://{}/orders", options.to).parse()?;
     let forwarder = Arc::new(Forwarder { client, url });
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     crate::report::say(&format!("ready {}", listener.local_addr()?));
@@ -51,7 +58,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         let forwarder = Arc::clone(&forwarder);
         connections.spawn(async move {
             let serve = service_fn(move |request| forward(Arc::clone(&forwarder), request));
-            let server = auto::Builder::new(TokioExecutor::new());
+            let server = http1::Builder::new();
             // A client that hangs up ends its connection; the measurement ends all of them so.
             let _ended = server.serve_connection(TokioIo::new(stream), serve).await;
         });
@@ -75,7 +82,7 @@ async fn forward(
 async fn pass(forwarder: &Forwarder, request: Request<Incoming>) -> anyhow::Result<()> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
-    let mut out = forwarder.client.post(&forwarder.url).body(body);
+    let mut out = forwarder.client.post(forwarder.url.clone()).body(body);
     for name in [CONTENT_TYPE.as_str(), "idempotency-key"] {
         if let Some(value) = head.headers.get(name) {
             out = out.header(name, value);

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Passthrough(options) => run(passthrough::run(options)),
         Command::Client(options) => client::run(options).map(|()| true),
-        Command::Forward(options) => run(forward::run(options)).map(|()| true),
+        Command::Forward(options) => forward::run(options).map(|()| true),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
