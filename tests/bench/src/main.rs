@@ -32,6 +32,8 @@ struct Arguments {
 enum Command {
     /// HTTP in, store, HTTP out: rate, latency, loss, repeats, and the ratio to the ceiling.
     Passthrough(passthrough::Options),
+    /// The store ceiling alone, for batches of a given size.
+    StoreCeiling(passthrough::StoreCeiling),
     /// The clients, as a process of their own.
     #[command(hide = true)]
     Client(client::Options),
@@ -43,6 +45,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Passthrough(options) => run(passthrough::run(options)),
+        Command::StoreCeiling(options) => run(passthrough::store_ceiling(options)),
         Command::Client(options) => client::run(options).map(|()| true),
         Command::Forward(options) => forward::run(options).map(|()| true),
     };

@@ -160,6 +160,33 @@ fn setting(name: &str, value: &str) {
     say(&format!("{name} = {value}"));
 }
 
+/// What `store-ceiling` measures.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StoreCeiling {
+    #[command(flatten)]
+    options: Options,
+    /// How many publishes and settlements one commit holds.
+    #[arg(long, default_value_t = 100)]
+    batch: u32,
+}
+
+/// Measures the store ceiling alone and prints it as a line of JSON.
+pub(crate) async fn store_ceiling(asked: StoreCeiling) -> anyhow::Result<bool> {
+    let server = match asked.options.store {
+        Store::Sqlite => None,
+        Store::Postgres => Some(Postgres::start().await),
+    };
+    let dir = tempfile::tempdir()?;
+    let batch = f64::from(asked.batch);
+    let (ceiling, pgbench) =
+        store_ceilings(&asked.options, server.as_ref(), dir.path(), batch).await?;
+    say(&serde_json::json!({
+        "batch": asked.batch, "store_ceiling_per_s": ceiling, "pgbench_per_s": pgbench,
+    })
+    .to_string());
+    Ok(true)
+}
+
 async fn store_ceilings(
     options: &Options,
     server: Option<&Postgres>,
@@ -295,7 +322,10 @@ impl Set {
                 "quayside_store_transactions_total",
                 "name=\"commit batch\",end=\"done\"",
             );
-            usage.items += metrics.sum("quayside_store_transaction_items_total", "name=\"commit batch\"");
+            usage.items += metrics.sum(
+                "quayside_store_transaction_items_total",
+                "name=\"commit batch\"",
+            );
         }
         if let Some(server) = &self.server {
             let session = server.connect("quayside").await;

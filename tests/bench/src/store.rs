@@ -21,18 +21,14 @@ const CONTEXT_LEN: usize = 400;
 
 const SQLITE_TABLES: &str = "
     PRAGMA journal_mode = WAL;
-    PRAGMA synchronous = FULL;
-    PRAGMA temp_store = MEMORY;
-    PRAGMA cache_size = -8192;
-    CREATE TABLE message (id BLOB PRIMARY KEY, context TEXT NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE part (message BLOB PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
-    CREATE TABLE queue (message BLOB PRIMARY KEY, port TEXT NOT NULL) STRICT, WITHOUT ROWID;";
+    CREATE TABLE message (id INTEGER PRIMARY KEY, context TEXT NOT NULL, bytes BLOB NOT NULL) STRICT;
+    CREATE TABLE queue (message INTEGER PRIMARY KEY, port TEXT NOT NULL) STRICT;";
 
 const POSTGRES_TABLES: &str = "
-    CREATE TABLE message (id uuid PRIMARY KEY, context text NOT NULL, bytes bytea NOT NULL)
+    CREATE TABLE message (id bigint PRIMARY KEY, context text NOT NULL, bytes bytea NOT NULL)
         WITH (toast_tuple_target = 8160);
     ALTER TABLE message ALTER COLUMN bytes SET STORAGE EXTERNAL;
-    CREATE TABLE queue (message uuid PRIMARY KEY, port text NOT NULL) WITH (fillfactor = 50);";
+    CREATE TABLE queue (message bigint PRIMARY KEY, port text NOT NULL) WITH (fillfactor = 50);";
 
 /// Whether the databases are as durable as they come, by name and value; prints nothing itself.
 pub(crate) async fn durability(server: &Postgres) -> anyhow::Result<Vec<(&'static str, String)>> {
@@ -68,30 +64,24 @@ pub(crate) fn sqlite_ceiling(
     let mut conn = sqlite(dir)?;
     let (body, context) = (vec![b'x'; size], "c".repeat(CONTEXT_LEN));
     let watch = Stopwatch::start();
-    let mut no = 0_u128;
+    let mut no: i64 = 0;
     while watch.elapsed() < time {
-        let ids: Vec<_> = (0..batch as u128).map(|n| (no + n).to_be_bytes()).collect();
-        no += batch as u128;
+        let ids = no..no + i64::try_from(batch)?;
+        no = ids.end;
         let tx = conn.transaction()?;
-        for id in &ids {
-            tx.prepare_cached("INSERT INTO message VALUES (?, ?)")?
-                .execute(params![id, context])?;
-            tx.prepare_cached("INSERT INTO part VALUES (?, ?)")?
-                .execute(params![id, body])?;
+        for id in ids.clone() {
+            tx.prepare_cached("INSERT INTO message VALUES (?, ?, ?)")?
+                .execute(params![id, context, body])?;
             tx.prepare_cached("INSERT INTO queue VALUES (?, 'port')")?
                 .execute(params![id])?;
         }
         tx.commit()?;
         let tx = conn.transaction()?;
-        for id in &ids {
-            for table in [
-                "message WHERE id",
-                "part WHERE message",
-                "queue WHERE message",
-            ] {
-                let delete = format!("DELETE FROM {table} = ?");
-                tx.prepare_cached(&delete)?.execute(params![id])?;
-            }
+        for id in ids {
+            tx.prepare_cached("DELETE FROM queue WHERE message = ?")?
+                .execute(params![id])?;
+            tx.prepare_cached("DELETE FROM message WHERE id = ?")?
+                .execute(params![id])?;
         }
         tx.commit()?;
     }
@@ -197,20 +187,16 @@ async fn commit_until(
     size: usize,
     watch: Stopwatch,
     time: Duration,
-) -> anyhow::Result<u128> {
-    let ids = "SELECT ('00000000-0000-0000-0000-' || lpad(to_hex(n), 12, '0'))::uuid \
-               FROM unnest($1::bigint[]) n";
-    let message = format!(
-        "INSERT INTO message SELECT i.uuid, c, b FROM \
-         unnest(ARRAY({ids}), $2::text[], $3::bytea[]) AS i (uuid, c, b)"
-    );
-    let queue = format!("INSERT INTO queue SELECT i, 'port' FROM unnest(ARRAY({ids})) i");
-    let insert_message = session.prepare(&message).await?;
-    let insert_queue = session.prepare(&queue).await?;
-    let delete_message = format!("DELETE FROM message WHERE id = ANY (ARRAY({ids}))");
-    let delete_message = session.prepare(&delete_message).await?;
-    let delete_queue = format!("DELETE FROM queue WHERE message = ANY (ARRAY({ids}))");
-    let delete_queue = session.prepare(&delete_queue).await?;
+) -> anyhow::Result<i64> {
+    let insert_message = "INSERT INTO message \
+         SELECT * FROM unnest($1::bigint[], $2::text[], $3::bytea[])";
+    let insert_message = session.prepare(insert_message).await?;
+    let insert_queue = "INSERT INTO queue SELECT id, 'port' FROM unnest($1::bigint[]) id";
+    let insert_queue = session.prepare(insert_queue).await?;
+    let delete_message = "DELETE FROM message WHERE id = ANY ($1::bigint[])";
+    let delete_message = session.prepare(delete_message).await?;
+    let delete_queue = "DELETE FROM queue WHERE message = ANY ($1::bigint[])";
+    let delete_queue = session.prepare(delete_queue).await?;
     let bodies = vec![vec![b'x'; size]; batch];
     let contexts = vec!["c".repeat(CONTEXT_LEN); batch];
     let mut next = i64::try_from(committer)? << 40;
@@ -231,7 +217,7 @@ async fn commit_until(
             (&delete_message, &rows[..1]),
         )
         .await?;
-        messages += batch as u128;
+        messages += i64::try_from(batch)?;
     }
     Ok(messages)
 }
@@ -257,19 +243,16 @@ fn pgbench_script(batch: usize, size: usize) -> String {
         "generate_series((:base)::bigint, (:base)::bigint + {})",
         batch - 1
     );
-    let ids = format!(
-        "SELECT ('00000000-0000-0000-0000-' || lpad(to_hex(n), 12, '0'))::uuid FROM {range} n"
-    );
     format!(
         "\\set n :n + {batch}\n\\set base (:client_id << 40) + :n\n\
          BEGIN;\n\
          INSERT INTO message SELECT i, repeat('c', {CONTEXT_LEN}), \
-         convert_to(repeat('x', {size}), 'UTF8') FROM ({ids}) AS s (i);\n\
-         INSERT INTO queue SELECT i, 'port' FROM ({ids}) AS s (i);\n\
+         convert_to(repeat('x', {size}), 'UTF8') FROM {range} i;\n\
+         INSERT INTO queue SELECT i, 'port' FROM {range} i;\n\
          COMMIT;\n\
          BEGIN;\n\
-         DELETE FROM queue WHERE message = ANY (ARRAY({ids}));\n\
-         DELETE FROM message WHERE id = ANY (ARRAY({ids}));\n\
+         DELETE FROM queue WHERE message = ANY (ARRAY(SELECT {range}));\n\
+         DELETE FROM message WHERE id = ANY (ARRAY(SELECT {range}));\n\
          COMMIT;\n"
     )
 }
@@ -278,7 +261,7 @@ fn pgbench_script(batch: usize, size: usize) -> String {
     clippy::cast_precision_loss,
     reason = "messages of a run are far below 2^52"
 )]
-fn per_second(messages: u128, time: Duration) -> f64 {
+fn per_second(messages: i64, time: Duration) -> f64 {
     messages as f64 / time.as_secs_f64()
 }
 
@@ -295,7 +278,7 @@ mod tests {
         let rate = sqlite_ceiling(dir.path(), 10, 100, SHORT).expect("a rate");
         assert!(rate > 0.0);
         let conn = sqlite(dir.path()).expect("the database");
-        for table in ["message", "part", "queue"] {
+        for table in ["message", "queue"] {
             let count = format!("SELECT count(*) FROM {table}");
             let left: i64 = conn
                 .query_row(&count, [], |row| row.get(0))
