@@ -65,9 +65,10 @@ async fn round(shared: &Arc<Shared>, again: &mut JoinSet<()>) -> More {
     let routes = shared.routes();
     let mut places: HashMap<Name, (Arc<SendRuntime>, Vec<OwnedSemaphorePermit>)> = HashMap::new();
     let mut wants = Vec::new();
+    let mut soon = false;
     for (name, runtime) in &routes.send {
         let mut free = runtime.places_for_claims();
-        runtime.note_look(shared.options.clock.monotonic(), free.len());
+        soon |= runtime.note_look(shared.options.clock.monotonic(), free.len());
         free.truncate(MAX_CLAIM);
         if free.is_empty() {
             continue;
@@ -112,7 +113,7 @@ async fn round(shared: &Arc<Shared>, again: &mut JoinSet<()>) -> More {
     for claimed in claimed {
         hand_out(shared, &routes, &mut places, again, (round, claimed)).await;
     }
-    more
+    if soon { more.max(More::Soon) } else { more }
 }
 
 /// A port that got all it asked for has probably more; one that got less has nothing older any more.

@@ -16,7 +16,7 @@ use quayside_model::{
 };
 use quayside_store::{Change, Claimed};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     task::{Id, JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,8 @@ pub(crate) struct SendRuntime {
     /// Whether the store holds more than the window takes. Then nothing is handed off: older deliveries
     /// go first.
     backlogged: AtomicBool,
+    /// Wakes who waits for the backlog to be gone.
+    caught_up: Notify,
     last_failure: Mutex<Option<Failure>>,
     /// When a delivery last ended well.
     flowed: Moment,
@@ -80,6 +82,7 @@ impl SendRuntime {
             open: AtomicBool::new(false),
             // True until the first claim has shown that nothing older waits.
             backlogged: AtomicBool::new(true),
+            caught_up: Notify::new(),
             last_failure: Mutex::new(None),
             flowed: Moment::default(),
             looked: Moment::default(),
@@ -109,27 +112,42 @@ impl SendRuntime {
 
     /// A place for a delivery that is handed over in memory, if that is fair now.
     ///
-    /// A port whose window is full but flowing is waited for, at most `until`: its sender then feels the pace of
-    /// the partner, instead of the store filling with what could have gone straight through.
+    /// A port that flows is waited for, at most `until`, when it is full or when older work in the store
+    /// goes first: its sender then feels the pace of the partner, instead of the store filling with what
+    /// could have gone straight through. A port that does not flow is not waited for.
     pub(crate) async fn place_for_hand_off(
         &self,
         now: Monotonic,
         until: tokio::time::Instant,
     ) -> Option<OwnedSemaphorePermit> {
-        if !self.is_open() || self.is_backlogged() {
+        if !self.is_open() {
             return None;
         }
         let window = Arc::clone(&self.window);
-        if let Ok(place) = Arc::clone(&window).try_acquire_owned() {
+        if !self.is_backlogged()
+            && let Ok(place) = Arc::clone(&window).try_acquire_owned()
+        {
             return Some(place);
         }
         if now.since(self.flowed.get()) > STILL_FLOWING {
             return None;
         }
-        tokio::time::timeout_at(until, window.acquire_owned())
-            .await
-            .ok()?
-            .ok()
+        let wait = async {
+            self.until_caught_up().await;
+            window.acquire_owned().await
+        };
+        tokio::time::timeout_at(until, wait).await.ok()?.ok()
+    }
+
+    async fn until_caught_up(&self) {
+        loop {
+            // Register before looking, so that a change between both is not missed.
+            let caught_up = self.caught_up.notified();
+            if !self.is_backlogged() {
+                return;
+            }
+            caught_up.await;
+        }
     }
 
     /// A delivery has ended well.
@@ -140,12 +158,18 @@ impl SendRuntime {
     /// The claimer looks at the port at `now` and found `free` places. A port that hands over without a
     /// gap would keep the claimer from what waits in the store, retries that are due included: after a
     /// while its hand-overs rest until the claimer has looked.
-    pub(crate) fn note_look(&self, now: Monotonic, free: usize) {
+    ///
+    /// Returns whether that is now, so that the next look should come soon.
+    pub(crate) fn note_look(&self, now: Monotonic, free: usize) -> bool {
         if free > 0 {
             self.looked.set(now);
-        } else if self.is_open() && now.since(self.looked.get()) > LOOK_WITHIN {
+            return false;
+        }
+        let rest = self.is_open() && now.since(self.looked.get()) > LOOK_WITHIN;
+        if rest {
             self.set_backlogged(true);
         }
+        rest
     }
 
     /// All free places, for the claimer.
@@ -161,11 +185,13 @@ impl SendRuntime {
     }
 
     pub(crate) fn set_backlogged(&self, backlogged: bool) {
-        self.backlogged.store(backlogged, Ordering::Relaxed);
+        if self.backlogged.swap(backlogged, Ordering::SeqCst) && !backlogged {
+            self.caught_up.notify_waiters();
+        }
     }
 
     pub(crate) fn is_backlogged(&self) -> bool {
-        self.backlogged.load(Ordering::Relaxed)
+        self.backlogged.load(Ordering::SeqCst)
     }
 
     /// How many deliveries are in hand.
