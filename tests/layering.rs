@@ -50,8 +50,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "quayside-adapter-file",
         ],
     ),
-    // Fixture programs know the wire and nothing of the house.
-    ("mock-partner", &[]),
+    // Fixture programs know the wire and nothing of the house but its clock.
+    ("mock-partner", &["quayside-model"]),
     (
         "quayside-conformance",
         &["quayside-store", "quayside-adapter-api"],
