@@ -15,12 +15,14 @@ use crate::location::Location;
 pub(crate) struct Routes(RwLock<HashMap<String, Arc<Location>>>);
 
 impl Routes {
-    /// Enters a location. One that is closing gives its path up, so that a new configuration can take
-    /// over; `false` if another open one has the path.
+    /// Enters a location. One that is closing gives its path up, and so does one of the same name: that is
+    /// how a new configuration takes over without a moment in which the path is nobody's. `false` if
+    /// another open one has the path.
     pub(crate) fn insert(&self, location: &Arc<Location>) -> bool {
         let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let path = location.config.path.clone();
-        if table.get(&path).is_some_and(|other| !other.is_closed()) {
+        let taken = |other: &Arc<Location>| !other.is_closed() && other.name != location.name;
+        if table.get(&path).is_some_and(taken) {
             return false;
         }
         table.insert(path, Arc::clone(location));

@@ -17,7 +17,10 @@ use tracing::warn;
 use crate::{
     committer::chain,
     receive::again,
-    send::port::{SendRuntime, Work},
+    send::{
+        attempt::give,
+        port::{SendRuntime, Work},
+    },
     shared::{Routes, Shared},
 };
 
@@ -150,13 +153,12 @@ async fn hand_out(
         let place = free
             .pop()
             .expect("the store gives at most the room that was asked for");
-        runtime
-            .give(Work {
-                claimed,
-                place,
-                round,
-            })
-            .await;
+        let work = Work {
+            claimed,
+            place,
+            round,
+        };
+        give(shared, runtime, work).await;
     } else {
         let (shared, routes) = (Arc::clone(shared), Arc::clone(routes));
         again.spawn(async move { again::take(&shared, &routes, claimed).await });

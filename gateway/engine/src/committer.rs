@@ -2,17 +2,15 @@
 //! into one transaction, bounded by count and bytes, with no artificial delay.
 //!
 //! A settlement is tried until the store has answered it. A publication is given up after
-//! [`PUBLISH_WITHIN`]: its sender is told to come back. When a COMMIT is in the dark the same batch runs
-//! again, given up publications included, because the store may have them (`reference/store.md` 3).
+//! [`PUBLISH_WITHIN`]: its sender is told to come back, and whether the store has it is unknown. When a
+//! COMMIT is in the dark the same items run again with the same ids (`reference/store.md` 3).
 
 use std::{sync::Arc, time::Duration};
 
 use quayside_model::{Claim, Clock, Content, InstanceId, Monotonic};
-use quayside_store::{
-    AnyStore, Change, Op, Outcome, Publish, PublishOutcome, SettleOutcome, StoreErrorKind,
-};
+use quayside_store::{AnyStore, Change, Op, Outcome, Publish, PublishOutcome, SettleOutcome};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -24,6 +22,8 @@ use crate::options::PUBLISH_WITHIN;
 const MAX_ITEMS: usize = 256;
 /// The most body bytes of one transaction.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// How many KiB of bodies wait before senders are made to wait: the queue's memory, whatever its items.
+const MAX_WAITING: u32 = 64 * 1024;
 /// How many items wait before senders are made to wait.
 const QUEUE: usize = 4096;
 
@@ -31,6 +31,8 @@ const QUEUE: usize = 4096;
 #[derive(Debug, Clone)]
 pub(crate) struct Committer {
     queue: mpsc::Sender<Item>,
+    /// Kibibytes of bodies that may still wait.
+    room: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
 }
 
@@ -41,6 +43,8 @@ struct Item {
     /// When a publication is given up; settlements never are.
     deadline: Option<Monotonic>,
     reply: oneshot::Sender<Outcome>,
+    /// Its share of [`MAX_WAITING`], given back with the item.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 impl Item {
@@ -71,7 +75,8 @@ impl Committer {
             worker.run(items).await;
             "committer"
         });
-        Self { queue, clock }
+        let room = Arc::new(Semaphore::new(MAX_WAITING as usize));
+        Self { queue, room, clock }
     }
 
     /// Publishes. `None`: the store did not take it in time; it may still come to be stored.
@@ -112,16 +117,23 @@ impl Committer {
     }
 
     async fn submit(&self, op: Op, bytes: usize, deadline: Option<Monotonic>) -> Option<Outcome> {
+        let room = match bytes {
+            0 => None,
+            _ => {
+                let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+                let room = Arc::clone(&self.room);
+                Some(room.acquire_many_owned(kib.min(MAX_WAITING)).await.ok()?)
+            }
+        };
         let (reply, answer) = oneshot::channel();
-        self.queue
-            .send(Item {
-                op,
-                bytes,
-                deadline,
-                reply,
-            })
-            .await
-            .ok()?;
+        let item = Item {
+            op,
+            bytes,
+            deadline,
+            reply,
+            room,
+        };
+        self.queue.send(item).await.ok()?;
         answer.await.ok()
     }
 }
@@ -165,60 +177,81 @@ impl Worker {
     }
 
     /// Runs one batch until the store has answered every item that still wants an answer.
-    async fn commit(&self, mut items: Vec<Item>) {
-        let mut pause = Duration::from_millis(5);
-        let mut may_be_stored = false;
-        loop {
-            if !may_be_stored {
-                let now = self.clock.monotonic();
-                items.retain(|item| !item.is_given_up(now));
+    async fn commit(&self, items: Vec<Item>) {
+        let Some(poisoned) = self.commit_together(items).await else {
+            return;
+        };
+        // Something in the batch makes the store fail for good. Alone, only the guilty one does.
+        for item in poisoned {
+            if let Some(item) = self
+                .commit_together(vec![item])
+                .await
+                .into_iter()
+                .flatten()
+                .next()
+            {
+                error!(op = ?item.op, "a settlement cannot be stored; its delivery stays held until \
+                    this process ends, and is in doubt then");
             }
+        }
+    }
+
+    /// Runs items as one batch until the store has answered, or returns the settlements among them when
+    /// it fails in a way that trying again does not mend.
+    async fn commit_together(&self, mut items: Vec<Item>) -> Option<Vec<Item>> {
+        let mut pause = Duration::from_millis(5);
+        loop {
+            let now = self.clock.monotonic();
+            items.retain(|item| !item.is_given_up(now));
             if items.is_empty() {
-                return;
+                return None;
             }
             let (ops, rest) = take_ops(items);
             let error = match self.store.commit(self.instance, &ops).await {
                 Ok(outcomes) => {
-                    for ((_, reply, _), outcome) in rest.into_iter().zip(outcomes) {
+                    for ((reply, ..), outcome) in rest.into_iter().zip(outcomes) {
                         // A closed channel is a sender that was told to come back.
                         drop(reply.send(outcome));
                     }
-                    return;
+                    return None;
                 }
                 Err(error) => error,
             };
             items = put_ops(ops, rest);
-            may_be_stored |= error.kind == StoreErrorKind::Unknown;
-            if !error.kind.is_transient() {
-                error!(code = %error.kind.code(), error = %chain(&error), "batch failed for good");
-                return;
+            let lasting = !error.kind.is_transient();
+            warn!(code = %error.kind.code(), error = %chain(&error), items = items.len(), lasting,
+                "batch failed");
+            if lasting {
+                items.retain(|item| matches!(item.op, Op::Settle(..)));
+                return Some(items);
             }
-            warn!(code = %error.kind.code(), error = %chain(&error), items = items.len(),
-                "batch is tried again");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = self.cut.cancelled() => return,
+                () = self.cut.cancelled() => return None,
             }
             pause = (pause * 2).min(Duration::from_millis(100));
         }
     }
 }
 
-type Rest = (usize, oneshot::Sender<Outcome>, Option<Monotonic>);
+type Rest = (
+    oneshot::Sender<Outcome>,
+    Option<Monotonic>,
+    Option<OwnedSemaphorePermit>,
+);
 
 fn take_ops(items: Vec<Item>) -> (Vec<Op>, Vec<Rest>) {
-    items
-        .into_iter()
-        .map(|item| (item.op, (item.bytes, item.reply, item.deadline)))
-        .unzip()
+    let part = |item: Item| (item.op, (item.reply, item.deadline, item.room));
+    items.into_iter().map(part).unzip()
 }
 
 fn put_ops(ops: Vec<Op>, rest: Vec<Rest>) -> Vec<Item> {
-    let join = |(op, (bytes, reply, deadline))| Item {
+    let join = |(op, (reply, deadline, room))| Item {
         op,
-        bytes,
+        bytes: 0,
         deadline,
         reply,
+        room,
     };
     ops.into_iter().zip(rest).map(join).collect()
 }

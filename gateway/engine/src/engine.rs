@@ -31,7 +31,7 @@ use crate::{
     runtime::Runtimes,
     session::Session,
     shared::{Routes, Shared},
-    sweep::Sweeper,
+    sweep::{self, Housekeeper},
     trust::Trust,
     view::{Health, PortView, StopReport},
 };
@@ -83,8 +83,12 @@ impl Engine {
         spawn(
             &mut tasks,
             "sweeper",
-            Sweeper::new(Arc::clone(&shared), Arc::clone(&runtimes)).run(),
+            sweep::sweep(Arc::clone(&shared), Arc::clone(&runtimes)),
         );
+        if shared.options.roles.track {
+            let housekeeper = Housekeeper::new(Arc::clone(&shared));
+            spawn(&mut tasks, "housekeeper", housekeeper.run());
+        }
         let polling = Arc::clone(&shared);
         let polling = async move { polling.exchanges.poll(&polling.store, &polling.cut).await };
         spawn(&mut tasks, "exchanges", polling);
@@ -203,6 +207,14 @@ impl Engine {
                 ..view(&port.name, control)
             });
         }
+        // Deliveries of ports that the configuration does not have any more must not vanish from sight.
+        for (name, left) in backlog {
+            views.push(PortView {
+                kind: "removed",
+                backlog: Some(left),
+                ..view(&name, PortControl::default())
+            });
+        }
         Ok(views)
     }
 
@@ -307,7 +319,8 @@ impl Engine {
             source: None,
             reply,
         };
-        Ok(intake::accept(&self.shared, port, place, arrival).await)
+        let accepted = intake::accept(&self.shared, port, place, arrival).await;
+        Ok(accepted.map_err(|refused| refused.rejected))
     }
 
     /// Waits until this instance is lost for good: its session was ended by another node, or a task of

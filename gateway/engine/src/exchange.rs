@@ -57,7 +57,7 @@ impl Exchanges {
     }
 
     fn open(&self) -> Vec<ExchangeId> {
-        self.lock().keys().copied().take(MAX_ASKED).collect()
+        self.lock().keys().copied().collect()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExchangeId, Vec<oneshot::Sender<Answer>>>> {
@@ -74,24 +74,30 @@ impl Exchanges {
                     () = cut.cancelled() => return,
                 }
             }
-            match store.answers(&open).await {
-                Ok(answers) => {
-                    for arrived in answers {
-                        let answer = Answer {
-                            status: arrived.status,
-                            content_type: arrived.content_type,
-                            body: arrived.body,
-                        };
-                        self.answered(arrived.exchange, &answer);
-                    }
-                }
-                Err(error) => warn!(code = %error.kind.code(), error = %chain(&error),
-                    "asking for answers failed"),
+            for asked in open.chunks(MAX_ASKED) {
+                self.ask(store, asked).await;
             }
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
                 () = cut.cancelled() => return,
             }
+        }
+    }
+
+    async fn ask(&self, store: &AnyStore, asked: &[ExchangeId]) {
+        match store.answers(asked).await {
+            Ok(answers) => {
+                for arrived in answers {
+                    let answer = Answer {
+                        status: arrived.status,
+                        content_type: arrived.content_type,
+                        body: arrived.body,
+                    };
+                    self.answered(arrived.exchange, &answer);
+                }
+            }
+            Err(error) => warn!(code = %error.kind.code(), error = %chain(&error),
+                "asking for answers failed"),
         }
     }
 }

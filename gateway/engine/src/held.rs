@@ -30,12 +30,12 @@ impl Held {
         );
     }
 
-    /// Takes a claim out.
-    pub(crate) fn remove(&self, delivery: DeliveryId) {
-        self.claims
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&delivery);
+    /// Takes a claim out. A later claim of the same delivery, which may have come already, stays.
+    pub(crate) fn remove(&self, claim: Claim) {
+        let mut held = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.get(&claim.delivery) == Some(&claim.token) {
+            held.remove(&claim.delivery);
+        }
     }
 
     /// Those of `stored` that are not here.

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use quayside_model::{
-    Claim, DedupeKey, DeliveryId, Failure, FailureClass, Message, Name, Priority, Transport, hash16,
+    Claim, DedupeKey, DeliveryId, Failure, FailureClass, Message, Name, OnOrderFailure, Priority,
+    Transport, hash16,
 };
 use quayside_store::{
     Claimed, Publish, PublishOutcome,
@@ -16,7 +17,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{
     codes,
     counters::count,
-    send::port::{HANDED_OFF, PLACE_WITHIN, SendRuntime, Work},
+    send::{
+        attempt::give,
+        port::{HANDED_OFF, PLACE_WITHIN, SendRuntime, Work},
+    },
     shared::{Routes, Shared, Subscriber},
 };
 
@@ -135,7 +139,11 @@ fn new_delivery(
             (None, Birth::Suspended(failure))
         }
     };
-    let order = plan.ordered.as_ref().map(|order| {
+    // What was never sendable does not hold its key where failures are skipped.
+    let skipped = matches!(birth, Birth::Suspended(_));
+    let ordered = plan.ordered.as_ref();
+    let ordered = ordered.filter(|o| !(skipped && o.on_failure == OnOrderFailure::Skip));
+    let order = ordered.map(|order| {
         let value = message
             .context
             .value(&order.by)
@@ -195,7 +203,7 @@ impl Prepared {
             .map(|d| (d.rendered.clone(), d.order))
             .collect();
         let exchange = publish.exchange.map(|exchange| exchange.id);
-        let ready = publish.deliveries.len() > places.len();
+        let count_all = publish.deliveries.len();
         let outcome = shared.committer.publish(publish).await;
         let claimed: &[u16] = match &outcome {
             Some(PublishOutcome::Stored { claimed }) => claimed,
@@ -203,7 +211,7 @@ impl Prepared {
         };
         for (no, runtime, place) in places {
             if !claimed.contains(&no) {
-                shared.held.remove(claim(no).delivery);
+                shared.held.remove(claim(no));
                 continue;
             }
             let (rendered, order) = kept[usize::from(no)].clone();
@@ -219,15 +227,14 @@ impl Prepared {
                 in_doubt: false,
             };
             count(&shared.counters.handed_off);
-            runtime
-                .give(Work {
-                    claimed,
-                    place,
-                    round: HANDED_OFF,
-                })
-                .await;
+            let work = Work {
+                claimed,
+                place,
+                round: HANDED_OFF,
+            };
+            give(shared, &runtime, work).await;
         }
-        if ready {
+        if claimed.len() < count_all {
             shared.wake_claimer.notify_one();
         }
         outcome

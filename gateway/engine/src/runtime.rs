@@ -145,6 +145,19 @@ impl Runtimes {
         while tasks.join_next().await.is_some() {}
     }
 
+    /// Takes note of port tasks that have ended. `true`: one of them panicked.
+    pub(crate) fn reap(&self) -> bool {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut panicked = false;
+        while let Some(end) = tasks.try_join_next() {
+            if let Err(error) = end {
+                tracing::error!(%error, "a port's task panicked; the engine is started anew");
+                panicked = true;
+            }
+        }
+        panicked
+    }
+
     async fn read_controls(
         &self,
         shared: &Shared,
@@ -181,7 +194,7 @@ impl Runtimes {
             .iter()
             .filter(|p| shared.options.roles.send && shared.options.runs(&p.host));
         for port in ours {
-            let kept = old.remove(&port.name).filter(|r| same(&*r.plan, port));
+            let kept = take_if(&mut old, &port.name, |r| same(&*r.plan, port));
             let runtime = kept.unwrap_or_else(|| {
                 let (runtime, works) =
                     SendRuntime::new(Arc::new(port.clone()), services(shared, &port.name));
@@ -209,9 +222,10 @@ impl Runtimes {
             .filter(|p| shared.options.roles.receive && shared.options.runs(&p.host));
         for port in ours {
             for location in &port.locations {
-                let kept = old
-                    .remove(&location.name)
-                    .filter(|r| same(&*r.location, location) && same(&*r.port, port));
+                // What has changed stays among the old ones, which are retired.
+                let kept = take_if(&mut old, &location.name, |r| {
+                    same(&*r.location, location) && same(&*r.port, port)
+                });
                 let runtime = kept.unwrap_or_else(|| {
                     let port = Arc::new(port.clone());
                     let runtime = LocationRuntime::new(port, Arc::new(location.clone()));
@@ -235,17 +249,24 @@ impl Runtimes {
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(end) = tasks.try_join_next() {
-            if let Err(error) = end {
-                tracing::error!(%error, "a port's task panicked");
-            }
-        }
         tasks.spawn(task);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Takes the entry `name` out of `map` if it fits.
+fn take_if<T>(
+    map: &mut BTreeMap<Name, Arc<T>>,
+    name: &Name,
+    fits: impl Fn(&T) -> bool,
+) -> Option<Arc<T>> {
+    if map.get(name).is_some_and(|entry| fits(entry)) {
+        return map.remove(name);
+    }
+    None
 }
 
 /// Whether two plans are the same, by all that they say.

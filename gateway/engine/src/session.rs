@@ -120,7 +120,9 @@ impl Session {
         let sent_at = self.clock.monotonic();
         self.lease.renewal_sent(sent_at);
         let renewal = self.store.renew_session(self.session);
-        match tokio::time::timeout(self.client_timeout, renewal).await {
+        // A renewal that is late behind other work still counts from when it was sent, so it is waited for
+        // longer than one that should have come; cut off, it would be lost although it succeeds.
+        match tokio::time::timeout(self.client_timeout * 3, renewal).await {
             Ok(Ok(true)) => {
                 self.lease.renewed(sent_at);
                 self.trust.until(self.lease.deadline());
@@ -128,7 +130,9 @@ impl Session {
             Ok(Ok(false)) => return false,
             Ok(Err(error)) => warn!(code = %error.kind.code(), error = %chain(&error),
                 "renewing the session failed"),
-            Err(_) => warn!(within = ?self.client_timeout, "renewing the session took too long"),
+            Err(_) => {
+                warn!(within = ?self.client_timeout * 3, "renewing the session took too long")
+            }
         }
         true
     }

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use quayside_model::{GrantId, Monotonic, Name};
 use quayside_store::{Change, StoreError, sessions::FenceOutcome};
 use tracing::{info, warn};
@@ -20,98 +21,106 @@ const FENCE_EVERY: Duration = Duration::from_millis(400);
 /// How many claims of the dead one statement gives back.
 const RELEASE_LIMIT: u32 = 500;
 
-/// The sweeper of one engine.
-pub(crate) struct Sweeper {
+/// Opens and shuts gates, gives back what the dead and the lost hold, watches the ports' tasks. Ends when
+/// one of those has panicked: the engine is started anew then.
+pub(crate) async fn sweep(shared: Arc<Shared>, runtimes: Arc<Runtimes>) {
+    let mut compared = shared.options.clock.monotonic();
+    while !runtimes.reap() {
+        runtimes.refresh(&shared);
+        if shared.trust.may_act() {
+            note("reading controls", runtimes.reload_controls(&shared).await);
+            note("releasing the dead's claims", release_dead(&shared).await);
+            let now = shared.options.clock.monotonic();
+            if now.since(compared) >= COMPARE_EVERY {
+                compared = now;
+                note("comparing claims", compare_claims(&shared).await);
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = shared.stopping.cancelled() => return,
+        }
+    }
+}
+
+/// One failing step must not keep the others from their turn.
+fn note(step: &'static str, result: Result<(), StoreError>) {
+    if let Err(error) = result {
+        warn!(code = %error.kind.code(), error = %chain(&error), step, "a sweep failed");
+    }
+}
+
+async fn release_dead(shared: &Shared) -> Result<(), StoreError> {
+    while shared.trust.may_act() {
+        let released = shared.store.release_dead(RELEASE_LIMIT).await?;
+        if released > 0 {
+            info!(released, "gave back deliveries of instances that are dead");
+            let counter = &shared.counters.released;
+            counter.fetch_add(released.into(), std::sync::atomic::Ordering::Relaxed);
+            shared.wake_claimer.notify_one();
+        }
+        if released < RELEASE_LIMIT {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Keeps house while this instance has the fence for it: retention, in small steps.
+pub(crate) struct Housekeeper {
     shared: Arc<Shared>,
-    runtimes: Arc<Runtimes>,
-    compared: Monotonic,
+    grant: GrantId,
+    held: bool,
     retained: Monotonic,
-    fence: Fence,
 }
 
-/// Whether this instance is the one that keeps house.
-enum Fence {
-    Asked(Option<Monotonic>),
-    Held(GrantId),
-}
-
-impl Sweeper {
-    pub(crate) fn new(shared: Arc<Shared>, runtimes: Arc<Runtimes>) -> Self {
-        let now = shared.options.clock.monotonic();
+impl Housekeeper {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let options = &shared.options;
+        // Always the same one: a take whose answer was lost is met again.
+        let grant = GrantId::new(options.clock.now(), &*options.entropy);
+        let retained = options.clock.monotonic();
         Self {
             shared,
-            runtimes,
-            compared: now,
-            retained: now,
-            fence: Fence::Asked(None),
+            grant,
+            held: false,
+            retained,
         }
     }
 
-    /// Runs until the engine stops taking work.
+    /// Runs until the engine stops taking work, and gives the fence back then.
     pub(crate) async fn run(mut self) {
         let stopping = self.shared.stopping.clone();
         loop {
-            self.runtimes.refresh(&self.shared);
-            if self.shared.trust.may_act()
-                && let Err(error) = self.step().await
-            {
-                warn!(code = %error.kind.code(), error = %chain(&error), "a sweep failed");
+            if self.shared.trust.may_act() {
+                note("keeping house", self.step().await);
             }
             tokio::select! {
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(FENCE_EVERY) => {}
                 () = stopping.cancelled() => break,
             }
         }
-        self.give_fence_back().await;
+        let fence = tracking();
+        let release = self.shared.store.release_fence(&fence, self.grant);
+        if self.held
+            && let Err(error) = release.await
+        {
+            warn!(code = %error.kind.code(), "giving the tracking fence back failed; it ends with this instance");
+        }
     }
 
     async fn step(&mut self) -> Result<(), StoreError> {
-        let shared = Arc::clone(&self.shared);
-        let now = shared.options.clock.monotonic();
-        self.runtimes.reload_controls(&shared).await?;
-        while shared.trust.may_act() {
-            let released = shared.store.release_dead(RELEASE_LIMIT).await?;
-            if released > 0 {
-                info!(released, "gave back deliveries of instances that are dead");
-                shared
-                    .counters
-                    .released
-                    .fetch_add(released.into(), std::sync::atomic::Ordering::Relaxed);
-                shared.wake_claimer.notify_one();
-            }
-            if released < RELEASE_LIMIT {
-                break;
-            }
-        }
-        if now.since(self.compared) >= COMPARE_EVERY {
-            self.compared = now;
-            compare_claims(&shared).await?;
-        }
-        if shared.options.roles.track {
-            self.keep_house(now).await?;
-        }
-        Ok(())
-    }
-
-    async fn keep_house(&mut self, now: Monotonic) -> Result<(), StoreError> {
         let store = &self.shared.store;
-        if let Fence::Asked(at) = self.fence {
-            if at.is_some_and(|at| now.since(at) < FENCE_EVERY) {
-                return Ok(());
-            }
-            self.fence = Fence::Asked(Some(now));
-            let options = &self.shared.options;
-            let grant = GrantId::new(options.clock.now(), &*options.entropy);
-            let taken = store
-                .take_fence(&tracking(), self.shared.instance, grant)
-                .await?;
-            let FenceOutcome::Taken(epoch) = taken else {
+        if !self.held {
+            let fence = tracking();
+            let taken = store.take_fence(&fence, self.shared.instance, self.grant);
+            let FenceOutcome::Taken(epoch) = taken.await? else {
                 return Ok(());
             };
             info!(epoch, "this instance keeps house now");
-            self.fence = Fence::Held(grant);
-            self.retained = now;
+            self.held = true;
         }
+        let now = self.shared.options.clock.monotonic();
         if now.since(self.retained) < RETAIN_EVERY {
             return Ok(());
         }
@@ -120,15 +129,6 @@ impl Sweeper {
             self.retained = now;
         }
         Ok(())
-    }
-
-    async fn give_fence_back(&self) {
-        let Fence::Held(grant) = self.fence else {
-            return;
-        };
-        if let Err(error) = self.shared.store.release_fence(&tracking(), grant).await {
-            warn!(code = %error.kind.code(), "giving the tracking fence back failed; it ends with this instance");
-        }
     }
 }
 
@@ -144,10 +144,11 @@ async fn compare_claims(shared: &Shared) -> Result<(), StoreError> {
         let stored = shared.store.claims_of(shared.instance).await?;
         shared.held.missing(stored)
     };
-    for claim in lost {
+    join_all(lost.into_iter().map(|claim| async move {
         count(&shared.counters.released);
         info!(delivery = %claim.delivery, "gave back a claim that nobody here works on");
         shared.committer.settle(claim, Change::Release).await;
-    }
+    }))
+    .await;
     Ok(())
 }

@@ -18,7 +18,7 @@ pub struct Health {
 pub struct PortView {
     /// Its full name.
     pub name: Name,
-    /// `send` or `location`.
+    /// `send`, `location`, or `removed`: no port of the configuration, but deliveries for it are left.
     pub kind: &'static str,
     /// The host that runs it.
     pub host: Name,

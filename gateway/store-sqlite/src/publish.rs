@@ -312,7 +312,7 @@ fn insert_delivery(
         delivery.priority.get(),
         delivery.priority.rank(tx.now),
         tx.now.as_micros(),
-        i64::from(is_claimed),
+        1_i64,
         is_claimed.then(|| instance.to_bytes()),
         delivery.order.map(|order| order.lane),
         delivery.order.map(|order| order.hash),

@@ -108,7 +108,15 @@ impl Gateway {
 
     /// Opens a location without an engine behind it.
     pub(crate) async fn open(&self, block: Value) -> Result<Box<dyn Receive>, AdapterError> {
-        let name = Name::new("app.port.location").unwrap();
+        self.open_as("app.port.location", block).await
+    }
+
+    pub(crate) async fn open_as(
+        &self,
+        name: &str,
+        block: Value,
+    ) -> Result<Box<dyn Receive>, AdapterError> {
+        let name = Name::new(name).unwrap();
         self.adapter.open_receive(&name, &block, services()).await
     }
 

@@ -331,7 +331,8 @@ async fn a_large_content_is_a_stream() {
 async fn one_path_has_one_location() {
     let gateway = Gateway::start().await;
     let mut first = gateway.open(json!({ "path": "/in" })).await.unwrap();
-    let second = gateway.open(json!({ "path": "/in" })).await.map(drop);
+    let block = json!({ "path": "/in" });
+    let second = gateway.open_as("app.port.other", block).await.map(drop);
     let second = second.expect_err("taken");
     assert_eq!(
         (second.kind, second.code),

@@ -22,9 +22,9 @@ pub(crate) async fn take(shared: &Arc<Shared>, routes: &Routes, claimed: Claimed
         Some(change) => change,
         None => Change::Release,
     };
-    let delivery = claimed.claim.delivery;
-    shared.committer.settle(claimed.claim, change).await;
-    shared.held.remove(delivery);
+    let claim = claimed.claim;
+    shared.committer.settle(claim, change).await;
+    shared.held.remove(claim);
 }
 
 async fn again(shared: &Arc<Shared>, routes: &Routes, claimed: &Claimed) -> Option<Change> {
@@ -52,7 +52,7 @@ async fn again(shared: &Arc<Shared>, routes: &Routes, claimed: &Claimed) -> Opti
         // A crash between the two commits repeats the first one: this key makes it the same message.
         key: Some(NaturalKey {
             scope: Text::lossy("resumed"),
-            key: Text::lossy(&format!("{}/{}", claimed.id(), claimed.attempts)),
+            key: Text::lossy(&claimed.id().to_string()),
         }),
         source: None,
         reply: Reply::Receipt,
@@ -64,7 +64,7 @@ async fn again(shared: &Arc<Shared>, routes: &Routes, claimed: &Claimed) -> Opti
             detail: Text::lossy(&format!("resumed as message {}", accepted.message)),
             answer: None,
         }),
-        Err(rejected) => refused(claimed, &rejected),
+        Err(refusal) => refused(claimed, &refusal.rejected),
     }
 }
 

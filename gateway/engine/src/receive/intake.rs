@@ -30,8 +30,11 @@ use crate::{
 
 /// When a sender may come back after the store failed.
 const STORE_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How much longer an exchange is kept than its requester waits, so that a repeat finds the answer.
-const EXCHANGE_KEEP: Duration = Duration::from_secs(86_400);
+/// A dedupe key may live this much longer than its window, and once more as long as that.
+const KEY_SLACK: Duration = Duration::from_secs(300);
+
+/// How long the key of a resumption is remembered: longer than any outage between its two commits.
+const RESUMED_WINDOW: Duration = Duration::from_secs(30 * 86_400);
 
 /// What arrived, apart from how to answer.
 pub(crate) struct Arrival {
@@ -70,12 +73,36 @@ pub(crate) async fn take(
     };
     match accept(&shared, &port, &location, arrival).await {
         Ok(accepted) => settle.accept(accepted).await,
-        Err(rejected) => {
+        Err(refused) => {
+            let Refused { rejected, known } = refused;
             count(&shared.counters.rejected);
             info!(code = %rejected.code, location = %location.name, detail = %rejected.detail,
                 kind = ?rejected.kind, "delivery refused");
-            settle.reject(rejected).await;
+            if known || reply != Reply::Nothing {
+                settle.reject(rejected).await;
+            }
+            // Otherwise the settle handle is dropped unanswered: the adapter keeps what it has taken under
+            // the same key until the store says whether it has it. Put back, it would come again under
+            // another key.
             Ok(())
+        }
+    }
+}
+
+/// Why an arrival was not accepted.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    /// What its sender is told.
+    pub(crate) rejected: Rejected,
+    /// Whether nothing is stored for sure. The store may answer later than the sender can wait.
+    pub(crate) known: bool,
+}
+
+impl From<Rejected> for Refused {
+    fn from(rejected: Rejected) -> Self {
+        Self {
+            rejected,
+            known: true,
         }
     }
 }
@@ -89,9 +116,9 @@ pub(crate) async fn accept(
     port: &ReceivePort,
     location: &Location,
     arrival: Arrival,
-) -> Result<Accepted, Rejected> {
+) -> Result<Accepted, Refused> {
     if !shared.trust.may_act() {
-        return Err(unavailable("the store does not answer"));
+        return Err(unavailable("the store does not answer").into());
     }
     let Arrival {
         context,
@@ -126,10 +153,10 @@ pub(crate) async fn accept_resumed(
     port: &ReceivePort,
     location: &Location,
     arrival: Arrival,
-) -> Result<Accepted, Rejected> {
+) -> Result<Accepted, Refused> {
     let dedupe = DedupePlan {
         keys: Vec::new(),
-        ..port.dedupe.clone()
+        window: RESUMED_WINDOW,
     };
     let port = ReceivePort {
         dedupe,
@@ -153,14 +180,14 @@ impl Intake<'_> {
         key: Option<NaturalKey>,
         source: Option<Source>,
         read: &ReadBody,
-    ) -> Result<Accepted, Rejected> {
+    ) -> Result<Accepted, Refused> {
         let invalid = match &read.scanned {
             Ok(scanned) => {
                 add_properties(&mut context, scanned);
                 None
             }
             Err(invalid) if self.reply == Reply::Nothing => Some(invalid),
-            Err(invalid) => return Err(refused(invalid)),
+            Err(invalid) => return Err(refused(invalid).into()),
         };
         let dedupe = self.dedupe_key(&context, key, read);
         let message_type = read
@@ -195,7 +222,7 @@ impl Intake<'_> {
             Ok(prepared) => prepared.commit(self.shared).await,
             Err(rejected) => {
                 self.drop_body(read).await;
-                return Err(rejected);
+                return Err(rejected.into());
             }
         };
         if !matches!(outcome, Some(PublishOutcome::Stored { .. })) {
@@ -243,7 +270,8 @@ impl Intake<'_> {
         let id = ExchangeId::new(options.clock.now(), &*options.entropy);
         Some(NewExchange {
             id,
-            keep: within + EXCHANGE_KEEP,
+            // As long as a repeat may find the key, it has to find the answer.
+            keep: within + (self.port.dedupe.window + KEY_SLACK) * 2,
         })
     }
 
@@ -344,7 +372,7 @@ impl Intake<'_> {
         id: MessageId,
         exchange: Option<ExchangeId>,
         outcome: Option<PublishOutcome>,
-    ) -> Result<Accepted, Rejected> {
+    ) -> Result<Accepted, Refused> {
         match outcome {
             Some(PublishOutcome::Stored { .. }) => {
                 count(&self.shared.counters.accepted);
@@ -354,13 +382,19 @@ impl Intake<'_> {
                 count(&self.shared.counters.duplicates);
                 self.accepted(first.message, true, first.exchange).await
             }
-            Some(PublishOutcome::Mismatch(first)) => Err(key_reused(&first)),
+            Some(PublishOutcome::Mismatch(first)) => Err(key_reused(&first).into()),
             Some(PublishOutcome::Refused(detail)) => {
                 let detail = format!("the store refused the message: {detail}");
-                Err(rejected(RejectKind::Invalid, codes::REFUSED, detail, None))
+                let kind = RejectKind::Invalid;
+                Err(rejected(kind, codes::REFUSED, detail, None).into())
             }
-            Some(PublishOutcome::Fenced) => Err(unavailable("this instance is being replaced")),
-            None => Err(unavailable("the store did not answer in time")),
+            Some(PublishOutcome::Fenced) => {
+                Err(unavailable("this instance is being replaced").into())
+            }
+            None => Err(Refused {
+                rejected: unavailable("the store did not answer in time"),
+                known: false,
+            }),
         }
     }
 
@@ -369,7 +403,7 @@ impl Intake<'_> {
         message: MessageId,
         replayed: bool,
         exchange: Option<ExchangeId>,
-    ) -> Result<Accepted, Rejected> {
+    ) -> Result<Accepted, Refused> {
         let (Reply::Answer(within), Some(exchange)) = (self.reply, exchange) else {
             return Ok(Accepted {
                 message,
@@ -385,12 +419,8 @@ impl Intake<'_> {
             }),
             None => {
                 let detail = format!("no subscriber answered message {message} within {within:?}");
-                Err(rejected(
-                    RejectKind::NoAnswer,
-                    codes::NO_ANSWER,
-                    detail,
-                    Some(within),
-                ))
+                let after = Some(within);
+                Err(rejected(RejectKind::NoAnswer, codes::NO_ANSWER, detail, after).into())
             }
         }
     }

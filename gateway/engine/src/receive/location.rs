@@ -38,6 +38,9 @@ pub(crate) struct LocationRuntime {
     changed: Notify,
     /// Ends when another configuration has taken its place.
     pub(crate) retired: CancellationToken,
+    /// Places for deliveries on their way into the store. It outlives each opening, so that an ordered
+    /// port has at most one commit in flight (`reference/store.md` 4), reopened or not.
+    room: Arc<Semaphore>,
     in_flight: AtomicUsize,
     failures_in_a_row: AtomicU32,
     running: AtomicBool,
@@ -46,7 +49,13 @@ pub(crate) struct LocationRuntime {
 
 impl LocationRuntime {
     pub(crate) fn new(port: Arc<ReceivePort>, location: Arc<Location>) -> Arc<Self> {
+        let width = if port.ordered {
+            1
+        } else {
+            location.max_in_flight.max(1)
+        };
         Arc::new(Self {
+            room: Arc::new(Semaphore::new(width)),
             port,
             location,
             open: AtomicBool::new(false),
@@ -250,13 +259,7 @@ async fn receive_all(
     receive: &mut dyn Receive,
     intakes: &mut JoinSet<()>,
 ) -> AdapterError {
-    // An ordered port has at most one commit in flight (`reference/store.md` 4).
-    let width = if runtime.port.ordered {
-        1
-    } else {
-        runtime.location.max_in_flight.max(1)
-    };
-    let room = Arc::new(Semaphore::new(width));
+    let room = Arc::clone(&runtime.room);
     loop {
         let place = Arc::clone(&room)
             .acquire_owned()

@@ -23,8 +23,10 @@ use crate::{codes, counters::count, plan::InDoubt, shared::Shared};
 pub(crate) enum Ended {
     /// Its delivery has ended: the next one of the key may go.
     Done,
-    /// Its delivery lives on, waiting or suspended.
-    Failed,
+    /// Its delivery waits for another attempt.
+    Waits,
+    /// Its delivery is suspended.
+    Suspended,
 }
 
 /// How often a gate that is shut is looked at again.
@@ -37,18 +39,17 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<SendRuntime>, work: Wo
         hold_in_doubt(&runtime.plan, claimed)
     } else {
         let Some(result) = send_when_trusted(&shared, &runtime, claimed).await else {
-            return Ended::Failed;
+            return Ended::Waits;
         };
         log_result(&runtime, claimed, &result);
         decide(&runtime.plan, claimed, result, &*shared.options.entropy)
     };
     let change = failed::publish_instead(&shared, &runtime, claimed, change).await;
-    let ended = if matches!(change, Change::End { .. }) {
-        Ended::Done
-    } else {
-        Ended::Failed
+    let ended = match &change {
+        Change::End { .. } => Ended::Done,
+        Change::Suspend { .. } => Ended::Suspended,
+        Change::Retry { .. } | Change::Release => Ended::Waits,
     };
-    let suspends = matches!(change, Change::Suspend { .. });
     let answer = answer_of(&change);
     let outcome = settle(&shared, &runtime, claimed.claim, change).await;
     if outcome == Some(SettleOutcome::Done)
@@ -56,7 +57,7 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<SendRuntime>, work: Wo
     {
         shared.exchanges.answered(exchange, &answer);
     }
-    if suspends {
+    if ended == Ended::Suspended {
         stop_if_asked(&shared, &runtime).await;
     }
     drop(work.place);
@@ -193,6 +194,13 @@ fn log_result(runtime: &SendRuntime, claimed: &Claimed, result: &Result<Sent, Ad
     }
 }
 
+/// Gives work to the task of its port; if that has stopped meanwhile, the work goes back.
+pub(crate) async fn give(shared: &Shared, runtime: &SendRuntime, work: Work) {
+    if let Err(work) = runtime.give(work).await {
+        settle(shared, runtime, work.claimed.claim, Change::Release).await;
+    }
+}
+
 /// Settles durably and forgets the claim.
 pub(crate) async fn settle(
     shared: &Shared,
@@ -216,7 +224,11 @@ pub(crate) async fn settle(
     };
     let ends = matches!(change, Change::End { .. });
     let outcome = shared.committer.settle(claim, change).await;
-    shared.held.remove(claim.delivery);
+    if outcome.is_some() {
+        shared.held.remove(claim);
+    }
+    // Without an outcome the claim stays held: given back as untouched, what was sent would be sent
+    // again without a word. It is in doubt when this instance has ended.
     if ends {
         runtime.note_flow(shared.options.clock.monotonic());
     }

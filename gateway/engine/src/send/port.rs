@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use quayside_adapter_api::Services;
 use quayside_model::{
     Claim, Failure, FailureClass, Monotonic, OnOrderFailure, PortStatus, Timestamp,
@@ -136,7 +137,9 @@ impl SendRuntime {
             self.until_caught_up().await;
             window.acquire_owned().await
         };
-        tokio::time::timeout_at(until, wait).await.ok()?.ok()
+        let place = tokio::time::timeout_at(until, wait).await.ok()?.ok()?;
+        // The port may have been stopped or replaced during the wait.
+        self.is_open().then_some(place)
     }
 
     async fn until_caught_up(&self) {
@@ -200,11 +203,14 @@ impl SendRuntime {
     }
 
     /// Gives work to the port's task.
-    pub(crate) async fn give(&self, work: Work) {
-        if self.queue.send(work).await.is_err() {
-            // The task has ended: the claim stays in the store and the comparison gives it back.
-            error!(port = %self.plan.name, "work came after the port had stopped");
-        }
+    ///
+    /// # Errors
+    /// The work, if the task has stopped.
+    pub(crate) async fn give(&self, work: Work) -> Result<(), Box<Work>> {
+        self.queue
+            .send(work)
+            .await
+            .map_err(|refused| Box::new(refused.0))
     }
 
     pub(crate) fn note_failure(&self, failure: Option<Failure>) {
@@ -356,7 +362,8 @@ impl Runner {
         if let Some(key) = key {
             self.next_of_key(key, ended).await;
         }
-        if self.runtime.is_backlogged() {
+        // On an ordered port the end of a head makes the next of its key claimable.
+        if self.runtime.is_backlogged() || self.runtime.plan.ordered.is_some() {
             self.shared.wake_claimer.notify_one();
         }
     }
@@ -365,13 +372,13 @@ impl Runner {
     async fn panicked(&self, error: &JoinError) -> Ended {
         error!(port = %self.runtime.plan.name, %error, code = %codes::ADAPTER_PANICKED, "an attempt panicked");
         let Some((claim, attempts, _)) = self.in_hand.get(&error.id()) else {
-            return Ended::Failed;
+            return Ended::Waits;
         };
         let detail = "the adapter panicked while it sent";
         let failure = Failure::new(codes::ADAPTER_PANICKED, FailureClass::GiveUp, detail);
         let change = suspend(&self.runtime.plan, attempts + 1, failure);
         attempt::settle(&self.shared, &self.runtime, *claim, change).await;
-        Ended::Failed
+        Ended::Suspended
     }
 
     async fn next_of_key(&mut self, key: OrderHash, ended: Ended) {
@@ -382,7 +389,8 @@ impl Runner {
             .as_ref()
             .map(|o| o.on_failure)
             .unwrap_or_default();
-        let goes_on = ended == Ended::Done || on_failure == OnOrderFailure::Skip;
+        let skips = ended == Ended::Suspended && on_failure == OnOrderFailure::Skip;
+        let goes_on = ended == Ended::Done || skips;
         let Some(behind) = self.behind.get_mut(&key) else {
             return;
         };
@@ -397,9 +405,9 @@ impl Runner {
         // The key waits behind its head: what is in hand goes back and comes again in order.
         let begun = self.shared.claim_rounds.load(Ordering::SeqCst);
         self.blocked.insert(key, begun);
-        for work in self.behind.remove(&key).into_iter().flatten() {
-            self.give_back(work).await;
-        }
+        let behind = self.behind.remove(&key).into_iter().flatten();
+        // Side by side, so that they share commits: one after the other would hold up the whole port.
+        join_all(behind.map(|work| self.give_back(work))).await;
     }
 
     async fn give_back(&self, work: Work) {
