@@ -107,6 +107,12 @@ impl Engine {
         self.shared.instance
     }
 
+    /// The version of the configuration in force here.
+    #[must_use]
+    pub fn config_version(&self) -> i64 {
+        self.shared.routes().version
+    }
+
     /// Whether it can accept messages now. Cheap.
     #[must_use]
     pub fn health(&self) -> Health {

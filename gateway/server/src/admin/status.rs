@@ -47,6 +47,7 @@ async fn status(State(admin): State<Admin>) -> Json<Value> {
         "ready": health.ready,
         "reasons": health.reasons,
         "instance": engine.map(quayside_engine::Engine::instance),
+        "config_version": engine.map(quayside_engine::Engine::config_version),
         "counters": engine.map(quayside_engine::Engine::counters),
         "transactions": admin.gateway.store.transactions().stats(),
     }))
