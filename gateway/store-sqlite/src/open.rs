@@ -15,6 +15,7 @@ use quayside_store::{
 use rusqlite::{
     Connection,
     backup::{Backup, StepResult},
+    config::DbConfig,
     ffi,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -119,10 +120,14 @@ impl SqliteStore {
     /// earlier process dead.
     ///
     /// # Errors
-    /// `Occupied`: another process has it. `Config`: `dir` is on a network file system. `Schema`: a newer
+    /// `Occupied`: another process has it. `Config`: `dir` cannot be made, or is on a network file system.
+    /// `Schema`: a newer
     /// program wrote it. `Corrupt`, `Full`, `Unavailable`: as SQLite says.
     pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(dir).map_err(unavailable)?;
+        std::fs::create_dir_all(dir).map_err(|error| {
+            let why = format!("the data folder {} cannot be made: {error}", dir.display());
+            StoreError::new(StoreErrorKind::Config, OPERATION, why)
+        })?;
         let lock = FolderLock::take(dir)?;
         let path = dir.join(DATABASE_FILE);
         let conn = prepare(&path, &*clock, options)?;
@@ -242,6 +247,8 @@ fn prepare(path: &Path, clock: &dyn Clock, options: Options) -> Result<Connectio
 fn connect(path: &Path, options: Options) -> rusqlite::Result<Connection> {
     let conn = Connection::open(path)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Otherwise SQLite looks at the bound values to plan, and prepares some statements again at each run.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.busy_timeout(BUSY)?;
     let synchronous = match options.synchronous {
         Synchronous::Full if failpoint::enabled("no-sync") => "OFF",

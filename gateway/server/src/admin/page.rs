@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use axum::{extract::State, http::header, response::IntoResponse};
 use quayside_engine::PortView;
-use quayside_model::DeliveryState;
+use quayside_model::{DeliveryState, PortStatus};
 use quayside_store::browse::{MessageFilter, MessageRow};
 
 use super::Admin;
@@ -88,7 +88,10 @@ fn port_table(html: &mut String, ports: &[PortView]) {
         let backlog = port.backlog.as_ref();
         let count = |count: Option<u32>| count.map_or_else(String::new, |count| count.to_string());
         let state = match (port.paused_until, &port.reason) {
-            (Some(until), _) => format!("paused until {until}"),
+            (Some(until), _) if port.status == PortStatus::Started => {
+                format!("paused until {until}")
+            }
+            (Some(until), _) => format!("{:?}, paused until {until}", port.status),
             (None, Some(reason)) => format!("{:?} ({reason})", port.status),
             (None, None) => format!("{:?}", port.status),
         };

@@ -108,7 +108,15 @@ async fn list(remote: &Remote) -> Result<Exit, Failure> {
 fn state(port: &Value) -> String {
     let status = text_of(port, "status");
     if port["paused_until"].is_string() {
-        return format!("paused until {}", moment(port, "paused_until"));
+        let until = moment(port, "paused_until");
+        return match status.as_str() {
+            "started" => format!("paused until {until}"),
+            // A pause must not hide that messages pass the port by.
+            _ => format!("{status}, paused until {until}"),
+        };
+    }
+    if port["kind"] == "removed" {
+        return "not in the configuration".to_owned();
     }
     match (
         status.as_str(),

@@ -178,7 +178,12 @@ impl Loader<'_> {
             self.report.error_without_place(codes::UNREADABLE, message);
         }
         let readable = text.is_ok();
+        // Editors on Windows put a byte order mark first, which is no part of the configuration.
         let text = text.unwrap_or_default();
+        let text = text
+            .strip_prefix('\u{feff}')
+            .map(str::to_owned)
+            .unwrap_or(text);
         let (root, faults) = spans::parse(&text);
         let source = self.report.add_source(Source {
             path: path.to_owned(),
