@@ -124,3 +124,23 @@ async fn deliveries_of_a_removed_port_stay_in_sight() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_location_asks_its_senders_to_come_back() {
+    let site = Site::start(Store::Sqlite).await;
+    let gateway = site.gateway();
+    for (verb, wanted) in [("stop", 503), ("start", 202), ("stop", 503)] {
+        let path = format!("ports/t.orders.web/{verb}");
+        gateway
+            .post(&path, &serde_json::json!({}))
+            .await
+            .expect(verb);
+        wait_for(verb, IN_FORCE, async || {
+            match status(&site, "/in/orders", verb).await {
+                status if status == wanted => Ok(()),
+                status => Err(format!("status {status}")),
+            }
+        })
+        .await;
+    }
+}

@@ -228,15 +228,15 @@ impl Runtimes {
                 });
                 let runtime = kept.unwrap_or_else(|| {
                     let port = Arc::new(port.clone());
-                    let runtime = LocationRuntime::new(port, Arc::new(location.clone()));
+                    let predecessor = old.remove(&location.name);
+                    let location = Arc::new(location.clone());
+                    let runtime = LocationRuntime::new(port, location, predecessor);
                     fresh.push(Arc::clone(&runtime));
                     runtime
                 });
                 locations.insert(location.name.clone(), runtime);
             }
         }
-        // The old ones let go of their addresses before the new ones take them: a new one whose address
-        // is still taken tries again.
         for runtime in old.into_values() {
             runtime.retired.cancel();
         }

@@ -28,6 +28,9 @@ use crate::{
 /// The pause after a failure to open or receive: doubles up to the second.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
+/// How long the old self of a location goes on while the new one may not open.
+const TAKE_OVER: Duration = Duration::from_secs(1);
+
 /// A location that runs in this process.
 #[derive(Debug)]
 pub(crate) struct LocationRuntime {
@@ -45,10 +48,17 @@ pub(crate) struct LocationRuntime {
     failures_in_a_row: AtomicU32,
     running: AtomicBool,
     last_failure: Mutex<Option<Failure>>,
+    /// What ran under this name by the configuration before: retired when this one has opened or failed
+    /// to, so that there is no moment in which nobody listens.
+    predecessor: Mutex<Option<Arc<LocationRuntime>>>,
 }
 
 impl LocationRuntime {
-    pub(crate) fn new(port: Arc<ReceivePort>, location: Arc<Location>) -> Arc<Self> {
+    pub(crate) fn new(
+        port: Arc<ReceivePort>,
+        location: Arc<Location>,
+        predecessor: Option<Arc<Self>>,
+    ) -> Arc<Self> {
         let width = if port.ordered {
             1
         } else {
@@ -65,6 +75,7 @@ impl LocationRuntime {
             failures_in_a_row: AtomicU32::new(0),
             running: AtomicBool::new(false),
             last_failure: Mutex::new(None),
+            predecessor: Mutex::new(predecessor),
         })
     }
 
@@ -147,6 +158,16 @@ impl LocationRuntime {
         self.failures_in_a_row.store(0, Ordering::SeqCst);
     }
 
+    fn retire_predecessor(&self) {
+        let mut predecessor = self
+            .predecessor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(predecessor) = predecessor.take() {
+            predecessor.retired.cancel();
+        }
+    }
+
     async fn until_open(&self) {
         loop {
             // Register before looking, so that a change between both is not missed.
@@ -173,6 +194,9 @@ impl LocationRuntime {
 pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, services: Services) {
     let mut pause = REOPEN.0;
     let mut intakes = JoinSet::new();
+    // A location that rests keeps its closed adapter: over HTTP its senders are then told to come back
+    // later, and not that there is no such place.
+    let mut resting: Option<Box<dyn Receive>> = None;
     // A new future for each wait: one that has ended must not be polled again, and both tokens stay
     // cancelled once they are.
     let over = async || {
@@ -187,11 +211,17 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
             biased;
             () = over() => break,
             () = runtime.until_open() => {}
+            // It may not open by the new configuration, and its old self must not go on either.
+            () = tokio::time::sleep(TAKE_OVER) => {
+                runtime.retire_predecessor();
+                continue;
+            }
         }
         let result = tokio::select! {
             result = open(&shared, &runtime, &services) => result,
             () = over() => break,
         };
+        runtime.retire_predecessor();
         let mut receive = match result {
             Ok(receive) => receive,
             Err(error) => {
@@ -204,6 +234,7 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
                 continue;
             }
         };
+        drop(resting.take());
         info!(location = %runtime.location.name, "receive location open");
         runtime.running.store(true, Ordering::SeqCst);
         let ended = tokio::select! {
@@ -212,7 +243,7 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
             () = over() => None,
         };
         receive.close().await;
-        drop(receive);
+        resting = Some(receive);
         runtime.running.store(false, Ordering::SeqCst);
         info!(location = %runtime.location.name, "receive location closed");
         if let Some(error) = ended {
@@ -226,6 +257,8 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
             pause = REOPEN.0;
         }
     }
+    runtime.retire_predecessor();
+    drop(resting);
     // What was taken is settled, unless the engine is cut off.
     tokio::select! {
         () = async { while intakes.join_next().await.is_some() {} } => {}

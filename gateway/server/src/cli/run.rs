@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args;
 
 use crate::{
-    config::{self, Defaults, Inputs},
+    config::{self, Defaults, Inputs, codes::NOT_LOOPBACK},
     dev::DevOptions,
     exit::{Exit, Failure},
     lifecycle,
@@ -61,6 +61,13 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
 
 /// Runs an application with everything it needs until it is told to stop.
 pub(super) fn dev(args: &DevArgs) -> Result<Exit, Failure> {
+    if !args.admin_listen.ip().is_loopback() {
+        let detail = format!(
+            "`--admin-listen {}`: dev protects nothing",
+            args.admin_listen
+        );
+        return Err(Failure::new(NOT_LOOPBACK, detail));
+    }
     let inputs = Inputs {
         dir: args.dir.clone(),
         group: None,
