@@ -18,7 +18,6 @@ struct Deny {
     graph: Graph,
     licenses: Licenses,
     bans: Bans,
-    sources: Sources,
 }
 
 #[derive(Deserialize)]
@@ -41,12 +40,6 @@ struct Bans {
 struct Rule {
     name: String,
     reason: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Sources {
-    allow_registry: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,15 +77,15 @@ fn no_banned_crate_is_linked() {
 }
 
 #[test]
-fn everything_comes_from_a_known_registry() {
-    let known = rules().sources.allow_registry;
-    for package in packages() {
-        let registry = package
-            .source
-            .as_deref()
-            .map(|s| s.strip_prefix("registry+").unwrap_or(s));
-        let fine = registry.is_none_or(|r| known.contains(r));
-        assert!(fine, "{} comes from {:?}", package.name, package.source);
+fn everything_comes_from_one_registry() {
+    let packages = packages();
+    let sources: BTreeSet<_> = packages
+        .iter()
+        .filter_map(|p| p.source.as_deref())
+        .collect();
+    assert_eq!(sources.len(), 1, "{sources:?}");
+    for source in sources {
+        assert!(source.starts_with("registry+"), "{source}");
     }
 }
 
