@@ -23,8 +23,9 @@ use tokio::{
 /// How long what still comes is thrown away, at most.
 const TIME: Duration = Duration::from_secs(1);
 
-/// How much is thrown away, at most.
-const BYTES: usize = 4 * 1024 * 1024;
+/// How much is thrown away, at most. Enough for a client that sends on before it looks at the answer: one
+/// whose rest was cut at 4 MiB met a reset instead of its 413 now and then.
+const BYTES: usize = 64 * 1024 * 1024;
 
 /// A stream that lingers at its end if the flag says that something was left unread.
 pub(crate) struct Linger<S> {
