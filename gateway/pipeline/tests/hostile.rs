@@ -139,7 +139,8 @@ proptest! {
     #[test]
     fn utf16_says_the_same_as_utf8(body in markup(), big: bool, cut in 0_usize..40) {
         let text = String::from_utf8_lossy(&body).into_owned();
-        prop_assume!(!text.starts_with('\u{feff}'));
+        // A mark, or NUL among the first bytes, says another encoding than UTF-8.
+        prop_assume!(!text.starts_with('\u{feff}') && !text.bytes().take(4).any(|b| b == 0));
         let narrow = scan(Kind::Xml, Limits::default(), text.as_bytes(), &[]);
         let wide = scan(Kind::Xml, Limits::default(), &wide(&body, big), &[cut]);
         prop_assert_eq!(narrow.map_err(|e| e.code), wide.map_err(|e| e.code));

@@ -142,6 +142,7 @@ async fn a_commit_broken_while_it_waits(how: &str) {
     ];
     let admin = fresh.server.connect(DATABASE).await;
     set(&admin, "synchronous_standby_names", "'nobody'").await;
+    until_commits_wait(&fresh.server).await;
     let (store, me, batch) = (Arc::clone(&fresh.store), scene.me, ops.to_vec());
     let mut committing = JoinSet::new();
     committing.spawn(async move { store.commit(me, &batch).await });
@@ -173,6 +174,20 @@ async fn a_commit_broken_while_it_waits(how: &str) {
     assert_eq!(outcomes, [stored, Outcome::Settled(SettleOutcome::Done)]);
     assert_eq!(scene.claim("a", 9).await.len(), 1, "stored once");
     assert_eq!(scene.claim("b", 9).await.len(), 0, "ended once");
+}
+
+/// Commits begin to wait when the checkpointer has read the setting too, which no session can ask: so some
+/// other session tries until its commit does not come back.
+async fn until_commits_wait(server: &Postgres) {
+    wait_for("commits to wait for a standby", PATIENCE, async || {
+        let probe = server.connect(DATABASE).await;
+        let commit = probe.batch_execute("CREATE TEMP TABLE probe ()");
+        match tokio::time::timeout(Duration::from_millis(500), commit).await {
+            Err(_) => Ok(()),
+            Ok(done) => Err(format!("a commit came back: {done:?}")),
+        }
+    })
+    .await;
 }
 
 async fn set(admin: &tokio_postgres::Client, setting: &str, value: &str) {
