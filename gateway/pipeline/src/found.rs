@@ -1,6 +1,6 @@
 //! The values that were found on the promoted paths of one message.
 
-use quayside_model::{Code, Name, TextError, Value, ValueError};
+use quayside_model::{Code, Name, TextError, Value, ValueError, ValueType};
 
 use crate::{Invalid, codes, promotions::Compiled};
 
@@ -43,8 +43,9 @@ impl<'a> Found<'a> {
             let detail = match code {
                 codes::WRONG_TYPE => {
                     format!(
-                        "`{name}` is {}, not of type {value_type:?}",
-                        Invalid::quote(text)
+                        "`{name}` is {}, not {}",
+                        Invalid::quote(text),
+                        in_words(*value_type)
                     )
                 }
                 _ => format!("`{name}`: {error}"),
@@ -77,5 +78,15 @@ impl<'a> Found<'a> {
             }
         }
         Ok(properties)
+    }
+}
+
+fn in_words(value_type: ValueType) -> &'static str {
+    match value_type {
+        ValueType::String => "text",
+        ValueType::Integer => "a whole number",
+        ValueType::Decimal => "a decimal number",
+        ValueType::Boolean => "true or false",
+        ValueType::DateTime => "a time with an offset, such as 2026-11-21T09:00:00Z",
     }
 }

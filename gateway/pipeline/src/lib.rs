@@ -34,6 +34,8 @@ mod kind;
 mod limits;
 mod promotions;
 mod scanner;
+#[cfg(test)]
+mod testing;
 mod xml;
 mod xpath;
 

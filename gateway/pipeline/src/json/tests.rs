@@ -1,35 +1,21 @@
 //! What is accepted, what is found, what is refused, and with which code.
 
-use std::collections::BTreeMap;
-
 use quayside_model::Code;
 
-use crate::{Invalid, Kind, Limits, Promotions, Rule, Scanned, Scanner, codes};
+use crate::{
+    Expected, Invalid, Kind, Rule, Scanned, codes,
+    testing::{self, promotions, shown},
+};
 
-fn promotions(rules: &[(&str, &str)], required: bool) -> Promotions {
-    let rule = |path| Rule {
-        required,
+fn required(path: &str) -> Rule {
+    Rule {
+        required: true,
         ..Rule::jsonpath(path)
-    };
-    let rules = rules
-        .iter()
-        .map(|(name, path)| ((*name).to_owned(), rule(path)))
-        .collect();
-    Promotions::compile(&BTreeMap::new(), &rules).expect("paths of the subset")
+    }
 }
 
-fn scan(body: &str, expected: Vec<crate::Expected<'_>>) -> Result<Scanned, Invalid> {
-    let mut scanner = Scanner::new(Kind::Json, expected, Limits::default());
-    scanner.push(body.as_bytes())?;
-    scanner.finish()
-}
-
-fn shown(scanned: &Scanned) -> Vec<String> {
-    scanned
-        .properties
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect()
+fn scan(body: &str, expected: Vec<Expected<'_>>) -> Result<Scanned, Invalid> {
+    testing::scan(Kind::Json, expected, body)
 }
 
 #[test]
@@ -58,7 +44,7 @@ fn paths_find_their_values() {
         ),
         ("$.b", r#"{"a": {"a": 1, "a": 2}, "b": ""}"#, Some("")),
     ] {
-        let promotions = promotions(&[("P", path)], false);
+        let promotions = promotions([("P", Rule::jsonpath(path))]);
         let scanned =
             scan(body, vec![(None, &promotions)]).unwrap_or_else(|e| panic!("{body}: {e}"));
         let expected: Vec<String> = found.iter().map(|value| format!("P={value}")).collect();
@@ -131,7 +117,7 @@ fn values_that_cannot_be_properties_are_refused() {
         (r#"{"a":{"b":"\u0000"}}"#, codes::CHARACTER),
         (&long, codes::VALUE_TOO_LONG),
     ] {
-        let promotions = promotions(&[("P", "$.a.b")], true);
+        let promotions = promotions([("P", required("$.a.b"))]);
         let invalid = scan(body, vec![(None, &promotions)]).expect_err(body);
         assert_eq!(invalid.code, expected, "{body:.60}");
     }
@@ -140,8 +126,8 @@ fn values_that_cannot_be_properties_are_refused() {
 #[test]
 fn of_several_types_the_first_that_is_whole_counts() {
     let (order, invoice) = (
-        promotions(&[("Order", "$.order.id")], true),
-        promotions(&[("Invoice", "$.invoice")], true),
+        promotions([("Order", required("$.order.id"))]),
+        promotions([("Invoice", required("$.invoice"))]),
     );
     let expected = || vec![(Some("order"), &order), (Some("invoice"), &invoice)];
     let scanned = scan(r#"{"invoice": 5}"#, expected()).expect("an invoice");
@@ -151,11 +137,7 @@ fn of_several_types_the_first_that_is_whole_counts() {
     assert_eq!(scanned.message_type.as_deref(), Some("order"));
     let neither = scan("{}", expected()).expect_err("neither");
     assert_eq!(neither.code, codes::UNEXPECTED_TYPE);
-    let xml = crate::Promotions::compile(
-        &BTreeMap::new(),
-        &BTreeMap::from([("Id".to_owned(), Rule::xpath("/a"))]),
-    )
-    .expect("of the subset");
+    let xml = promotions([("Id", Rule::xpath("/a"))]);
     let only_xml = scan("{}", vec![(Some("u#a"), &xml)]).expect_err("found in XML only");
     assert_eq!(only_xml.code, codes::UNEXPECTED_TYPE);
 }

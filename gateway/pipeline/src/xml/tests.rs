@@ -1,32 +1,14 @@
 //! What is accepted, what is found, what is refused, and with which code.
 
-use std::collections::BTreeMap;
-
 use quayside_model::Code;
 
-use crate::{Invalid, Kind, Limits, Promotions, Rule, Scanned, Scanner, codes};
+use crate::{
+    Expected, Invalid, Kind, Limits, Promotions, Rule, Scanned, Scanner, codes,
+    testing::{self, promotions, shown},
+};
 
-fn promotions(rules: &[(&str, &str)]) -> Promotions {
-    let namespaces = BTreeMap::from([("o".to_owned(), "urn:o".to_owned())]);
-    let rules = rules
-        .iter()
-        .map(|(name, path)| ((*name).to_owned(), Rule::xpath(path)))
-        .collect();
-    Promotions::compile(&namespaces, &rules).expect("paths of the subset")
-}
-
-fn scan(body: &str, promotions: &Promotions) -> Result<Scanned, Invalid> {
-    let mut scanner = Scanner::new(Kind::Xml, vec![(None, promotions)], Limits::default());
-    scanner.push(body.as_bytes())?;
-    scanner.finish()
-}
-
-fn shown(scanned: &Scanned) -> Vec<String> {
-    scanned
-        .properties
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect()
+fn scan(body: &str, expected: Vec<Expected<'_>>) -> Result<Scanned, Invalid> {
+    testing::scan(Kind::Xml, expected, body)
 }
 
 #[test]
@@ -94,15 +76,16 @@ fn paths_find_their_values() {
             Some("]] > ]]]"),
         ),
     ] {
-        let promotions = promotions(&[("P", path)]);
-        let scanned = scan(body, &promotions).unwrap_or_else(|e| panic!("{body}: {e}"));
+        let promotions = promotions([("P", Rule::xpath(path))]);
+        let scanned =
+            scan(body, vec![(None, &promotions)]).unwrap_or_else(|e| panic!("{body}: {e}"));
         let expected: Vec<String> = found.iter().map(|value| format!("P={value}")).collect();
         assert_eq!(shown(&scanned), expected, "{path} in {body}");
     }
 }
 
 fn code(body: &str) -> Option<Code> {
-    scan(body, &Promotions::default())
+    scan(body, vec![(None, &Promotions::default())])
         .err()
         .map(|invalid| invalid.code)
 }
@@ -228,9 +211,8 @@ fn values_that_cannot_be_properties_are_refused() {
     ] {
         let rule = format!(r#"{{"xpath":"{path}","type":"{value_type}","required":true}}"#);
         let rule: Rule = serde_json::from_str(&rule).expect("a rule");
-        let rules = BTreeMap::from([("P".to_owned(), rule)]);
-        let promotions = Promotions::compile(&BTreeMap::new(), &rules).expect("of the subset");
-        let invalid = scan(body, &promotions).expect_err(body);
+        let promotions = promotions([("P", rule)]);
+        let invalid = scan(body, vec![(None, &promotions)]).expect_err(body);
         assert_eq!(invalid.code, expected, "{body:.60}");
     }
 }
@@ -238,24 +220,19 @@ fn values_that_cannot_be_properties_are_refused() {
 #[test]
 fn the_root_element_decides_the_type() {
     let (orders, lines, any) = (
-        promotions(&[("Id", "/o:a/o:b")]),
-        promotions(&[("Id", "/c")]),
+        promotions([("Id", Rule::xpath("/o:a/o:b"))]),
+        promotions([("Id", Rule::xpath("/c"))]),
         Promotions::default(),
     );
-    let scan = |expected, body: &str| {
-        let mut scanner = Scanner::new(Kind::Xml, expected, Limits::default());
-        scanner.push(body.as_bytes())?;
-        scanner.finish()
-    };
     let both = || vec![(Some("urn:o#a"), &orders), (Some("c"), &lines)];
-    let order = scan(both(), "<a xmlns='urn:o'><b>1</b></a>").expect("an order");
+    let order = scan("<a xmlns='urn:o'><b>1</b></a>", both()).expect("an order");
     assert_eq!(order.message_type.as_deref(), Some("urn:o#a"));
     assert_eq!(shown(&order), ["Id=1"]);
-    assert_eq!(shown(&scan(both(), "<c>2</c>").expect("lines")), ["Id=2"]);
-    let other = scan(both(), "<d/>").expect_err("not expected");
+    assert_eq!(shown(&scan("<c>2</c>", both()).expect("lines")), ["Id=2"]);
+    let other = scan("<d/>", both()).expect_err("not expected");
     assert_eq!(other.code, codes::UNEXPECTED_TYPE);
     let mut with_any = both();
     with_any.push((None, &any));
-    let other = scan(with_any, "<d xmlns='u'/>").expect("taken by the last");
+    let other = scan("<d xmlns='u'/>", with_any).expect("taken by the last");
     assert_eq!(other.message_type.as_deref(), Some("u#d"));
 }
