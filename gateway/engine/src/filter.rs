@@ -7,6 +7,7 @@
 //! not have does not match it: that is never an error for the sender.
 
 mod facts;
+mod prospect;
 mod tree;
 
 use std::{fmt, sync::Arc};
@@ -15,6 +16,7 @@ use cel::{IdedExpr, Program};
 
 pub use self::{
     facts::{Facts, comparable},
+    prospect::{Prospect, Sight},
     tree::Equality,
 };
 
@@ -58,11 +60,7 @@ impl Filter {
             }
         })?;
         if let Some((id, message)) = tree::fault(program.expression()) {
-            let offset = program
-                .source_info()
-                .offset_for(id)
-                .map_or(0, |(start, _)| start);
-            return Err(FilterError::at(source, offset as usize, message));
+            return Err(FilterError::at(&program, source, id, message));
         }
         let expression = tree::direct(program.expression());
         let (equalities, only_equalities) = tree::equalities(&expression);
@@ -94,6 +92,26 @@ impl Filter {
         &self.equalities
     }
 
+    /// Whether a message can fit of which `know` tells what it will have. `false` is certain.
+    #[must_use]
+    pub fn can_match(&self, know: &dyn Fn(&str) -> Prospect) -> bool {
+        prospect::can_match(&self.expression, know)
+    }
+
+    /// Every place where things of different kinds are compared, or where no condition stands though one
+    /// belongs there. `sight` tells the kind of a property, where it is known.
+    #[must_use]
+    pub fn mismatches(&self, sight: &dyn Fn(&str) -> Option<Sight>) -> Vec<FilterError> {
+        // The places are kept by the parser only, and only who checks a configuration asks for them.
+        let Ok(program) = Program::compile(&self.source) else {
+            return Vec::new();
+        };
+        prospect::mismatches(&self.expression, sight)
+            .into_iter()
+            .map(|(id, message)| FilterError::at(&program, &self.source, id, message))
+            .collect()
+    }
+
     /// Whether the message fits.
     #[must_use]
     pub fn matches(&self, facts: &Facts<'_>) -> bool {
@@ -121,7 +139,9 @@ impl fmt::Debug for Filter {
 }
 
 impl FilterError {
-    fn at(source: &str, offset: usize, message: String) -> Self {
+    fn at(program: &Program, source: &str, id: u64, message: String) -> Self {
+        let offset = program.source_info().offset_for(id);
+        let offset = offset.map_or(0, |(start, _)| start as usize);
         let before: String = source.chars().take(offset).collect();
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let line = before.matches('\n').count() + 1;

@@ -154,7 +154,7 @@ fn refer<'e>(expression: &'e IdedExpr, bound: &mut Vec<&'e str>, names: &mut BTr
 }
 
 /// `a.b.c` of an identifier or of fields selected from one.
-fn qualified(expression: &Expr) -> Option<String> {
+pub(super) fn qualified(expression: &Expr) -> Option<String> {
     match expression {
         Expr::Ident(name) => Some(name.clone()),
         Expr::Select(select) => Some(format!(
@@ -167,7 +167,7 @@ fn qualified(expression: &Expr) -> Option<String> {
 }
 
 /// The parts of an expression; of a comprehension, those inside of its scope.
-fn children(expression: &IdedExpr) -> Vec<&IdedExpr> {
+pub(super) fn children(expression: &IdedExpr) -> Vec<&IdedExpr> {
     match &expression.expr {
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Vec::new(),
         Expr::Call(call) => call
@@ -226,7 +226,7 @@ fn collect(expression: &IdedExpr, equalities: &mut Vec<Equality>) -> bool {
     }
 }
 
-fn equality(call: &CallExpr) -> Option<Equality> {
+pub(super) fn equality(call: &CallExpr) -> Option<Equality> {
     let [left, right] = call.args.as_slice() else {
         return None;
     };
@@ -251,7 +251,7 @@ fn property(expression: &Expr) -> Option<String> {
     }
 }
 
-fn literal(expression: &Expr) -> Option<String> {
+pub(super) fn literal(expression: &Expr) -> Option<String> {
     let Expr::Literal(literal) = expression else {
         return None;
     };
