@@ -52,11 +52,16 @@ SET client_min_messages = warning;
 SELECT set_config('synchronous_commit', 'on', false)
  WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')";
 
+/// One to renew, one to look at the other sessions: a slow look must not hold a renewal.
+const SESSION_CONNECTIONS: usize = 2;
+
 /// Which work a connection is kept for, so that neither waits for the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
     /// Publishing and settling.
     Commit,
+    /// Renewing this process's session and looking at the others': never late because of load.
+    Session,
     /// Everything else.
     Work,
 }
@@ -69,6 +74,7 @@ pub(crate) struct Pool {
     tls: Option<rustls::ClientConfig>,
     connect_timeout: Duration,
     commit: Shelf,
+    session: Shelf,
     work: Shelf,
     instance: OnceLock<InstanceId>,
     tasks: Mutex<JoinSet<()>>,
@@ -93,6 +99,7 @@ impl Pool {
             tls: options.tls.clone(),
             connect_timeout: options.connect_timeout,
             commit: shelf(options.commit_connections),
+            session: shelf(SESSION_CONNECTIONS),
             work: shelf(options.work_connections),
             instance: OnceLock::new(),
             tasks: Mutex::new(JoinSet::new()),
@@ -136,6 +143,7 @@ impl Pool {
     ) -> Result<Held<'_>, StoreError> {
         let shelf = match wanted {
             Use::Commit => &self.commit,
+            Use::Session => &self.session,
             Use::Work => &self.work,
         };
         let closed = |_| {
@@ -160,7 +168,7 @@ impl Pool {
 
     /// Closes every connection and waits for its task; connections in use are cut when `grace` is over.
     pub(crate) async fn close(&self, grace: Duration) {
-        for shelf in [&self.commit, &self.work] {
+        for shelf in [&self.commit, &self.session, &self.work] {
             shelf.permits.close();
             while let Some(mut conn) = shelf.take() {
                 conn.cut.armed = false;

@@ -11,7 +11,7 @@ use quayside_store::{
 
 use crate::{
     PostgresStore,
-    pool::{Conn, Params},
+    pool::{Conn, Params, Use},
     row::{Id, Reader, micros},
     sql::Sql,
 };
@@ -29,18 +29,18 @@ impl Sessions for PostgresStore {
         ttl: Duration,
     ) -> Result<(), StoreError> {
         let (id, ttl) = (Id::from(session), micros(ttl));
-        self.change(SESSION, Sql::SessionOpen, vec![&id, &node.as_str(), &ttl])
+        self.keep(Sql::SessionOpen, vec![&id, &node.as_str(), &ttl])
             .await?;
         Ok(())
     }
 
     async fn renew_session(&self, session: SessionId) -> Result<bool, StoreError> {
         let id = Id::from(session);
-        Ok(self.change(SESSION, Sql::SessionRenew, vec![&id]).await? > 0)
+        Ok(self.keep(Sql::SessionRenew, vec![&id]).await? > 0)
     }
 
     async fn live_sessions(&self) -> Result<Vec<SessionRow>, StoreError> {
-        let work = self.work(SESSION, async |conn| {
+        let work = self.on(Use::Session, SESSION, async |conn| {
             let rows = conn.rows(SESSION, Sql::SessionList, vec![]).await?;
             rows.iter()
                 .map(|row| read_session(&Reader::new(row, SESSION, "session")))
@@ -51,15 +51,12 @@ impl Sessions for PostgresStore {
 
     async fn expire_session(&self, session: SessionId, seq: i64) -> Result<bool, StoreError> {
         let id = Id::from(session);
-        Ok(self
-            .change(SESSION, Sql::SessionExpire, vec![&id, &seq])
-            .await?
-            > 0)
+        Ok(self.keep(Sql::SessionExpire, vec![&id, &seq]).await? > 0)
     }
 
     async fn close_session(&self, session: SessionId) -> Result<(), StoreError> {
         let id = Id::from(session);
-        self.change(SESSION, Sql::SessionClose, vec![&id]).await?;
+        self.keep(Sql::SessionClose, vec![&id]).await?;
         Ok(())
     }
 
@@ -115,6 +112,14 @@ impl Sessions for PostgresStore {
 }
 
 impl PostgresStore {
+    /// Changes a session, on a connection that other work never holds.
+    async fn keep(&self, sql: Sql, params: Params<'_>) -> Result<u64, StoreError> {
+        let work = self.on(Use::Session, SESSION, async |conn| {
+            conn.change(SESSION, sql, params).await
+        });
+        self.run(SESSION, 1, self.work_timeout(), work).await
+    }
+
     /// Runs one statement as a transaction of its own and says how many rows it changed.
     pub(crate) async fn change(
         &self,
@@ -195,4 +200,40 @@ fn read_instance(row: &Reader<'_>) -> Result<InstanceRow, StoreError> {
         since: row.time("since")?,
         claims: row.number::<i64, _>("claims")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use quayside_harness::Postgres;
+    use quayside_store::model::{Clock, SystemClock, SystemEntropy};
+
+    use super::*;
+    use crate::Options;
+
+    #[tokio::test]
+    async fn a_renewal_needs_no_connection_that_work_holds() {
+        let server = Postgres::start().await;
+        let options = Options::new(server.create_database("quayside").await);
+        let (commit, work) = (options.commit_connections, options.work_connections);
+        let store = PostgresStore::connect(options).await.expect("a store");
+        store.migrate().await.expect("an empty store");
+        let session = SessionId::new(SystemClock.now(), &SystemEntropy);
+        let node = Name::new("a").expect("a name");
+        store
+            .open_session(session, &node, Duration::from_secs(3))
+            .await
+            .expect("a session");
+        let mut held = Vec::new();
+        for (wanted, count) in [(Use::Commit, commit), (Use::Work, work)] {
+            for _ in 0..count {
+                held.push(store.pool().get(wanted, "hold").await.expect("one"));
+            }
+        }
+        let busy = store.instances().await;
+        assert!(busy.is_err(), "no work connection is left: {busy:?}");
+        assert!(store.renew_session(session).await.expect("in time"));
+        assert_eq!(store.live_sessions().await.expect("in time").len(), 1);
+        drop(held);
+        store.close().await;
+    }
 }

@@ -30,6 +30,7 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// Every transaction that is measured.
 const TRANSACTIONS: &[&str] = &[
     "commit batch",
+    "commit group",
     "claim deliveries",
     "list claims",
     "release dead claims",
@@ -196,7 +197,20 @@ impl PostgresStore {
     where
         T: Send,
     {
-        let held = self.pool.get(Use::Work, operation).await?;
+        self.on(Use::Work, operation, work).await
+    }
+
+    /// Runs `work` on a connection that is kept for `wanted`.
+    pub(crate) async fn on<T>(
+        &self,
+        wanted: Use,
+        operation: &'static str,
+        work: impl AsyncFnOnce(&Conn) -> Result<T, StoreError> + Send,
+    ) -> Result<T, StoreError>
+    where
+        T: Send,
+    {
+        let held = self.pool.get(wanted, operation).await?;
         let result = work(held.conn()).await?;
         held.keep();
         Ok(result)

@@ -43,6 +43,7 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Every named transaction.
 const TRANSACTIONS: &[&str] = &[
     "commit batch",
+    "commit group",
     "claim deliveries",
     "list claims",
     "release dead claims",
@@ -69,6 +70,7 @@ const TRANSACTIONS: &[&str] = &[
     "apply configuration",
     "resume deliveries",
     "terminate deliveries",
+    "note resubmission",
     "list messages",
     "show message",
     "load message",
@@ -197,6 +199,18 @@ impl SqliteStore {
     ) -> Result<T, StoreError> {
         self.writer()
             .run(operation, move |desk| desk.transact(operation, 1, body))
+            .await
+    }
+
+    /// The same before everything that waits for the writer: for sessions, whose renewal must not be late
+    /// because of load.
+    pub(crate) async fn write_first<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        body: impl FnOnce(&Tx<'_>) -> DbResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer()
+            .run_first(operation, move |desk| desk.transact(operation, 1, body))
             .await
     }
 

@@ -26,7 +26,7 @@ impl Sessions for SqliteStore {
         ttl: Duration,
     ) -> Result<(), StoreError> {
         let node = node.clone();
-        self.write("open session", move |tx| {
+        self.write_first("open session", move |tx| {
             let until = tx.now.plus(ttl).as_micros();
             let sql = include_str!("../sql/session_insert.sql");
             tx.execute(sql, (session.to_bytes(), node.as_str(), micros(ttl), until))
@@ -36,7 +36,7 @@ impl Sessions for SqliteStore {
     }
 
     async fn renew_session(&self, session: SessionId) -> Result<bool, StoreError> {
-        self.write("renew session", move |tx| {
+        self.write_first("renew session", move |tx| {
             let sql = include_str!("../sql/session_renew.sql");
             Ok(tx.execute(sql, (session.to_bytes(), tx.now.as_micros()))? == 1)
         })
@@ -52,7 +52,7 @@ impl Sessions for SqliteStore {
     }
 
     async fn expire_session(&self, session: SessionId, seq: i64) -> Result<bool, StoreError> {
-        self.write("expire session", move |tx| {
+        self.write_first("expire session", move |tx| {
             let sql = include_str!("../sql/session_expire.sql");
             Ok(tx.execute(sql, (session.to_bytes(), seq, tx.now.as_micros()))? == 1)
         })
@@ -60,7 +60,7 @@ impl Sessions for SqliteStore {
     }
 
     async fn close_session(&self, session: SessionId) -> Result<(), StoreError> {
-        self.write("close session", move |tx| {
+        self.write_first("close session", move |tx| {
             let sql = include_str!("../sql/session_close.sql");
             tx.execute(sql, [session.to_bytes()]).map(drop)
         })

@@ -1,20 +1,29 @@
 //! The one thread that writes. SQLite has one writer at a time anyway: a thread of its own with a bounded
 //! queue makes callers wait their turn in order, instead of polling for a lock.
+//!
+//! What keeps the process alive goes before everything that waits, so that it is late by one job at most.
 
 use std::{
+    collections::VecDeque,
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::JoinHandle,
 };
 
 use quayside_store::{StoreError, StoreErrorKind, measure::Transactions, model::Clock};
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 
 use crate::{error::DbResult, tx::Tx};
 
 /// How many jobs wait for the writer before callers are made to wait.
 const QUEUE: usize = 1024;
+/// How many urgent jobs go before the others; more than that wait in the queue.
+const URGENT: usize = 16;
 /// After how many commits the checkpointer looks at the log.
 const COMMITS_PER_LOOK: u32 = 8;
 
@@ -24,6 +33,37 @@ type Job = Box<dyn FnOnce(&mut Desk) + Send>;
 #[derive(Debug, Clone)]
 pub(crate) struct Writer {
     jobs: mpsc::Sender<Job>,
+    urgent: Lane,
+}
+
+/// Jobs that go before the queue. The thread looks here before each job of the queue.
+#[derive(Clone, Default)]
+struct Lane(Arc<Mutex<VecDeque<Job>>>);
+
+impl Lane {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Job>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the job back if the lane is full.
+    fn push(&self, job: Job) -> Result<(), Job> {
+        let mut lane = self.lock();
+        if lane.len() >= URGENT {
+            return Err(job);
+        }
+        lane.push_back(job);
+        Ok(())
+    }
+
+    fn pop(&self) -> Option<Job> {
+        self.lock().pop_front()
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lane({})", self.lock().len())
+    }
 }
 
 /// The queue of the writer for somebody who must not keep it alive.
@@ -49,6 +89,8 @@ impl Writer {
         look: mpsc::Sender<()>,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
+        let urgent = Lane::default();
+        let lane = urgent.clone();
         let mut desk = Desk {
             conn,
             clock,
@@ -60,13 +102,33 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn(move || {
                 while let Some(job) = queue.blocking_recv() {
-                    // A panic costs its own job, whose caller gets no answer, and no other.
-                    if catch_unwind(AssertUnwindSafe(|| job(&mut desk))).is_err() {
-                        tracing::error!("a job of the store's writer panicked");
+                    while let Some(urgent) = lane.pop() {
+                        work(&mut desk, urgent);
                     }
+                    work(&mut desk, job);
                 }
             })?;
-        Ok((Self { jobs }, thread))
+        Ok((Self { jobs, urgent }, thread))
+    }
+
+    /// Runs `job` before everything that waits, after what runs. For the few short jobs that keep the
+    /// process alive. It runs to its end even if the caller stops waiting.
+    pub(crate) async fn run_first<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        job: impl FnOnce(&mut Desk) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |desk| drop(reply.send(job(desk))));
+        match self.urgent.push(job) {
+            // Wakes a thread that waits. A full queue needs none: it looks before its next job.
+            Ok(()) => match self.jobs.try_send(Box::new(|_| {})) {
+                Ok(()) | Err(TrySendError::Full(_)) => {}
+                Err(TrySendError::Closed(_)) => return Err(gone(operation)),
+            },
+            Err(job) => self.jobs.send(job).await.map_err(|_| gone(operation))?,
+        }
+        answer.await.map_err(|_| gone(operation))?
     }
 
     /// Runs `job` in its turn. It runs to its end even if the caller stops waiting.
@@ -85,6 +147,13 @@ impl Writer {
     /// A queue that does not keep the thread alive.
     pub(crate) fn downgrade(&self) -> WeakWriter {
         WeakWriter(self.jobs.downgrade())
+    }
+}
+
+fn work(desk: &mut Desk, job: Job) {
+    // A panic costs its own job, whose caller gets no answer, and no other.
+    if catch_unwind(AssertUnwindSafe(|| job(desk))).is_err() {
+        tracing::error!("a job of the store's writer panicked");
     }
 }
 
@@ -182,4 +251,45 @@ pub(crate) fn apart<T>(tx: &Tx<'_>, item: impl FnOnce() -> DbResult<T>) -> DbRes
         tx.execute("RELEASE item", [])?;
     }
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use quayside_store::model::SystemClock;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_urgent_job_goes_before_a_full_queue() {
+        let conn = Connection::open_in_memory().expect("a database");
+        let (look, _looks) = mpsc::channel(1);
+        let transactions = Arc::new(Transactions::new(&[]));
+        let (writer, thread) =
+            Writer::start(conn, Arc::new(SystemClock), transactions, look).expect("a thread");
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let ran = Arc::new(Mutex::new(Vec::new()));
+        let job = |name: usize| -> Job {
+            let ran = Arc::clone(&ran);
+            Box::new(move |_| ran.lock().unwrap().push(name))
+        };
+        let block: Job = Box::new(move |_| held.recv().unwrap_or_default());
+        writer.jobs.send(block).await.expect("it runs");
+        let mut waiting = 0;
+        while writer.jobs.capacity() > 0 {
+            writer.jobs.send(job(waiting)).await.expect("there is room");
+            waiting += 1;
+        }
+        let ran_first = Arc::clone(&ran);
+        let urgent = writer.run_first("renew", move |_| Ok(ran_first.lock().unwrap().len()));
+        let release = async move {
+            // The lane is filled by the first poll of the other branch, before this one runs.
+            release.send(()).expect("the writer waits for it");
+        };
+        let (before, ()) = tokio::join!(urgent, release);
+        // The writer may have taken the job that held it before the queue was full, and no other.
+        assert_eq!(before.expect("an answer"), 0, "of {waiting} that waited");
+        drop(writer);
+        thread.join().expect("it ends");
+        assert_eq!(ran.lock().unwrap().len(), waiting, "nothing was dropped");
+    }
 }
