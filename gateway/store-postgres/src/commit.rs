@@ -3,12 +3,13 @@
 //! [`Commit::commit`] runs the batch as one transaction. Only where that cannot give every item its own
 //! outcome does it run further ones: a value that the database refuses takes the batch apart until the
 //! guilty item stands alone; messages that an earlier run stored, and repeats of a key whose first item
-//! was refused, go into another round.
+//! was refused, go into another round. [`Commit::commit_group`] is apart from all that, in [`group`].
 
 mod attempt;
 mod columns;
 mod dedupe;
 mod events;
+mod group;
 mod order;
 mod settle;
 
@@ -19,7 +20,7 @@ use std::{
 
 use async_trait::async_trait;
 use quayside_store::{
-    Commit, Op, Outcome, PublishOutcome, StoreError, StoreErrorKind,
+    Commit, GroupOutcome, Op, Outcome, PublishOutcome, StoreError, StoreErrorKind,
     model::{InstanceId, MessageId, Text},
 };
 
@@ -28,6 +29,7 @@ use crate::{PostgresStore, maintain};
 pub(crate) use attempt::delivery_id;
 
 const OPERATION: &str = "commit batch";
+const GROUP: &str = "commit group";
 
 #[async_trait]
 impl Commit for PostgresStore {
@@ -37,17 +39,35 @@ impl Commit for PostgresStore {
         let result = self
             .run(OPERATION, ops.len(), self.commit_timeout(), work)
             .await;
-        match result {
-            // Some transaction of the batch was committed, or its COMMIT was on its way.
-            Err(e) if sent.load(Ordering::Relaxed) && e.kind == StoreErrorKind::Unavailable => {
-                Err(StoreError {
-                    kind: StoreErrorKind::Unknown,
-                    ..e
-                })
-            }
-            result => result,
-        }
+        result.map_err(|e| unless_sent(e, &sent))
     }
+
+    async fn commit_group(
+        &self,
+        instance: InstanceId,
+        ops: &[Op],
+    ) -> Result<GroupOutcome, StoreError> {
+        if ops.is_empty() {
+            return Ok(GroupOutcome::Done(Vec::new()));
+        }
+        let sent = AtomicBool::new(false);
+        let work = group::run(self, instance, ops, &sent);
+        let result = self
+            .run(GROUP, ops.len(), self.commit_timeout(), work)
+            .await;
+        result.map_err(|e| unless_sent(e, &sent))
+    }
+}
+
+/// Unavailable after some transaction of the batch was committed, or its COMMIT was on its way, is unknown.
+fn unless_sent(e: StoreError, sent: &AtomicBool) -> StoreError {
+    if sent.load(Ordering::Relaxed) && e.kind == StoreErrorKind::Unavailable {
+        return StoreError {
+            kind: StoreErrorKind::Unknown,
+            ..e
+        };
+    }
+    e
 }
 
 /// Why an attempt has to be made again in another way.

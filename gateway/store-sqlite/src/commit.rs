@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use quayside_store::{
-    Change, Commit, Op, Outcome, Publish, PublishOutcome, SettleOutcome, StoreError,
+    Change, Commit, GroupOutcome, Op, Outcome, Publish, PublishOutcome, SettleOutcome, StoreError,
     StoreErrorKind,
     commit::Birth,
     model::{Claim, InstanceId, Text},
@@ -18,10 +18,11 @@ use crate::{
     sessions::is_live,
     settle,
     tx::Tx,
-    writer::apart,
+    writer::{apart, undoable},
 };
 
 const OPERATION: &str = "commit batch";
+const GROUP: &str = "commit group";
 
 #[async_trait]
 impl Commit for SqliteStore {
@@ -46,6 +47,21 @@ impl Commit for SqliteStore {
             }
         };
         self.writer().run(OPERATION, job).await
+    }
+
+    async fn commit_group(
+        &self,
+        instance: InstanceId,
+        ops: &[Op],
+    ) -> Result<GroupOutcome, StoreError> {
+        if ops.is_empty() {
+            return Ok(GroupOutcome::Done(Vec::new()));
+        }
+        let items: Vec<Item> = ops.iter().map(Item::prepare).collect();
+        let job = move |desk: &mut crate::writer::Desk| {
+            desk.transact(GROUP, items.len(), |tx| run_group(tx, instance, &items))
+        };
+        self.writer().run(GROUP, job).await
     }
 }
 
@@ -165,7 +181,44 @@ fn run(tx: &Tx<'_>, instance: InstanceId, items: &[Item], mode: Mode) -> DbResul
     }
     let mut numbers = Numbers::take(tx, items.iter().map(Item::numbers).sum())?;
     let mut statements = Statements::prepare(tx)?;
-    let mut one = |item: &Item| match item {
+    let mut one = |item: &Item| run_item(tx, &mut statements, &mut numbers, instance, item);
+    let run_in_mode = |item: &Item| match mode {
+        Mode::Together => one(item),
+        Mode::Apart => apart(tx, || one(item)).or_else(|error| refuse(item, error)),
+    };
+    items.iter().map(run_in_mode).collect()
+}
+
+/// Runs a group up to the first member that is not fine, which undoes those before it.
+fn run_group(tx: &Tx<'_>, instance: InstanceId, items: &[Item]) -> DbResult<GroupOutcome> {
+    if !is_live(tx, instance)? {
+        let outcome = items[0].fenced();
+        return Ok(GroupOutcome::Undone { member: 0, outcome });
+    }
+    let mut numbers = Numbers::take(tx, items.iter().map(Item::numbers).sum())?;
+    let mut statements = Statements::prepare(tx)?;
+    undoable(tx, || {
+        let mut outcomes = Vec::with_capacity(items.len());
+        for (member, item) in items.iter().enumerate() {
+            let outcome = run_item(tx, &mut statements, &mut numbers, instance, item)
+                .or_else(|error| refuse(item, error))?;
+            if !outcome.is_fine() {
+                return Ok(Err(GroupOutcome::Undone { member, outcome }));
+            }
+            outcomes.push(outcome);
+        }
+        Ok(Ok(GroupOutcome::Done(outcomes)))
+    })
+}
+
+fn run_item<'c>(
+    tx: &Tx<'c>,
+    statements: &mut Statements<'c>,
+    numbers: &mut Numbers,
+    instance: InstanceId,
+    item: &Item,
+) -> DbResult<Outcome> {
+    match item {
         Item::Publish {
             publish,
             context,
@@ -176,21 +229,14 @@ fn run(tx: &Tx<'_>, instance: InstanceId, items: &[Item], mode: Mode) -> DbResul
                 context,
                 failures,
             };
-            publish::publish(tx, &mut statements, &mut numbers, instance, &new)
-                .map(Outcome::Published)
+            publish::publish(tx, statements, numbers, instance, &new).map(Outcome::Published)
         }
         Item::Settle {
             claim,
             change,
             failure,
-        } => settle::settle(tx, &mut numbers, claim, change, failure.as_deref())
-            .map(Outcome::Settled),
-    };
-    let run_item = |item: &Item| match mode {
-        Mode::Together => one(item),
-        Mode::Apart => apart(tx, || one(item)).or_else(|error| refuse(item, error)),
-    };
-    items.iter().map(run_item).collect()
+        } => settle::settle(tx, numbers, claim, change, failure.as_deref()).map(Outcome::Settled),
+    }
 }
 
 /// Turns the error of a value into the refusal of its publication.

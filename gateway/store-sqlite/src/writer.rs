@@ -239,17 +239,33 @@ impl Desk {
     }
 }
 
-/// Runs `item` inside a savepoint, so that an error undoes it alone.
-pub(crate) fn apart<T>(tx: &Tx<'_>, item: impl FnOnce() -> DbResult<T>) -> DbResult<T> {
+/// Runs `items` inside a savepoint; an inner `Err` undoes them and is the answer all the same.
+pub(crate) fn undoable<T>(
+    tx: &Tx<'_>,
+    items: impl FnOnce() -> DbResult<Result<T, T>>,
+) -> DbResult<T> {
     tx.execute("SAVEPOINT item", [])?;
-    let result = item();
+    let result = items();
+    end_savepoint(tx, !matches!(result, Ok(Ok(_))))?;
+    result.map(|result| result.unwrap_or_else(|undone| undone))
+}
+
+fn end_savepoint(tx: &Tx<'_>, undo: bool) -> DbResult<()> {
     // A full disk or an I/O error ends the whole transaction, and the savepoint with it.
-    if result.is_err() && !tx.conn.is_autocommit() {
+    if undo && !tx.conn.is_autocommit() {
         tx.execute("ROLLBACK TO item", [])?;
     }
     if !tx.conn.is_autocommit() {
         tx.execute("RELEASE item", [])?;
     }
+    Ok(())
+}
+
+/// Runs `item` inside a savepoint, so that an error undoes it alone.
+pub(crate) fn apart<T>(tx: &Tx<'_>, item: impl FnOnce() -> DbResult<T>) -> DbResult<T> {
+    tx.execute("SAVEPOINT item", [])?;
+    let result = item();
+    end_savepoint(tx, result.is_err())?;
     result
 }
 

@@ -24,6 +24,21 @@ pub trait Commit: Send + Sync {
     /// [`StoreError`]; nothing of the batch happened, except with
     /// [`Unknown`](crate::StoreErrorKind::Unknown), where all or none of it did.
     async fn commit(&self, instance: InstanceId, ops: &[Op]) -> Result<Vec<Outcome>, StoreError>;
+
+    /// Runs the group `ops` by `instance`: all of it in one transaction of its own, or nothing. Durable
+    /// when it returns `Ok` with [`GroupOutcome::Done`]. Dearer than [`commit`](Commit::commit), so only
+    /// for what must not come apart, such as the end of a delivery and the message that takes its place.
+    ///
+    /// Running the same group again is safe in the way of [`commit`](Commit::commit).
+    ///
+    /// # Errors
+    /// [`StoreError`]; nothing of the group happened, except with
+    /// [`Unknown`](crate::StoreErrorKind::Unknown), where all or none of it did.
+    async fn commit_group(
+        &self,
+        instance: InstanceId,
+        ops: &[Op],
+    ) -> Result<GroupOutcome, StoreError>;
 }
 
 /// One item of a batch.
@@ -171,6 +186,36 @@ pub enum Outcome {
     Published(PublishOutcome),
     /// Of [`Op::Settle`].
     Settled(SettleOutcome),
+}
+
+impl Outcome {
+    /// Whether the member of a group is as it was wanted: stored, a repeat of what is stored, or done.
+    #[must_use]
+    pub fn is_fine(&self) -> bool {
+        match self {
+            Self::Published(outcome) => matches!(
+                outcome,
+                PublishOutcome::Stored { .. } | PublishOutcome::Duplicate(_)
+            ),
+            Self::Settled(outcome) => *outcome == SettleOutcome::Done,
+        }
+    }
+}
+
+/// What became of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupOutcome {
+    /// All of it is durable. One outcome per member, in order, each of them
+    /// [fine](Outcome::is_fine). A `Duplicate` is fine: what was wanted of it is there.
+    Done(Vec<Outcome>),
+    /// Nothing of it was written, not even the members before this one. The others have no outcome: they
+    /// may be run again in another group.
+    Undone {
+        /// The number of a member that stood in the way.
+        member: usize,
+        /// What it met: `Fenced`, `Refused` or `Mismatch`.
+        outcome: Outcome,
+    },
 }
 
 /// What became of a message.

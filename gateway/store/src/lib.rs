@@ -42,7 +42,9 @@ pub use quayside_model as model;
 pub use bodies::Bodies;
 pub use browse::Browse;
 pub use claims::{Claimed, Claims, Want};
-pub use commit::{Change, Commit, Op, Outcome, Publish, PublishOutcome, SettleOutcome};
+pub use commit::{
+    Change, Commit, GroupOutcome, Op, Outcome, Publish, PublishOutcome, SettleOutcome,
+};
 pub use controls::Controls;
 pub use error::{StoreError, StoreErrorKind};
 pub use maintain::Maintain;

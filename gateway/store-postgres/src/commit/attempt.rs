@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ops::Range,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -15,7 +16,7 @@ use tokio_postgres::{Error, Row};
 use super::{
     OPERATION, Trouble,
     columns::{Bodies, Columns},
-    dedupe::Keys,
+    dedupe::{Keys, Losers},
     events::Events,
     order::Order,
     settle::Settlements,
@@ -79,24 +80,12 @@ pub(super) async fn attempt(
         return Ok(group.iter().map(|at| (*at, fenced(&ops[*at]))).collect());
     };
     let columns = Columns::new(store, &items, &opening.order, opening.now)?;
-    match write(
-        conn,
-        instance,
-        opening,
-        &items,
-        &columns,
-        &mut settlements,
-        sent,
-    )
-    .await
-    {
-        Ok(()) => {}
-        Err((trouble, alive)) => {
-            if alive {
-                held.keep();
-            }
-            return Err(trouble);
+    let rows = Rows::of(instance, &opening, &items, &settlements);
+    if let Err((trouble, alive)) = write(conn, &rows, &columns, &mut settlements, sent).await {
+        if alive {
+            held.keep();
         }
+        return Err(trouble);
     }
     store.remember_lanes(columns.new_lanes());
     let claimed = columns.claimed();
@@ -109,13 +98,14 @@ pub(super) async fn attempt(
 }
 
 /// What the first trip found out.
-struct Opening<'a> {
-    now: Timestamp,
-    keys: Keys<'a>,
-    order: Order,
+pub(super) struct Opening<'a> {
+    pub(super) now: Timestamp,
+    pub(super) keys: Keys<'a>,
+    pub(super) order: Order,
 }
 
-fn sort<'a>(
+/// The publications and the settlements among the items `group`.
+pub(super) fn sort<'a>(
     ops: &'a [Op],
     group: &[usize],
     known: &HashSet<MessageId>,
@@ -149,7 +139,7 @@ fn sort<'a>(
 
 /// Begins the transaction, proves the instance live, tries the keys and locks the lanes; `None` if the
 /// instance is fenced. What only some batches need takes trips of its own.
-async fn open<'a>(
+pub(super) async fn open<'a>(
     store: &PostgresStore,
     conn: &Conn,
     instance: InstanceId,
@@ -249,46 +239,81 @@ async fn seal(conn: &Conn, instance: InstanceId, items: &mut [Item<'_>]) -> Resu
     Ok(())
 }
 
+/// What the second trip writes beside the columns of new messages.
+pub(super) struct Rows<'a> {
+    me: Id,
+    now: i64,
+    events: Events,
+    retracted: Losers<'a>,
+    ended: (Vec<String>, Vec<Vec<u8>>),
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn of(
+        instance: InstanceId,
+        opening: &'a Opening<'_>,
+        items: &[Item<'_>],
+        settlements: &Settlements<'_>,
+    ) -> Self {
+        Self {
+            me: Id::from(instance),
+            now: opening.now.as_micros(),
+            events: Events::of(items),
+            retracted: opening.keys.retracted(items),
+            ended: opening.order.ended(settlements.leaving()),
+        }
+    }
+
+    /// The steps of the trip, and which of them are the settlements'.
+    pub(super) fn steps<'s>(
+        &'s self,
+        conn: &'s Conn,
+        columns: &'s Columns<'_>,
+        settlements: &'s Settlements<'_>,
+    ) -> (Vec<Step<'s>>, Range<usize>) {
+        let mut steps: Vec<Step<'s>> = columns.steps(conn, &self.me, &self.now);
+        if !self.events.is_empty() {
+            steps.push(conn.step(Sql::HistoryInsert, self.events.params(&self.now)));
+        }
+        if !self.retracted.is_empty() {
+            steps.push(conn.step(Sql::DedupeRetract, self.retracted.params()));
+        }
+        let first_settle = steps.len();
+        steps.extend(settlements.steps(conn, &self.me, &self.now));
+        let after_settle = steps.len();
+        if !self.ended.0.is_empty() {
+            steps.push(conn.step(Sql::OrderAdvance, vec![&self.ended.0, &self.ended.1]));
+        }
+        (steps, first_settle..after_settle)
+    }
+}
+
 /// Writes everything and commits, in one trip. The error says whether the connection is still good.
 async fn write(
     conn: &Conn,
-    instance: InstanceId,
-    opening: Opening<'_>,
-    items: &[Item<'_>],
+    rows: &Rows<'_>,
     columns: &Columns<'_>,
     settlements: &mut Settlements<'_>,
     sent: &AtomicBool,
 ) -> Result<(), (Trouble, bool)> {
-    let me = Id::from(instance);
-    let events = Events::of(items);
-    let retracted = opening.keys.retracted(items);
-    let ended = opening.order.ended(settlements.leaving());
-    let now = opening.now.as_micros();
-    let mut steps: Vec<Step<'_>> = columns.steps(conn, &me, &now);
-    if !events.is_empty() {
-        steps.push(conn.step(Sql::HistoryInsert, events.params(&now)));
-    }
-    if !retracted.is_empty() {
-        steps.push(conn.step(Sql::DedupeRetract, retracted.params()));
-    }
-    let first_settle = steps.len();
-    steps.extend(settlements.steps(conn, &me, &now));
-    let after_settle = steps.len();
-    if !ended.0.is_empty() {
-        steps.push(conn.step(Sql::OrderAdvance, vec![&ended.0, &ended.1]));
-    }
+    let (mut steps, settled) = rows.steps(conn, columns, settlements);
     steps.push(conn.simple("COMMIT"));
     conn.clear_warning();
     sent.store(true, Ordering::Relaxed);
-    let rows = conn.trip(steps).await.map_err(refused_or_unknown)?;
+    let answers = conn.trip(steps).await.map_err(refused_or_unknown)?;
+    not_replicated(conn).map_err(|unknown| (unknown.into(), false))?;
+    settlements
+        .learn(&answers[settled])
+        .map_err(|e| (e.into(), true))
+}
+
+/// After a COMMIT: the server's warning means that its outcome is not known.
+pub(super) fn not_replicated(conn: &Conn) -> Result<(), StoreError> {
     if conn.was_warned() {
         let what = "the database warned that the commit may not be replicated";
-        let unknown = StoreError::new(StoreErrorKind::Unknown, OPERATION, what);
-        return Err((unknown.into(), false));
+        return Err(StoreError::new(StoreErrorKind::Unknown, OPERATION, what));
     }
-    settlements
-        .learn(&rows[first_settle..after_settle])
-        .map_err(|e| (e.into(), true))
+    Ok(())
 }
 
 /// An error of the second trip. When the server lives on it has rolled back: the COMMIT behind the failed
@@ -306,14 +331,14 @@ fn refused_or_unknown(e: Error) -> (Trouble, bool) {
 }
 
 /// An error behind the COMMIT: the batch happened, and running it again tells its outcomes.
-fn happened(e: StoreError) -> StoreError {
+pub(super) fn happened(e: StoreError) -> StoreError {
     StoreError {
         kind: StoreErrorKind::Unknown,
         ..e
     }
 }
 
-fn before_commit(e: Error) -> Trouble {
+pub(super) fn before_commit(e: Error) -> Trouble {
     if is_day_missing(&e) {
         return Trouble::DayMissing;
     }
@@ -349,7 +374,7 @@ pub(super) async fn existing(
 }
 
 /// The deliveries that messages of an earlier run were born with in this instance's hands.
-async fn born_before(
+pub(super) async fn born_before(
     conn: &Conn,
     instance: InstanceId,
     items: &[Item<'_>],
@@ -380,14 +405,14 @@ pub(crate) fn delivery_id(row: &Row) -> Result<DeliveryId, StoreError> {
     })
 }
 
-fn fenced(op: &Op) -> Outcome {
+pub(super) fn fenced(op: &Op) -> Outcome {
     match op {
         Op::Publish(_) => Outcome::Published(PublishOutcome::Fenced),
         Op::Settle(..) => Outcome::Settled(SettleOutcome::Fenced),
     }
 }
 
-fn outcomes(
+pub(super) fn outcomes(
     items: &[Item<'_>],
     mut claimed: HashMap<MessageId, Vec<u16>>,
     mut born: HashMap<MessageId, Vec<u16>>,
