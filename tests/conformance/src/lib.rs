@@ -23,6 +23,7 @@ pub mod claims;
 pub mod controls;
 pub mod dedupe;
 pub mod exchange;
+pub mod group;
 pub mod maintain;
 pub mod operate;
 pub mod order;
@@ -88,6 +89,13 @@ macro_rules! store_conformance {
                 a_doubt_stays_with_the_delivery
                 a_release_changes_nothing
                 another_holder_is_fenced
+            }
+            group {
+                what_belongs_together_happens_together
+                a_fenced_member_undoes_the_group
+                a_refused_member_undoes_the_group
+                a_repeat_is_fine
+                the_group_of_a_dead_instance_is_fenced
             }
             order {
                 each_key_comes_in_order
