@@ -17,7 +17,7 @@ resumed AS (
   RETURNING d.message, d.no, d.port, t.state, d.attempts
 ), told AS (
   INSERT INTO history (at, message, no, port, event, attempts, detail)
-  SELECT c.now, message, no, port, 'resumed', attempts, '' FROM resumed, clock c WHERE state = 3
+  SELECT c.now, message, no, port, 'resumed', attempts, $3::text FROM resumed, clock c
 )
 SELECT t.message, t.no, t.state,
        EXISTS (SELECT FROM resumed r WHERE r.message = t.message AND r.no = t.no) AS changed

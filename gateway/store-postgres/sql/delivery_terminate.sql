@@ -11,6 +11,6 @@ WITH target AS MATERIALIZED (
   RETURNING d.message, d.no, d.port, d.attempts
 ), told AS (
   INSERT INTO history (at, message, no, port, event, attempts, detail)
-  SELECT now_us(), message, no, port, 'terminated', attempts, 'by an operator' FROM ended
+  SELECT now_us(), message, no, port, 'terminated', attempts, $3::text FROM ended
 )
 SELECT t.message, t.no, t.state, t.state <> 1 AS changed FROM target t

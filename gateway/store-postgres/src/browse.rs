@@ -5,8 +5,8 @@ use bytes::Bytes;
 use quayside_store::{
     Browse, StoreError,
     browse::{
-        ArrivedAnswer, DeliveryFilter, DeliveryRow, HistoryRow, MessageFilter, MessageRow,
-        MessageWay, PortBacklog,
+        ArrivedAnswer, DeliveryFilter, DeliveryRow, HistoryRow, MAX_PAGE, MAX_WAY, MessageFilter,
+        MessageRow, MessageWay, PortBacklog,
     },
     model::{DeliveryId, DeliveryState, ExchangeId, Message, MessageId, Name},
 };
@@ -61,7 +61,7 @@ impl Browse for PostgresStore {
         let (message, no) = after.map_or((Id([0; 16]), -1), |a| {
             (Id::from(a.message), i32::from(a.no))
         });
-        let limit = i64::from(limit);
+        let limit = i64::from(limit.min(MAX_PAGE));
         let state = filter.state.map(state_code);
         let port = filter.port.as_deref();
         let of = filter.message.map(Id::from);
@@ -102,7 +102,7 @@ async fn list(
     before: Id,
     limit: u32,
 ) -> Result<Vec<MessageRow>, StoreError> {
-    let limit = i64::from(limit);
+    let limit = i64::from(limit.min(MAX_PAGE));
     let origin = filter.origin.as_deref();
     let message_type = filter.message_type.as_deref();
     let since = filter
@@ -134,9 +134,10 @@ async fn way(conn: &Conn, id: MessageId) -> Result<Option<MessageWay>, StoreErro
     };
     let row = Reader::new(row, OPERATION, "message");
     let stored_at: i64 = row.get("stored_at")?;
+    let most = i64::from(MAX_WAY);
     let steps = vec![
-        conn.step(Sql::DeliveryListMessage, vec![&key]),
-        conn.step(Sql::HistoryList, vec![&key, &stored_at]),
+        conn.step(Sql::DeliveryListMessage, vec![&key, &most]),
+        conn.step(Sql::HistoryList, vec![&key, &stored_at, &most]),
     ];
     let lists = conn.trip(steps).await.map_err(|e| fail(OPERATION, e))?;
     let [deliveries, history] = &lists[..] else {
@@ -152,7 +153,7 @@ async fn way(conn: &Conn, id: MessageId) -> Result<Option<MessageWay>, StoreErro
         config_version: row.get("config_version")?,
         live_deliveries: deliveries
             .iter()
-            .map(read_delivery)
+            .map(read_delivery_of_message)
             .collect::<Result<_, _>>()?,
         history: history.iter().map(read_history).collect::<Result<_, _>>()?,
     }))
@@ -168,6 +169,21 @@ fn read_row(row: &Reader<'_>) -> Result<MessageRow, StoreError> {
         deliveries: row.number::<i32, _>("fanout")?,
         live: row.number::<i64, _>("live")?,
         suspended: row.number::<i64, _>("suspended")?,
+        terminated: row.number::<i64, _>("terminated")?,
+    })
+}
+
+fn read_delivery_of_message(row: &Row) -> Result<DeliveryRow, StoreError> {
+    let cells = Reader::new(row, OPERATION, "delivery");
+    let behind = cells.id_opt::<MessageId>("behind")?.map(|message| {
+        Ok(DeliveryId {
+            message,
+            no: cells.number::<i32, _>("behind_no")?,
+        })
+    });
+    Ok(DeliveryRow {
+        behind: behind.transpose()?,
+        ..read_delivery(row)?
     })
 }
 
@@ -187,6 +203,7 @@ fn read_delivery(row: &Row) -> Result<DeliveryRow, StoreError> {
         in_doubt: row.get("in_doubt")?,
         rendered: row.text_opt("rendered")?,
         failure: row.json_opt("failure")?,
+        behind: None,
     })
 }
 

@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use quayside_store::{Operate, StoreError, model::DeliveryId, operate::OperateOutcome};
+use quayside_store::{
+    Operate, StoreError,
+    model::{DeliveryId, MessageId, Text},
+    operate::OperateOutcome,
+};
 use tokio_postgres::Row;
 
 use crate::{
@@ -19,11 +23,16 @@ const OPERATION: &str = "operate deliveries";
 
 #[async_trait]
 impl Operate for PostgresStore {
-    async fn resume(&self, deliveries: &[DeliveryId]) -> Result<Vec<OperateOutcome>, StoreError> {
-        let targets = Targets::of(deliveries);
+    async fn resume(
+        &self,
+        deliveries: &[DeliveryId],
+        note: &Text,
+    ) -> Result<Vec<OperateOutcome>, StoreError> {
+        let (targets, note) = (Targets::of(deliveries), note.as_str());
         let work = self.work(OPERATION, async |conn| {
-            conn.rows(OPERATION, Sql::DeliveryResume, targets.params())
-                .await
+            let mut params = targets.params();
+            params.push(&note);
+            conn.rows(OPERATION, Sql::DeliveryResume, params).await
         });
         let rows = self
             .run(OPERATION, deliveries.len(), self.work_timeout(), work)
@@ -34,13 +43,32 @@ impl Operate for PostgresStore {
     async fn terminate(
         &self,
         deliveries: &[DeliveryId],
+        note: &Text,
     ) -> Result<Vec<OperateOutcome>, StoreError> {
         let targets = Targets::of(deliveries);
-        let work = self.work(OPERATION, async |conn| terminate(conn, &targets).await);
+        let work = self.work(OPERATION, async |conn| {
+            terminate(conn, &targets, note).await
+        });
         let rows = self
             .run(OPERATION, deliveries.len(), self.work_timeout(), work)
             .await?;
         outcomes(deliveries, &rows)
+    }
+
+    async fn note_resubmitted(
+        &self,
+        source: MessageId,
+        copy: MessageId,
+        note: &Text,
+    ) -> Result<(), StoreError> {
+        let (source, detail) = (Id::from(source), format!("{copy} {note}"));
+        let detail = detail.trim_end();
+        let work = self.work(OPERATION, async |conn| {
+            let params: Params<'_> = vec![&source, &detail];
+            conn.rows(OPERATION, Sql::HistoryResubmitted, params).await
+        });
+        self.run(OPERATION, 1, self.work_timeout(), work).await?;
+        Ok(())
     }
 }
 
@@ -67,16 +95,18 @@ impl Targets {
 }
 
 /// Locks the lanes first, as everybody does who may take the head of a key away.
-async fn terminate(conn: &Conn, targets: &Targets) -> Result<Vec<Row>, StoreError> {
+async fn terminate(conn: &Conn, targets: &Targets, note: &str) -> Result<Vec<Row>, StoreError> {
     let (no_ports, no_lanes): (Vec<&str>, Vec<i32>) = (Vec::new(), Vec::new());
     let nobody: Option<Id> = None;
     let mut locks: Params<'_> = vec![&nobody, &no_ports, &no_lanes];
     locks.extend(targets.params());
+    let mut ends = targets.params();
+    ends.push(&note);
     let steps = vec![
         conn.simple("BEGIN"),
         conn.step(Sql::LaneLock, locks),
         conn.step(Sql::OrderKeys, targets.params()),
-        conn.step(Sql::DeliveryTerminate, targets.params()),
+        conn.step(Sql::DeliveryTerminate, ends),
     ];
     let mut rows = conn
         .trip(steps)

@@ -69,6 +69,7 @@ statements! {
     FenceTake "fence_take"
     HistoryInsert "history_insert"
     HistoryList "history_list"
+    HistoryResubmitted "history_resubmitted"
     InstanceCheck "instance_check"
     InstanceDelete "instance_delete"
     InstanceEnd "instance_end"

@@ -3,3 +3,4 @@
 UPDATE delivery SET state = 4, instance = NULL, rank = rank - due + ?5, due = ?5, transport = ?6,
   attempts = ?7, failure = ?8, in_doubt = in_doubt OR ?9
 WHERE message = ?1 AND no = ?2 AND state = 1 AND instance = ?3 AND token = ?4
+RETURNING port

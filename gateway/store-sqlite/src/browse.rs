@@ -5,8 +5,8 @@ use bytes::Bytes;
 use quayside_store::{
     Browse, StoreError,
     browse::{
-        ArrivedAnswer, DeliveryFilter, DeliveryRow, HistoryRow, MessageFilter, MessageRow,
-        MessageWay, PortBacklog,
+        ArrivedAnswer, DeliveryFilter, DeliveryRow, HistoryRow, MAX_PAGE, MAX_WAY, MessageFilter,
+        MessageRow, MessageWay, PortBacklog,
     },
     model::{
         Context, DeliveryId, DeliveryState, ExchangeId, Message, MessageId, Name, Text, Timestamp,
@@ -22,11 +22,6 @@ use crate::{
     tx::Tx,
 };
 
-/// The most rows of one page, whatever was asked for.
-const PAGE: u32 = 1000;
-/// The most deliveries and events of one message that are shown.
-const WAY: u32 = 10_000;
-
 #[async_trait]
 impl Browse for SqliteStore {
     async fn messages(
@@ -37,7 +32,7 @@ impl Browse for SqliteStore {
     ) -> Result<Vec<MessageRow>, StoreError> {
         let filter = filter.clone();
         self.read("list messages", move |tx| {
-            messages(tx, &filter, before, limit.min(PAGE))
+            messages(tx, &filter, before, limit.min(MAX_PAGE))
         })
         .await
     }
@@ -58,7 +53,7 @@ impl Browse for SqliteStore {
     ) -> Result<Vec<DeliveryRow>, StoreError> {
         let filter = filter.clone();
         self.read("list deliveries", move |tx| {
-            deliveries(tx, &filter, after, limit.min(PAGE))
+            deliveries(tx, &filter, after, limit.min(MAX_PAGE))
         })
         .await
     }
@@ -130,27 +125,32 @@ fn message_row(row: &Row<'_>) -> DbResult<MessageRow> {
         deliveries: cell(row, 5, "message.fanout")?,
         live: cell(row, 6, "delivery.message")?,
         suspended: cell(row, 7, "delivery.state")?,
+        terminated: cell(row, 8, "history.event")?,
     })
 }
 
 fn way(tx: &Tx<'_>, id: MessageId) -> DbResult<Option<MessageWay>> {
     let sql = include_str!("../sql/message_show.sql");
     let shown = tx.first(sql, [id.to_bytes()], |row| {
-        let context: Context = cell::<Json<_>>(row, 8, "message.context")?.0;
-        let content_type: Option<Text> = cell(row, 9, "part.content_type")?;
-        let config_version: i64 = cell(row, 10, "message.config_version")?;
+        let context: Context = cell::<Json<_>>(row, 9, "message.context")?.0;
+        let content_type: Option<Text> = cell(row, 10, "part.content_type")?;
+        let config_version: i64 = cell(row, 11, "message.config_version")?;
         Ok((message_row(row)?, context, content_type, config_version))
     })?;
     let Some((row, context, content_type, config_version)) = shown else {
         return Ok(None);
     };
-    let of_message = DeliveryFilter {
-        message: Some(id),
-        ..DeliveryFilter::default()
-    };
-    let live_deliveries = deliveries(tx, &of_message, None, WAY)?;
+    let live = include_str!("../sql/delivery_list_message.sql");
+    let live_deliveries = tx.all(live, (id.to_bytes(), MAX_WAY), |row| {
+        let behind: Option<MessageId> = cell(row, 11, "delivery.message")?;
+        let behind = behind.map(|_| delivery_id(row, 11, 12)).transpose()?;
+        Ok(DeliveryRow {
+            behind,
+            ..delivery_row(row)?
+        })
+    })?;
     let history = include_str!("../sql/history_list.sql");
-    let history = tx.all(history, (id.to_bytes(), WAY), history_row)?;
+    let history = tx.all(history, (id.to_bytes(), MAX_WAY), history_row)?;
     Ok(Some(MessageWay {
         row,
         context,
@@ -218,6 +218,7 @@ fn delivery_row(row: &Row<'_>) -> DbResult<DeliveryRow> {
         in_doubt: cell(row, 8, "delivery.in_doubt")?,
         rendered: cell(row, 9, "delivery.rendered")?,
         failure: cell::<Option<Json<_>>>(row, 10, "delivery.failure")?.map(|json| json.0),
+        behind: None,
     })
 }
 

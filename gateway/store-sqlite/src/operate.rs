@@ -1,7 +1,11 @@
 //! What operators do to deliveries.
 
 use async_trait::async_trait;
-use quayside_store::{Operate, StoreError, model::DeliveryId, operate::OperateOutcome};
+use quayside_store::{
+    Operate, StoreError,
+    model::{DeliveryId, MessageId, Text},
+    operate::OperateOutcome,
+};
 
 use crate::{
     commit::Numbers,
@@ -16,19 +20,47 @@ use crate::{
 
 #[async_trait]
 impl Operate for SqliteStore {
-    async fn resume(&self, deliveries: &[DeliveryId]) -> Result<Vec<OperateOutcome>, StoreError> {
-        let deliveries = deliveries.to_vec();
-        self.write("resume deliveries", move |tx| each(tx, &deliveries, resume))
-            .await
+    async fn resume(
+        &self,
+        deliveries: &[DeliveryId],
+        note: &Text,
+    ) -> Result<Vec<OperateOutcome>, StoreError> {
+        let (deliveries, note) = (deliveries.to_vec(), note.clone());
+        self.write("resume deliveries", move |tx| {
+            each(tx, &deliveries, &note, resume)
+        })
+        .await
     }
 
     async fn terminate(
         &self,
         deliveries: &[DeliveryId],
+        note: &Text,
     ) -> Result<Vec<OperateOutcome>, StoreError> {
-        let deliveries = deliveries.to_vec();
+        let (deliveries, note) = (deliveries.to_vec(), note.clone());
         self.write("terminate deliveries", move |tx| {
-            each(tx, &deliveries, terminate)
+            each(tx, &deliveries, &note, terminate)
+        })
+        .await
+    }
+
+    async fn note_resubmitted(
+        &self,
+        source: MessageId,
+        copy: MessageId,
+        note: &Text,
+    ) -> Result<(), StoreError> {
+        let detail = format!("{copy} {note}");
+        self.write("note resubmission", move |tx| {
+            // An event of a message that is gone would never be removed.
+            let sql = include_str!("../sql/message_exists.sql");
+            if tx.exists(sql, [source.to_bytes()])? {
+                let mut numbers = Numbers::take(tx, 1)?;
+                Event::of(source, "resubmitted")
+                    .detail(detail.trim_end())
+                    .insert(tx, &mut numbers)?;
+            }
+            Ok(())
         })
         .await
     }
@@ -46,7 +78,8 @@ struct Found {
 fn each(
     tx: &Tx<'_>,
     deliveries: &[DeliveryId],
-    verb: fn(&Tx<'_>, &mut Numbers, &Found) -> DbResult<OperateOutcome>,
+    note: &str,
+    verb: fn(&Tx<'_>, &mut Numbers, &Found, &str) -> DbResult<OperateOutcome>,
 ) -> DbResult<Vec<OperateOutcome>> {
     if deliveries.is_empty() {
         return Ok(Vec::new());
@@ -55,7 +88,7 @@ fn each(
     let one = |id: &DeliveryId| match find(tx, *id)? {
         None => Ok(OperateOutcome::NotFound),
         Some(found) if found.state == state::CLAIMED => Ok(OperateOutcome::Busy),
-        Some(found) => verb(tx, &mut numbers, &found),
+        Some(found) => verb(tx, &mut numbers, &found, note),
     };
     deliveries.iter().map(one).collect()
 }
@@ -72,7 +105,12 @@ fn find(tx: &Tx<'_>, id: DeliveryId) -> DbResult<Option<Found>> {
     })
 }
 
-fn resume(tx: &Tx<'_>, numbers: &mut Numbers, found: &Found) -> DbResult<OperateOutcome> {
+fn resume(
+    tx: &Tx<'_>,
+    numbers: &mut Numbers,
+    found: &Found,
+    note: &str,
+) -> DbResult<OperateOutcome> {
     let sql = match found.state {
         state::SUSPENDED => include_str!("../sql/delivery_resume.sql"),
         state::WAITING => include_str!("../sql/delivery_hasten.sql"),
@@ -84,15 +122,22 @@ fn resume(tx: &Tx<'_>, numbers: &mut Numbers, found: &Found) -> DbResult<Operate
     )?;
     Event::of_delivery(found.id, "resumed", &found.place.port)
         .attempts(found.attempts)
+        .detail(note)
         .insert(tx, numbers)?;
     Ok(OperateOutcome::Done)
 }
 
-fn terminate(tx: &Tx<'_>, numbers: &mut Numbers, found: &Found) -> DbResult<OperateOutcome> {
+fn terminate(
+    tx: &Tx<'_>,
+    numbers: &mut Numbers,
+    found: &Found,
+    note: &str,
+) -> DbResult<OperateOutcome> {
     let sql = include_str!("../sql/delivery_delete.sql");
     tx.execute(sql, (found.id.message.to_bytes(), found.id.no))?;
     Event::of_delivery(found.id, "terminated", &found.place.port)
         .attempts(found.attempts)
+        .detail(note)
         .insert(tx, numbers)?;
     order::go_on(tx, &found.place)?;
     Ok(OperateOutcome::Done)

@@ -50,16 +50,36 @@ pub(crate) fn settle(
             let (message, no, instance, token) = cells(claim);
             let transport = transport_cell(*transport);
             let sql = include_str!("../sql/delivery_retry.sql");
-            tx.execute(
-                sql,
-                (
-                    message, no, instance, token, due, transport, attempts, failure, in_doubt,
-                ),
-            )? == 1
+            let params = (
+                message, no, instance, token, due, transport, attempts, failure, in_doubt,
+            );
+            let port = tx.first(sql, params, |row| Ok(row.get::<_, String>(0)?))?;
+            if let Some(port) = &port
+                && is_told(*attempts)
+            {
+                let event = match attempts {
+                    0 => "failed-over",
+                    _ => "attempt-failed",
+                };
+                Event::of_delivery(claim.delivery, event, port)
+                    .attempts(*attempts)
+                    .detail(&failure_told(change))
+                    .insert(tx, numbers)?;
+            }
+            port.is_some()
         }
         Change::Suspend {
             attempts, hold_key, ..
-        } => suspend(tx, claim, *attempts, failure, *hold_key)?,
+        } => match suspend(tx, claim, *attempts, failure, *hold_key)? {
+            Some(place) => {
+                Event::of_delivery(claim.delivery, "suspended", &place.port)
+                    .attempts(*attempts)
+                    .detail(&failure_told(change))
+                    .insert(tx, numbers)?;
+                true
+            }
+            None => false,
+        },
         Change::Release => {
             tx.execute(include_str!("../sql/delivery_release.sql"), cells(claim))? == 1
         }
@@ -68,6 +88,21 @@ pub(crate) fn settle(
         Ok(SettleOutcome::Done)
     } else {
         standing(tx, claim)
+    }
+}
+
+/// Whether a failed attempt leaves an event: the first ones do, later ones at every doubling. A port that
+/// tries for ever must not fill history. No attempts yet: of the backup, which is next.
+fn is_told(attempts: u32) -> bool {
+    attempts <= 16 || attempts.is_power_of_two()
+}
+
+fn failure_told(change: &Change) -> String {
+    match change {
+        Change::Retry { failure, .. } | Change::Suspend { failure, .. } => {
+            format!("{}: {}", failure.code, failure.detail)
+        }
+        Change::End { .. } | Change::Release => String::new(),
     }
 }
 
@@ -167,7 +202,7 @@ fn suspend(
     attempts: u32,
     failure: Option<&str>,
     hold_key: bool,
-) -> DbResult<bool> {
+) -> DbResult<Option<Place>> {
     let (message, no, instance, token) = cells(claim);
     let params = (message, no, instance, token, attempts, failure);
     let Some(place) = tx.first(
@@ -176,13 +211,13 @@ fn suspend(
         Place::read,
     )?
     else {
-        return Ok(false);
+        return Ok(None);
     };
     if !hold_key && place.key.is_some() {
         tx.execute(include_str!("../sql/delivery_unorder.sql"), (message, no))?;
         order::go_on(tx, &place)?;
     }
-    Ok(true)
+    Ok(Some(place))
 }
 
 /// The outcome where the delivery is not in these hands: an earlier run of the same batch may have

@@ -10,6 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
 
+/// The most rows of one page, whatever was asked for.
+pub const MAX_PAGE: u32 = 1000;
+/// The most deliveries and events of one message that are shown.
+pub const MAX_WAY: u32 = 10_000;
+
 /// Queries. They never block the hot path and may lag it by a moment.
 #[async_trait]
 pub trait Browse: Send + Sync {
@@ -83,6 +88,41 @@ pub struct MessageRow {
     pub live: u32,
     /// How many of those are suspended.
     pub suspended: u32,
+    /// How many were ended by an operator; the others that are not live any more reached their target.
+    pub terminated: u32,
+}
+
+/// What a message as a whole has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MessageState {
+    /// Nobody subscribed to it.
+    Unrouted,
+    /// A delivery of it waits for an operator.
+    Suspended,
+    /// Deliveries of it are on their way.
+    Open,
+    /// Each delivery of it reached its target.
+    Delivered,
+    /// An operator ended some of its deliveries; the others reached their target.
+    PartlyTerminated,
+    /// An operator ended all of its deliveries.
+    Terminated,
+}
+
+impl MessageRow {
+    /// What the message as a whole has come to.
+    #[must_use]
+    pub fn state(&self) -> MessageState {
+        match self {
+            Self { deliveries: 0, .. } => MessageState::Unrouted,
+            Self { suspended: 1.., .. } => MessageState::Suspended,
+            Self { live: 1.., .. } => MessageState::Open,
+            Self { terminated: 0, .. } => MessageState::Delivered,
+            row if row.terminated < row.deliveries => MessageState::PartlyTerminated,
+            _ => MessageState::Terminated,
+        }
+    }
 }
 
 /// The whole way of a message.
@@ -140,6 +180,9 @@ pub struct DeliveryRow {
     pub rendered: Option<Text>,
     /// Why the last attempt failed.
     pub failure: Option<Failure>,
+    /// Which earlier delivery of its order key it waits behind. Told with the way of its message, not in
+    /// lists.
+    pub behind: Option<DeliveryId>,
 }
 
 /// One recorded event of a message.
@@ -147,8 +190,10 @@ pub struct DeliveryRow {
 pub struct HistoryRow {
     /// When.
     pub at: Timestamp,
-    /// `sent`, `sent-by-backup`, `consumed`, `terminated`, `resumed`, `duplicate`, `released`, `unrouted`
-    /// (published with no delivery).
+    /// `sent`, `sent-by-backup`, `consumed`, `terminated`: ends. `attempt-failed` (of a long row only
+    /// every doubling), `failed-over` (the backup is next), `suspended`, `resumed`, `released` (its owner
+    /// died). `duplicate`, `resubmitted` (the detail begins with the id of the copy), `unrouted` (published
+    /// with no delivery): of the message as a whole.
     pub event: Text,
     /// The port, where one took part.
     pub port: Option<Name>,
@@ -156,7 +201,7 @@ pub struct HistoryRow {
     pub no: Option<u16>,
     /// How many attempts it took in all.
     pub attempts: u32,
-    /// What an operator may want to know.
+    /// What an operator may want to know. Of failures: the code, a colon, the cause.
     pub detail: Text,
 }
 

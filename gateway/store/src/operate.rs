@@ -1,22 +1,39 @@
 //! What operators do to deliveries.
 
 use async_trait::async_trait;
-use quayside_model::DeliveryId;
+use quayside_model::{DeliveryId, MessageId, Text};
 use serde::Serialize;
 
 use crate::StoreError;
 
-/// Operators' verbs. Each takes a batch and gives one outcome per item.
+/// Operators' verbs. Each takes a batch and gives one outcome per item. The note says who did it and why;
+/// it is recorded with each delivery that was changed.
 #[async_trait]
 pub trait Operate: Send + Sync {
     /// Puts suspended deliveries back into the flow, with all attempts of the primary transport before
     /// them; a delivery that waits for a retry becomes due now. On an ordered port it keeps its place. A
     /// resumed one is not in doubt any more: the operator has decided that it may be sent.
-    async fn resume(&self, deliveries: &[DeliveryId]) -> Result<Vec<OperateOutcome>, StoreError>;
+    async fn resume(
+        &self,
+        deliveries: &[DeliveryId],
+        note: &Text,
+    ) -> Result<Vec<OperateOutcome>, StoreError>;
 
     /// Ends deliveries that nobody holds. On an ordered port the key goes on.
-    async fn terminate(&self, deliveries: &[DeliveryId])
-    -> Result<Vec<OperateOutcome>, StoreError>;
+    async fn terminate(
+        &self,
+        deliveries: &[DeliveryId],
+        note: &Text,
+    ) -> Result<Vec<OperateOutcome>, StoreError>;
+
+    /// Records that `source` was published again as `copy`. Durable when it returns. Of a source that
+    /// retention has removed nothing is recorded.
+    async fn note_resubmitted(
+        &self,
+        source: MessageId,
+        copy: MessageId,
+        note: &Text,
+    ) -> Result<(), StoreError>;
 }
 
 /// The outcome of an operator's verb.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use quayside_store::{
-    SettleOutcome,
+    Change, SettleOutcome,
+    browse::MessageState,
     commit::Birth,
     model::{DeliveryId, DeliveryState, MessageId, Transport},
     operate::OperateOutcome,
@@ -11,7 +12,7 @@ use quayside_store::{
 
 use crate::{
     Backend,
-    scene::{Scene, failure, retry, sent, suspend},
+    scene::{Scene, failure, retry, sent, suspend, text},
 };
 
 /// A suspended delivery comes back with all its attempts before it.
@@ -29,7 +30,11 @@ pub async fn resume_brings_a_suspended_one_back(backend: &dyn Backend) {
     assert_eq!(way.live_deliveries[0].state, DeliveryState::Suspended);
     assert_eq!(way.live_deliveries[0].failure, Some(failure("gave up")));
     assert_eq!(scene.claim("a", 9).await.len(), 0);
-    let resumed = scene.store.resume(&[claim.delivery]).await.expect("resume");
+    let resumed = scene
+        .store
+        .resume(&[claim.delivery], &text("by a test"))
+        .await
+        .expect("resume");
     assert_eq!(resumed, [OperateOutcome::Done]);
     let back = scene.claim("a", 9).await;
     assert_eq!(back.len(), 1);
@@ -45,7 +50,69 @@ pub async fn resume_brings_a_suspended_one_back(backend: &dyn Backend) {
         .expect("way")
         .expect("stored");
     let events: Vec<_> = way.history.iter().map(|e| e.event.as_str()).collect();
-    assert_eq!(events, ["resumed", "sent"]);
+    assert_eq!(events, ["suspended", "resumed", "sent"]);
+    let details: Vec<_> = way.history.iter().map(|e| e.detail.as_str()).collect();
+    assert_eq!(details, ["QS9999: gave up", "by a test", "200"]);
+}
+
+/// Failed attempts leave events with their causes; of endless ones only those at each doubling.
+pub async fn failures_are_told_but_do_not_fill_history(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let id = scene.stored(scene.publish("x", &["a"])).await;
+    for attempts in 1..=40 {
+        let claim = scene.claim("a", 1).await.remove(0).claim;
+        scene.done(claim, retry(Duration::ZERO, attempts)).await;
+    }
+    let claim = scene.claim("a", 1).await.remove(0).claim;
+    let mut backup = retry(Duration::ZERO, 0);
+    if let Change::Retry { transport, .. } = &mut backup {
+        *transport = Transport::Backup;
+    }
+    scene.done(claim, backup).await;
+    let claim = scene.claim("a", 1).await.remove(0).claim;
+    scene.done(claim, suspend()).await;
+    let way = scene.store.message(id).await.expect("way").expect("stored");
+    let told: Vec<_> = way
+        .history
+        .iter()
+        .map(|e| (e.event.as_str(), e.attempts))
+        .collect();
+    let wanted = (1..=16)
+        .chain([32])
+        .map(|attempts| ("attempt-failed", attempts))
+        .chain([("failed-over", 0), ("suspended", 3)]);
+    assert_eq!(told, wanted.collect::<Vec<_>>());
+    let first = &way.history[0];
+    assert_eq!(
+        (first.port.as_deref(), first.no, first.detail.as_str()),
+        (Some("a"), Some(0), "QS9999: refused")
+    );
+}
+
+/// A message knows as which ones it was published again; one that is gone is told nothing.
+pub async fn a_resubmission_is_told_at_its_source(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let source = scene.stored(scene.publish("x", &["a"])).await;
+    let copy = scene.stored(scene.publish("x", &["a"])).await;
+    let note = text("by a test");
+    let store = &scene.store;
+    store
+        .note_resubmitted(source, copy, &note)
+        .await
+        .expect("noted");
+    let way = store.message(source).await.expect("way").expect("stored");
+    assert_eq!(way.history.len(), 1);
+    assert_eq!(
+        (way.history[0].event.as_str(), way.history[0].no),
+        ("resubmitted", None)
+    );
+    assert_eq!(way.history[0].detail, text(&format!("{copy} by a test")));
+    let gone = MessageId::from_bytes(scene.random());
+    store
+        .note_resubmitted(gone, copy, &note)
+        .await
+        .expect("nothing to note");
+    assert_eq!(store.message(gone).await.expect("way"), None);
 }
 
 /// Resuming one that waits for its retry makes it due; one in doubt is not in doubt any more.
@@ -57,7 +124,11 @@ pub async fn resume_hastens_and_settles_doubts(backend: &dyn Backend) {
         .done(claim, retry(Duration::from_secs(86_400), 1))
         .await;
     assert_eq!(scene.claim("a", 9).await.len(), 0);
-    let resumed = scene.store.resume(&[claim.delivery]).await.expect("resume");
+    let resumed = scene
+        .store
+        .resume(&[claim.delivery], &text("by a test"))
+        .await
+        .expect("resume");
     assert_eq!(resumed, [OperateOutcome::Done]);
     assert_eq!(scene.claim("a", 9).await.len(), 1);
 
@@ -69,7 +140,11 @@ pub async fn resume_hastens_and_settles_doubts(backend: &dyn Backend) {
     let doubtful = scene.claim("b", 1).await.remove(0);
     assert!(doubtful.in_doubt);
     scene.done(doubtful.claim, suspend()).await;
-    scene.store.resume(&[doubtful.id()]).await.expect("resume");
+    scene
+        .store
+        .resume(&[doubtful.id()], &text("by a test"))
+        .await
+        .expect("resume");
     assert!(
         !scene.claim("b", 1).await[0].in_doubt,
         "the operator has decided"
@@ -85,7 +160,11 @@ pub async fn terminate_ends_what_nobody_holds(backend: &dyn Backend) {
     let message = publish.message.id;
     scene.outcome(publish).await;
     let ids: Vec<_> = (0..3).map(|no| DeliveryId { message, no }).collect();
-    let ended = scene.store.terminate(&ids).await.expect("terminate");
+    let ended = scene
+        .store
+        .terminate(&ids, &text("by a test"))
+        .await
+        .expect("terminate");
     assert_eq!(
         ended,
         [
@@ -107,11 +186,23 @@ pub async fn terminate_ends_what_nobody_holds(backend: &dyn Backend) {
         .map(|e| (e.event.as_str(), e.no))
         .collect();
     assert_eq!(events, [("terminated", Some(0)), ("terminated", Some(1))]);
+    assert!(way.history.iter().all(|e| e.detail == text("by a test")));
+    assert_eq!(
+        (way.row.terminated, way.row.state()),
+        (2, MessageState::Open)
+    );
     assert_eq!(scene.claim("ready", 9).await.len(), 0);
     assert_eq!(
         scene.settle(scene.born(message, 2), sent()).await,
         SettleOutcome::Done
     );
+    let way = scene
+        .store
+        .message(message)
+        .await
+        .expect("way")
+        .expect("stored");
+    assert_eq!(way.row.state(), MessageState::PartlyTerminated);
 }
 
 /// Every verb answers item by item.
@@ -130,7 +221,11 @@ pub async fn each_item_has_its_outcome(backend: &dyn Backend) {
             no: 0,
         },
     ];
-    let resumed = scene.store.resume(&ids).await.expect("resume");
+    let resumed = scene
+        .store
+        .resume(&ids, &text("by a test"))
+        .await
+        .expect("resume");
     assert_eq!(
         resumed,
         [
@@ -140,5 +235,12 @@ pub async fn each_item_has_its_outcome(backend: &dyn Backend) {
             OperateOutcome::NotFound
         ]
     );
-    assert_eq!(scene.store.resume(&[]).await.expect("resume"), []);
+    assert_eq!(
+        scene
+            .store
+            .resume(&[], &text("by a test"))
+            .await
+            .expect("resume"),
+        []
+    );
 }

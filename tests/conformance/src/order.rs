@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use quayside_store::{
     Change, Claimed, Op, PublishOutcome,
+    browse::MessageFilter,
     commit::Birth,
     model::{DeliveryState, Priority},
 };
 
 use crate::{
     Backend,
-    scene::{Scene, bodies_of, order_key, retry, sent, skip, suspend},
+    scene::{Scene, bodies_of, order_key, retry, sent, skip, suspend, text},
 };
 
 const PORT: &str = "p";
@@ -122,8 +123,33 @@ pub async fn a_suspended_head_keeps_its_place(backend: &dyn Backend) {
     assert_eq!(drain(&scene).await, ["l-1"]);
     publish(&scene, &["k-3"]).await;
     assert_eq!(drain(&scene).await, Vec::<String>::new());
-    scene.store.resume(&[head.id()]).await.expect("resume");
+    scene
+        .store
+        .resume(&[head.id()], &text("by a test"))
+        .await
+        .expect("resume");
     assert_eq!(drain(&scene).await, ["k-1", "k-2", "k-3"]);
+}
+
+/// What waits behind a head names it; the head waits behind nothing.
+pub async fn one_that_waits_names_its_head(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    publish(&scene, &["k-1", "k-2", "k-3"]).await;
+    let head = next(&scene).await.remove(0);
+    scene.done(head.claim, suspend()).await;
+    assert_eq!(drain(&scene).await, Vec::<String>::new());
+    let rows = scene
+        .store
+        .messages(&MessageFilter::default(), None, 9)
+        .await
+        .expect("messages");
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        let way = scene.store.message(row.id).await.expect("way");
+        let behind = way.expect("stored").live_deliveries[0].behind;
+        let wanted = (row.id != head.id().message).then_some(head.id());
+        assert_eq!(behind, wanted, "{}", row.id);
+    }
 }
 
 /// A terminated head lets its key go on.
@@ -135,7 +161,7 @@ pub async fn a_terminated_head_frees_its_key(backend: &dyn Backend) {
     assert_eq!(drain(&scene).await, Vec::<String>::new());
     scene
         .store
-        .terminate(&[head.id()])
+        .terminate(&[head.id()], &text("by a test"))
         .await
         .expect("terminate");
     assert_eq!(drain(&scene).await, ["k-2", "k-3"]);
@@ -154,7 +180,11 @@ pub async fn a_skipped_one_loses_its_place(backend: &dyn Backend) {
     );
     scene.done(head.claim, skip()).await;
     assert_eq!(bodies_of(&next(&scene).await), ["k-2"]);
-    scene.store.resume(&[head.id()]).await.expect("resume");
+    scene
+        .store
+        .resume(&[head.id()], &text("by a test"))
+        .await
+        .expect("resume");
     let late = scene.claim_ordered(PORT, 9).await;
     assert_eq!(
         bodies_of(&late),
@@ -191,14 +221,18 @@ pub async fn a_long_queue_comes_back_in_order(backend: &dyn Backend) {
     assert_eq!(drain(&scene).await, ["l-1"], "behind 299 held ones");
     scene
         .store
-        .terminate(&[head.id()])
+        .terminate(&[head.id()], &text("by a test"))
         .await
         .expect("terminate");
     let second = next(&scene).await.remove(0);
     assert_eq!(bodies_of(std::slice::from_ref(&second)), ["k-001"]);
     scene.done(second.claim, suspend()).await;
     assert_eq!(drain(&scene).await, Vec::<String>::new());
-    scene.store.resume(&[second.id()]).await.expect("resume");
+    scene
+        .store
+        .resume(&[second.id()], &text("by a test"))
+        .await
+        .expect("resume");
     assert_eq!(drain(&scene).await, all[1..]);
 }
 
@@ -284,7 +318,7 @@ pub async fn one_suspended_at_birth_holds_its_key(backend: &dyn Backend) {
     assert_eq!(way.live_deliveries[0].state, DeliveryState::Suspended);
     scene
         .store
-        .terminate(&[way.live_deliveries[0].id])
+        .terminate(&[way.live_deliveries[0].id], &text("by a test"))
         .await
         .expect("terminate");
     assert_eq!(drain(&scene).await, ["k-2"]);

@@ -5,7 +5,7 @@ use axum::{
     extract::State,
     routing::{get, post},
 };
-use quayside_model::{DeliveryId, DeliveryState, MessageId, Name};
+use quayside_model::{DeliveryId, DeliveryState, MessageId, Name, Text};
 use quayside_store::{browse::DeliveryFilter, operate::OperateOutcome};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -121,14 +121,18 @@ fn outcomes(ids: &[DeliveryId], outcomes: &[OperateOutcome]) -> Json<Value> {
 
 async fn resume(State(admin): State<Admin>, Body(ids): Body<Ids>) -> Answer<Json<Value>> {
     let ids = ids.check()?;
-    let done = admin.gateway.store.resume(&ids).await?;
+    let done = admin.gateway.store.resume(&ids, &note()).await?;
     tracing::info!(count = ids.len(), "deliveries resumed by an operator");
     Ok(outcomes(&ids, &done))
 }
 
 async fn terminate(State(admin): State<Admin>, Body(ids): Body<Ids>) -> Answer<Json<Value>> {
     let ids = ids.check()?;
-    let done = admin.gateway.store.terminate(&ids).await?;
+    let done = admin.gateway.store.terminate(&ids, &note()).await?;
     tracing::info!(count = ids.len(), "deliveries terminated by an operator");
     Ok(outcomes(&ids, &done))
+}
+
+fn note() -> Text {
+    Text::lossy("by an operator")
 }

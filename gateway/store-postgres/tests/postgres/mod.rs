@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::server::{DATABASE, Fresh, open};
 use quayside_conformance::{
     Scene,
-    scene::{key, name, sent},
+    scene::{key, name, sent, text},
 };
 use quayside_harness::{Postgres, wait_for};
 use quayside_store::{
@@ -272,7 +272,11 @@ async fn a_day_without_partition_gets_one_and_loses_it_when_all_has_ended() {
         "it has a live delivery"
     );
     let delivery = quayside_store::model::DeliveryId { message: id, no: 0 };
-    let ended = fresh.store.terminate(&[delivery]).await.expect("terminate");
+    let ended = fresh
+        .store
+        .terminate(&[delivery], &text("by a test"))
+        .await
+        .expect("terminate");
     assert_eq!(ended, [OperateOutcome::Done]);
     wait_for("the old day to go", PATIENCE, async || {
         fresh.store.sweep(&none).await.map_err(|e| e.to_string())?;
