@@ -6,9 +6,10 @@ use bytes::Bytes;
 use futures_util::stream;
 use quayside_adapter_api::{Accepted, Rejected, Reply, Services};
 use quayside_model::{
-    Context, InstanceId, Message, MessageId, Name, PortStatus, Text, Transport, port::PortControl,
+    Context, InstanceId, Message, MessageId, Name, PortStatus, Text, Timestamp, Transport,
+    port::PortControl,
 };
-use quayside_store::{AnyStore, PublishOutcome};
+use quayside_store::{AnyStore, PublishOutcome, browse::PortBacklog};
 use tokio::{
     sync::{Mutex, watch},
     task::JoinSet,
@@ -32,10 +33,14 @@ use crate::{
     session::Session,
     shared::{Routes, Shared},
     sweep::{self, Housekeeper},
+    tally::Tally,
     trust::Trust,
     view::{Health, PortView, StopReport},
+    window::ServiceWindow,
 };
 
+/// The property in which a resubmitted message names its source.
+pub const RESUBMITTED_FROM: &str = "msg.resubmitted-from";
 /// How many rows of each state a backlog counts.
 const BACKLOG_CAP: u32 = 10_000;
 
@@ -156,11 +161,22 @@ impl Engine {
     /// [`EngineError::Store`] if the backlog cannot be read.
     pub async fn ports(&self) -> Result<Vec<PortView>, EngineError> {
         let backlog = self.shared.store.backlog(BACKLOG_CAP).await?;
+        Ok(self.views(backlog))
+    }
+
+    /// The same without the backlog: nobody has to wait for the store.
+    #[must_use]
+    pub fn ports_here(&self) -> Vec<PortView> {
+        self.views(Vec::new())
+    }
+
+    fn views(&self, backlog: Vec<PortBacklog>) -> Vec<PortView> {
         let mut backlog: HashMap<Name, _> = backlog
             .into_iter()
             .map(|port| (port.port.clone(), port))
             .collect();
         let (routes, plan) = (self.shared.routes(), self.runtimes.plan());
+        let now = self.shared.options.clock.now();
         let mut views = Vec::new();
         let locations: HashMap<_, _> = self
             .runtimes
@@ -188,8 +204,8 @@ impl Engine {
                     running: runtime.is_some_and(|r| r.is_running()),
                     in_flight: runtime.map_or(0, |r| r.in_flight()),
                     backlog: backlog.remove(&location.name),
-                    last_failure: runtime.and_then(|r| r.last_failure()),
-                    ..view(&location.name, control)
+                    opens_at: opens_at(location.window.as_ref(), now),
+                    ..view(&location.name, control, runtime.map(|r| &r.tally))
                 });
             }
         }
@@ -209,8 +225,8 @@ impl Engine {
                 running: runtime.is_some_and(|r| r.is_open()),
                 in_flight: runtime.map_or(0, |r| r.in_flight()),
                 backlog: backlog.remove(&port.name),
-                last_failure: runtime.and_then(|r| r.last_failure()),
-                ..view(&port.name, control)
+                opens_at: opens_at(port.window.as_ref(), now),
+                ..view(&port.name, control, runtime.map(|r| &r.tally))
             });
         }
         // Deliveries of ports that the configuration does not have any more must not vanish from sight.
@@ -218,10 +234,10 @@ impl Engine {
             views.push(PortView {
                 kind: "removed",
                 backlog: Some(left),
-                ..view(&name, PortControl::default())
+                ..view(&name, PortControl::default(), None)
             });
         }
-        Ok(views)
+        views
     }
 
     /// Records an operator's word about a port or location and puts it into force here; other processes
@@ -269,10 +285,15 @@ impl Engine {
         let now = self.shared.options.clock.now();
         let new = MessageId::new(now, &*self.shared.options.entropy);
         let parts = body::copy_parts(&self.shared, &old).await?;
+        let mut context = old.context.clone();
+        if let Ok(name) = Name::new(RESUBMITTED_FROM) {
+            context.write(name, Text::lossy(&id.to_string()));
+        }
         let message = Message {
             id: new,
             received_at: now,
             parts,
+            context,
             ..old
         };
         let routes = self.shared.routes();
@@ -424,7 +445,14 @@ fn empty_routes() -> Routes {
     }
 }
 
-fn view(name: &Name, control: PortControl) -> PortView {
+fn opens_at(window: Option<&ServiceWindow>, now: Timestamp) -> Option<Timestamp> {
+    window
+        .filter(|window| !window.is_open(now))
+        .and_then(|window| window.next_change(now))
+}
+
+fn view(name: &Name, control: PortControl, tally: Option<&Tally>) -> PortView {
+    let (last_failure_at, last_failure) = tally.and_then(Tally::last_failure).unzip();
     PortView {
         name: name.clone(),
         kind: "",
@@ -436,6 +464,9 @@ fn view(name: &Name, control: PortControl) -> PortView {
         running: false,
         in_flight: 0,
         backlog: None,
-        last_failure: None,
+        last_failure,
+        last_failure_at,
+        opens_at: None,
+        tally: tally.map(Tally::read).unwrap_or_default(),
     }
 }

@@ -37,12 +37,14 @@ mod send;
 mod session;
 mod shared;
 mod sweep;
+mod tally;
 pub mod template;
 mod trust;
 mod view;
 pub mod window;
 
 pub use counters::Counters;
-pub use engine::Engine;
+pub use engine::{Engine, RESUBMITTED_FROM};
 pub use options::{EngineError, Options, Roles};
+pub use tally::Tallied;
 pub use view::{Health, PortView, StopReport};

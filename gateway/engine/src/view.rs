@@ -4,6 +4,8 @@ use quayside_model::{Failure, Name, PortStatus, Text, Timestamp};
 use quayside_store::browse::PortBacklog;
 use serde::Serialize;
 
+use crate::tally::Tallied;
+
 /// Whether the process can do its work now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Health {
@@ -38,6 +40,12 @@ pub struct PortView {
     pub backlog: Option<PortBacklog>,
     /// Its last failure in this process, if nothing has succeeded since.
     pub last_failure: Option<Failure>,
+    /// When that was.
+    pub last_failure_at: Option<Timestamp>,
+    /// When its service window opens, if that is shut.
+    pub opens_at: Option<Timestamp>,
+    /// What it has done in this process since it runs there with these settings.
+    pub tally: Tallied,
 }
 
 /// What was left when an engine had stopped.

@@ -21,8 +21,10 @@ use tracing::{error, info, warn};
 use super::intake;
 use crate::{
     codes,
+    counters::count,
     plan::{Location, ReceivePort},
     shared::Shared,
+    tally::Tally,
 };
 
 /// The pause after a failure to open or receive: doubles up to the second.
@@ -47,7 +49,7 @@ pub(crate) struct LocationRuntime {
     in_flight: AtomicUsize,
     failures_in_a_row: AtomicU32,
     running: AtomicBool,
-    last_failure: Mutex<Option<Failure>>,
+    pub(crate) tally: Tally,
     /// What ran under this name by the configuration before: retired when this one has opened or failed
     /// to, so that there is no moment in which nobody listens.
     predecessor: Mutex<Option<Arc<LocationRuntime>>>,
@@ -74,7 +76,7 @@ impl LocationRuntime {
             in_flight: AtomicUsize::new(0),
             failures_in_a_row: AtomicU32::new(0),
             running: AtomicBool::new(false),
-            last_failure: Mutex::new(None),
+            tally: Tally::default(),
             predecessor: Mutex::new(predecessor),
         })
     }
@@ -116,13 +118,6 @@ impl LocationRuntime {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn last_failure(&self) -> Option<Failure> {
-        self.last_failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
     fn is_over_threshold(&self) -> bool {
         let failures = self.failures_in_a_row.load(Ordering::SeqCst);
         self.location
@@ -130,20 +125,19 @@ impl LocationRuntime {
             .is_some_and(|threshold| failures >= threshold)
     }
 
-    fn note(&self, error: &AdapterError) {
+    fn note(&self, error: &AdapterError, now: Timestamp) {
         let class = match error.kind {
             ErrorKind::Config => FailureClass::Stop,
             _ => FailureClass::Retry,
         };
         let (code, detail) = (Text::lossy(error.code.code), Text::lossy(&error.detail));
-        *self
-            .last_failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Failure {
+        let failure = Failure {
             code,
             class,
             detail,
-        });
+        };
+        self.tally.note_failure(now, failure);
+        count(&self.tally.failed);
         warn!(code = %error.code, location = %self.location.name, detail = %error.detail,
             "receive location failed");
         self.failures_in_a_row.fetch_add(1, Ordering::SeqCst);
@@ -154,8 +148,11 @@ impl LocationRuntime {
         }
     }
 
-    fn note_success(&self) {
-        self.failures_in_a_row.store(0, Ordering::SeqCst);
+    fn note_success(&self, now: Timestamp) {
+        self.tally.note_done(now);
+        if self.failures_in_a_row.swap(0, Ordering::SeqCst) > 0 {
+            self.tally.forget_failure();
+        }
     }
 
     fn retire_predecessor(&self) {
@@ -225,7 +222,7 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
         let mut receive = match result {
             Ok(receive) => receive,
             Err(error) => {
-                runtime.note(&error);
+                runtime.note(&error, shared.options.clock.now());
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = over() => break,
@@ -247,7 +244,7 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
         runtime.running.store(false, Ordering::SeqCst);
         info!(location = %runtime.location.name, "receive location closed");
         if let Some(error) = ended {
-            runtime.note(&error);
+            runtime.note(&error, shared.options.clock.now());
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = over() => break,
@@ -309,9 +306,10 @@ async fn receive_all(
         intakes.spawn(async move {
             runtime.in_flight.fetch_add(1, Ordering::SeqCst);
             let (port, location) = (Arc::clone(&runtime.port), Arc::clone(&runtime.location));
+            let clock = Arc::clone(&shared.options.clock);
             match intake::take(shared, port, location, delivery).await {
-                Ok(()) => runtime.note_success(),
-                Err(error) => runtime.note(&error),
+                Ok(()) => runtime.note_success(clock.now()),
+                Err(error) => runtime.note(&error, clock.now()),
             }
             runtime.in_flight.fetch_sub(1, Ordering::SeqCst);
             drop(place);

@@ -185,7 +185,7 @@ fn answer_of(change: &Change) -> Option<(quayside_model::ExchangeId, Answer)> {
 
 fn log_result(runtime: &SendRuntime, claimed: &Claimed, result: &Result<Sent, AdapterError>) {
     match result {
-        Ok(_) => runtime.note_failure(None),
+        Ok(_) => runtime.tally.forget_failure(),
         Err(error) => warn!(
             code = %error.code, delivery = %claimed.id(), port = %runtime.plan.name,
             attempt = claimed.attempts + 1, transport = ?claimed.transport, in_doubt = error.in_doubt,
@@ -208,17 +208,18 @@ pub(crate) async fn settle(
     claim: Claim,
     change: Change,
 ) -> Option<SettleOutcome> {
-    let counter = match &change {
-        Change::End { .. } => Some(&shared.counters.delivered),
+    let (tally, now) = (&runtime.tally, shared.options.clock.now());
+    let counters = match &change {
+        Change::End { .. } => Some((&shared.counters.delivered, None)),
         Change::Retry { failure, .. } => {
-            runtime.note_failure(Some(failure.clone()));
-            Some(&shared.counters.retried)
+            tally.note_failure(now, failure.clone());
+            Some((&shared.counters.retried, Some(&tally.failed)))
         }
         Change::Suspend { failure, .. } => {
-            runtime.note_failure(Some(failure.clone()));
+            tally.note_failure(now, failure.clone());
             warn!(code = %failure.code, delivery = %claim.delivery, port = %runtime.plan.name,
                 detail = %failure.detail, "delivery suspended");
-            Some(&shared.counters.suspended)
+            Some((&shared.counters.suspended, Some(&tally.suspended)))
         }
         Change::Release => None,
     };
@@ -233,7 +234,12 @@ pub(crate) async fn settle(
         runtime.note_flow(shared.options.clock.monotonic());
     }
     match outcome {
-        Some(SettleOutcome::Done) => counter.into_iter().for_each(count),
+        Some(SettleOutcome::Done) => {
+            if let Some((counter, of_port)) = counters {
+                count(counter);
+                of_port.map_or_else(|| tally.note_done(now), count);
+            }
+        }
         Some(SettleOutcome::Fenced) => {
             count(&shared.counters.fenced);
             info!(delivery = %claim.delivery, port = %runtime.plan.name,

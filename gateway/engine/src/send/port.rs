@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -28,7 +28,7 @@ use super::{
     decide::suspend,
     transports::Transports,
 };
-use crate::{codes, plan::SendPort, shared::Shared};
+use crate::{codes, plan::SendPort, shared::Shared, tally::Tally};
 
 /// A delivery in hand with its place in the port's window.
 #[derive(Debug)]
@@ -58,7 +58,7 @@ pub(crate) struct SendRuntime {
     backlogged: AtomicBool,
     /// Wakes who waits for the backlog to be gone.
     caught_up: Notify,
-    last_failure: Mutex<Option<Failure>>,
+    pub(crate) tally: Tally,
     /// When a delivery last ended well.
     flowed: Moment,
     /// When the claimer last had a place to claim for.
@@ -84,7 +84,7 @@ impl SendRuntime {
             // True until the first claim has shown that nothing older waits.
             backlogged: AtomicBool::new(true),
             caught_up: Notify::new(),
-            last_failure: Mutex::new(None),
+            tally: Tally::default(),
             flowed: Moment::default(),
             looked: Moment::default(),
             retired: CancellationToken::new(),
@@ -211,20 +211,6 @@ impl SendRuntime {
             .send(work)
             .await
             .map_err(|refused| Box::new(refused.0))
-    }
-
-    pub(crate) fn note_failure(&self, failure: Option<Failure>) {
-        *self
-            .last_failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = failure;
-    }
-
-    pub(crate) fn last_failure(&self) -> Option<Failure> {
-        self.last_failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
     }
 }
 
