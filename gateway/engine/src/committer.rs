@@ -16,6 +16,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use crate::writable::Writable;
+
 use crate::options::PUBLISH_WITHIN;
 
 /// The most items of one transaction.
@@ -61,6 +63,7 @@ impl Committer {
         tasks: &mut JoinSet<&'static str>,
         store: AnyStore,
         instance: InstanceId,
+        writable: Arc<Writable>,
         clock: Arc<dyn Clock>,
         cut: CancellationToken,
     ) -> Self {
@@ -68,6 +71,7 @@ impl Committer {
         let worker = Worker {
             store,
             instance,
+            writable,
             clock: Arc::clone(&clock),
             cut,
         };
@@ -142,6 +146,8 @@ impl Committer {
 struct Worker {
     store: AnyStore,
     instance: InstanceId,
+    /// Told how each try went.
+    writable: Arc<Writable>,
     clock: Arc<dyn Clock>,
     cut: CancellationToken,
 }
@@ -209,6 +215,7 @@ impl Worker {
             let (ops, rest) = take_ops(items);
             let error = match self.store.commit(self.instance, &ops).await {
                 Ok(outcomes) => {
+                    self.writable.committed();
                     for ((reply, ..), outcome) in rest.into_iter().zip(outcomes) {
                         // A closed channel is a sender that was told to come back.
                         drop(reply.send(outcome));
@@ -217,6 +224,7 @@ impl Worker {
                 }
                 Err(error) => error,
             };
+            self.writable.failed(error.kind);
             items = put_ops(ops, rest);
             let lasting = !error.kind.is_transient();
             warn!(code = %error.kind.code(), error = %chain(&error), items = items.len(), lasting,

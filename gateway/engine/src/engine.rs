@@ -29,7 +29,7 @@ use crate::{
         intake::{self, Arrival},
     },
     routing::Table,
-    runtime::Runtimes,
+    runtime::{self, Runtimes},
     session::Session,
     shared::{Routes, Shared},
     sweep::{self, Housekeeper},
@@ -37,6 +37,7 @@ use crate::{
     trust::Trust,
     view::{Health, PortView, StopReport},
     window::ServiceWindow,
+    writable::{self, Writable},
 };
 
 /// The property in which a resubmitted message names its source.
@@ -55,48 +56,58 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens a session, registers an instance and runs `plan`. When it returns, the configuration is in
-    /// force; locations open right after.
+    /// Opens a session, registers an instance, records `plan` and runs it. When it returns, the
+    /// configuration is in force, and its locations are open but for those that fail or take long.
     ///
     /// # Errors
-    /// [`EngineError`] if the store fails or the plan cannot run.
+    /// [`EngineError`] if the plan cannot run, which changes nothing, or if the store fails.
     pub async fn start(store: AnyStore, plan: Plan, options: Options) -> Result<Self, EngineError> {
+        runtime::check(&plan, &options)?;
         let instance = InstanceId::new(options.clock.now(), &*options.entropy);
         let trust = Trust::none(Arc::clone(&options.clock));
         let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
         let mut tasks = JoinSet::new();
         let session = Session::open(Arc::clone(&store), &options, instance, trust.clone()).await?;
-        let version = store.apply_config(&plan.hash, &plan.text).await?;
         let clock = Arc::clone(&options.clock);
-        let committer =
-            Committer::start(&mut tasks, Arc::clone(&store), instance, clock, cut.clone());
+        let writable = Arc::new(Writable::new(Arc::clone(&clock)));
+        let committer = Committer::start(
+            &mut tasks,
+            Arc::clone(&store),
+            instance,
+            Arc::clone(&writable),
+            clock,
+            cut.clone(),
+        );
         let shared = Arc::new(Shared::new(
             store,
             instance,
             options,
             committer,
             trust,
+            writable,
             empty_routes(),
             stopping,
             cut,
         ));
         let runtimes = Runtimes::new();
         let lost = session.lost();
-        spawn(&mut tasks, "session", session.run(shared.cut.clone()));
-        runtimes.apply(&shared, plan, version).await?;
-        spawn(&mut tasks, "claimer", claimer::run(Arc::clone(&shared)));
         spawn(
             &mut tasks,
-            "sweeper",
-            sweep::sweep(Arc::clone(&shared), Arc::clone(&runtimes)),
+            "watcher",
+            session.watcher().run(shared.cut.clone()),
         );
-        if shared.options.roles.track {
-            let housekeeper = Housekeeper::new(Arc::clone(&shared));
-            spawn(&mut tasks, "housekeeper", housekeeper.run());
-        }
-        let polling = Arc::clone(&shared);
-        let polling = async move { polling.exchanges.poll(&polling.store, &polling.cut).await };
-        spawn(&mut tasks, "exchanges", polling);
+        spawn(&mut tasks, "session", session.run(shared.cut.clone()));
+        let version = match runtimes.apply(&shared, plan).await {
+            Ok(version) => version,
+            Err(error) => {
+                shared.trust.end();
+                shared.cut.cancel();
+                drain(&mut tasks).await;
+                return Err(error);
+            }
+        };
+        spawn_work(&mut tasks, &shared, &runtimes);
+        runtimes.begun().await;
         info!(%instance, version, "engine started");
         Ok(Self {
             shared,
@@ -125,9 +136,12 @@ impl Engine {
         if self.shared.stopping.is_cancelled() {
             reasons.push("stopping".to_owned());
         }
-        if !self.shared.trust.may_act() {
+        if *self.lost.borrow() {
+            reasons.push("another node has ended the session of this one".to_owned());
+        } else if !self.shared.trust.may_act() {
             reasons.push("the store does not answer".to_owned());
         }
+        reasons.extend(self.shared.writable.reason());
         Health {
             ready: reasons.is_empty(),
             reasons,
@@ -144,15 +158,10 @@ impl Engine {
     /// is unchanged runs on.
     ///
     /// # Errors
-    /// [`EngineError`] if it cannot be recorded or cannot run; then the old one stays in force.
+    /// [`EngineError`] if it cannot run, which is not recorded, or if it cannot be recorded; then the old
+    /// one stays in force.
     pub async fn apply(&self, plan: Plan) -> Result<i64, EngineError> {
-        let version = self
-            .shared
-            .store
-            .apply_config(&plan.hash, &plan.text)
-            .await?;
-        self.runtimes.apply(&self.shared, plan, version).await?;
-        Ok(version)
+        self.runtimes.apply(&self.shared, plan).await
     }
 
     /// Every port and location of the plan, those of other hosts included.
@@ -356,6 +365,8 @@ impl Engine {
         let mut lost = self.lost.clone();
         let mut tasks = self.tasks.lock().await;
         let detail = tokio::select! {
+            // A lost session cuts the tasks off: it is the cause, and their ends are not.
+            biased;
             _ = lost.wait_for(|lost| *lost) => "the session was ended by another node".to_owned(),
             end = tasks.join_next() => match end {
                 Some(Ok(name)) => format!("the task `{name}` has ended"),
@@ -369,14 +380,21 @@ impl Engine {
         }
     }
 
+    /// Gives up at once whatever is under way: no effect begins after it. [`Engine::stop`] still has to
+    /// end what is left.
+    pub fn cut_off(&self) {
+        self.shared.trust.end();
+        self.shared.stopping.cancel();
+        self.shared.cut.cancel();
+    }
+
     /// Stops in stages: takes no work, finishes what is under way within `grace`, cuts the rest, ends
     /// the instance.
     pub async fn stop(self, grace: Duration) -> StopReport {
         let mut tasks = self.tasks.into_inner();
+        let mut ports = self.runtimes.take_tasks();
         self.shared.stopping.cancel();
-        let finished = tokio::time::timeout(grace, self.runtimes.join())
-            .await
-            .is_ok();
+        let finished = tokio::time::timeout(grace, drain(&mut ports)).await.is_ok();
         let unfinished = if finished { 0 } else { self.shared.held.len() };
         let instance = self.shared.instance;
         if finished {
@@ -389,9 +407,15 @@ impl Engine {
         }
         self.shared.trust.end();
         self.shared.cut.cancel();
-        let over = async { while tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(CUT_WITHIN, over).await.is_err() {
-            error!("tasks of the engine did not end after the cut");
+        // Ports may be in the middle of a send; what they would still do needs the trust that has ended.
+        ports.abort_all();
+        let over = async {
+            drain(&mut ports).await;
+            drain(&mut tasks).await;
+        };
+        let ended = tokio::time::timeout(CUT_WITHIN, over).await.is_ok();
+        if !ended {
+            error!(code = %codes::SESSION_LOST, "tasks of the engine did not end after the cut");
         }
         match tokio::time::timeout(CUT_WITHIN, self.shared.store.end_instance(instance)).await {
             Ok(Ok(())) => {}
@@ -400,7 +424,7 @@ impl Engine {
             }
             Err(_) => error!("the instance could not be ended in time; its session will expire"),
         }
-        StopReport { unfinished }
+        StopReport { ended, unfinished }
     }
 
     fn knows(&self, name: &Name) -> bool {
@@ -418,10 +442,29 @@ impl Engine {
     }
 }
 
-/// The tasks that run until the cut: session, committer and exchanges.
-const LASTING_TASKS: usize = 3;
+/// The tasks that run until the cut: session, watcher, committer and exchanges.
+const LASTING_TASKS: usize = 4;
 /// How long tasks may take to end after the cut.
 const CUT_WITHIN: Duration = Duration::from_secs(2);
+
+/// Starts what works, once a configuration is in force.
+fn spawn_work(tasks: &mut JoinSet<&'static str>, shared: &Arc<Shared>, runtimes: &Arc<Runtimes>) {
+    spawn(tasks, "claimer", claimer::run(Arc::clone(shared)));
+    let sweeper = sweep::sweep(Arc::clone(shared), Arc::clone(runtimes));
+    spawn(tasks, "sweeper", sweeper);
+    spawn(tasks, "probe", writable::probe(Arc::clone(shared)));
+    if shared.options.roles.track {
+        let housekeeper = Housekeeper::new(Arc::clone(shared));
+        spawn(tasks, "housekeeper", housekeeper.run());
+    }
+    let polling = Arc::clone(shared);
+    let polling = async move { polling.exchanges.poll(&polling.store, &polling.cut).await };
+    spawn(tasks, "exchanges", polling);
+}
+
+async fn drain<T: 'static>(tasks: &mut JoinSet<T>) {
+    while tasks.join_next().await.is_some() {}
+}
 
 fn spawn(
     tasks: &mut JoinSet<&'static str>,

@@ -24,25 +24,38 @@ const POLL: Duration = Duration::from_millis(20);
 /// How many exchanges one query asks for.
 const MAX_ASKED: usize = 1000;
 
+#[derive(Debug, Default)]
+struct Waiting {
+    open: HashMap<ExchangeId, Vec<oneshot::Sender<Answer>>>,
+    /// Nobody asks for answers any more.
+    is_over: bool,
+}
+
 /// The open exchanges of this process. Several requests may wait for one: repeats of the same key.
 #[derive(Debug, Default)]
 pub(crate) struct Exchanges {
-    waiting: Mutex<HashMap<ExchangeId, Vec<oneshot::Sender<Answer>>>>,
+    waiting: Mutex<Waiting>,
     opened: tokio::sync::Notify,
 }
 
 impl Exchanges {
-    /// Waits for the answer to `exchange`, at most `within`.
+    /// Waits for the answer to `exchange`, at most `within`, and no longer than somebody asks for it.
     pub(crate) async fn wait(&self, exchange: ExchangeId, within: Duration) -> Option<Answer> {
         let (waiter, answer) = oneshot::channel();
-        self.lock().entry(exchange).or_default().push(waiter);
+        {
+            let mut waiting = self.lock();
+            if waiting.is_over {
+                return None;
+            }
+            waiting.open.entry(exchange).or_default().push(waiter);
+        }
         self.opened.notify_one();
         let answer = tokio::time::timeout(within, answer).await;
         let mut waiting = self.lock();
-        if let Some(waiters) = waiting.get_mut(&exchange) {
+        if let Some(waiters) = waiting.open.get_mut(&exchange) {
             waiters.retain(|waiter| !waiter.is_closed());
             if waiters.is_empty() {
-                waiting.remove(&exchange);
+                waiting.open.remove(&exchange);
             }
         }
         answer.ok()?.ok()
@@ -50,22 +63,29 @@ impl Exchanges {
 
     /// Gives an answer to whoever waits for it here.
     pub(crate) fn answered(&self, exchange: ExchangeId, answer: &Answer) {
-        for waiter in self.lock().remove(&exchange).into_iter().flatten() {
+        for waiter in self.lock().open.remove(&exchange).into_iter().flatten() {
             // A closed channel is a requester that went away.
             drop(waiter.send(answer.clone()));
         }
     }
 
     fn open(&self) -> Vec<ExchangeId> {
-        self.lock().keys().copied().collect()
+        self.lock().open.keys().copied().collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ExchangeId, Vec<oneshot::Sender<Answer>>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Polls the store while a request waits, until `cut`.
+    /// Polls the store while a request waits, until `cut`. Nobody waits for an answer here after that.
     pub(crate) async fn poll(&self, store: &AnyStore, cut: &CancellationToken) {
+        self.poll_until(store, cut).await;
+        let mut waiting = self.lock();
+        waiting.is_over = true;
+        waiting.open.clear();
+    }
+
+    async fn poll_until(&self, store: &AnyStore, cut: &CancellationToken) {
         loop {
             let open = self.open();
             if open.is_empty() {

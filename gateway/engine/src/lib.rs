@@ -42,6 +42,7 @@ pub mod template;
 mod trust;
 mod view;
 pub mod window;
+mod writable;
 
 pub use counters::Counters;
 pub use engine::{Engine, RESUBMITTED_FROM};

@@ -6,11 +6,12 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use quayside_adapter_api::Services;
 use quayside_model::{Name, PortStatus, port::PortControl};
-use quayside_store::StoreError;
+use quayside_store::{StoreError, controls::ControlSet};
 use tokio::task::JoinSet;
 use tracing::info;
 
@@ -29,6 +30,10 @@ use crate::{
     },
     shared::{Routes, Shared, Subscriber},
 };
+
+/// How long a start waits for locations to open, and how often it looks.
+const BEGIN_WITHIN: Duration = Duration::from_secs(2);
+const BEGIN_POLL: Duration = Duration::from_millis(5);
 
 /// The running ports and locations with their tasks.
 #[derive(Debug)]
@@ -57,17 +62,18 @@ impl Runtimes {
         })
     }
 
-    /// Puts `plan` into force: what is unchanged runs on, the rest is replaced.
-    pub(crate) async fn apply(
-        &self,
-        shared: &Arc<Shared>,
-        plan: Plan,
-        version: i64,
-    ) -> Result<(), EngineError> {
+    /// Records `plan` and puts it into force: what is unchanged runs on, the rest is replaced. Returns its
+    /// version. After an error everything is as it was.
+    pub(crate) async fn apply(&self, shared: &Arc<Shared>, plan: Plan) -> Result<i64, EngineError> {
         let _one = self.swap.lock().await;
-        let plan = Arc::new(plan);
-        let controls = self.read_controls(shared).await?;
         let subscribers = subscribers(&plan, &shared.options)?;
+        let controls = shared.store.controls().await?;
+        // The last thing that can fail: no version is recorded that then does not run.
+        let version = shared.store.apply_config(&plan.hash, &plan.text).await?;
+        let plan = Arc::new(plan);
+        self.controls_version
+            .store(controls.version, Ordering::SeqCst);
+        let controls = by_name(controls);
         let send = self.place_send_ports(shared, &plan);
         let routes = routes(&plan, &shared.options, version, subscribers, send, controls);
         shared.set_routes(routes);
@@ -75,21 +81,30 @@ impl Runtimes {
         self.lock().plan = plan;
         self.refresh(shared);
         info!(version, "configuration in force");
-        Ok(())
+        Ok(version)
+    }
+
+    /// Returns when every location that may open has opened or failed to, or when that takes too long.
+    pub(crate) async fn begun(&self) {
+        let all = async {
+            while !self.locations().iter().all(|location| location.has_begun()) {
+                tokio::time::sleep(BEGIN_POLL).await;
+            }
+        };
+        if tokio::time::timeout(BEGIN_WITHIN, all).await.is_err() {
+            info!("some receive locations take long to open");
+        }
     }
 
     /// Reads the operators' controls if they have changed, and puts them into force.
     pub(crate) async fn reload_controls(&self, shared: &Arc<Shared>) -> Result<(), StoreError> {
+        // Before the look: of two looks the later one is put into force last.
+        let _one = self.swap.lock().await;
         let set = shared.store.controls().await?;
         if self.controls_version.swap(set.version, Ordering::SeqCst) == set.version {
             return Ok(());
         }
-        let _one = self.swap.lock().await;
-        let controls: HashMap<_, _> = set
-            .controls
-            .into_iter()
-            .map(|(name, control, _)| (name, control))
-            .collect();
+        let controls = by_name(set);
         let old = shared.routes();
         self.forgive_started(&old.controls, &controls);
         let plan = Arc::clone(&self.lock().plan);
@@ -138,11 +153,9 @@ impl Runtimes {
         Arc::clone(&self.lock().plan)
     }
 
-    /// Waits until every port and location has stopped.
-    pub(crate) async fn join(&self) {
-        let mut tasks =
-            std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        while tasks.join_next().await.is_some() {}
+    /// Gives the tasks of all ports and locations to whoever stops them.
+    pub(crate) fn take_tasks(&self) -> JoinSet<()> {
+        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes note of port tasks that have ended. `true`: one of them panicked.
@@ -156,19 +169,6 @@ impl Runtimes {
             }
         }
         panicked
-    }
-
-    async fn read_controls(
-        &self,
-        shared: &Shared,
-    ) -> Result<HashMap<Name, PortControl>, StoreError> {
-        let set = shared.store.controls().await?;
-        self.controls_version.store(set.version, Ordering::SeqCst);
-        Ok(set
-            .controls
-            .into_iter()
-            .map(|(name, control, _)| (name, control))
-            .collect())
     }
 
     fn forgive_started(&self, old: &HashMap<Name, PortControl>, new: &HashMap<Name, PortControl>) {
@@ -289,13 +289,43 @@ pub(crate) fn services(shared: &Arc<Shared>, name: &Name) -> Services {
     }
 }
 
+fn by_name(set: ControlSet) -> HashMap<Name, PortControl> {
+    let controls = set.controls.into_iter();
+    controls.map(|(name, control, _)| (name, control)).collect()
+}
+
+/// Finds out whether `plan` can run, without changing anything.
+///
+/// # Errors
+/// Why it cannot.
+pub(crate) fn check(plan: &Plan, options: &Options) -> Result<(), EngineError> {
+    subscribers(plan, options).map(drop)
+}
+
+fn known_adapter(options: &Options, place: &Name, key: &str) -> Result<(), EngineError> {
+    if options.adapters.contains_key(key) {
+        return Ok(());
+    }
+    Err(EngineError::Coded {
+        code: codes::NO_ADAPTER,
+        detail: format!("{place}: no adapter `{key}`"),
+    })
+}
+
 fn subscribers(
     plan: &Plan,
     options: &Options,
 ) -> Result<HashMap<Name, Arc<Subscriber>>, EngineError> {
     let adapter = |key: &str| options.adapters.get(key).map(Arc::clone);
+    for location in plan.receive.iter().flat_map(|port| &port.locations) {
+        known_adapter(options, &location.name, &location.adapter)?;
+    }
     let mut subscribers = HashMap::new();
     for port in &plan.send {
+        let transports = [Some(&port.primary), port.backup.as_ref()];
+        for transport in transports.into_iter().flatten() {
+            known_adapter(options, &port.name, &transport.adapter)?;
+        }
         let templates = Templates::parse(port, adapter).map_err(|detail| EngineError::Coded {
             code: codes::TEMPLATE,
             detail: format!("{}: {detail}", port.name),

@@ -1,17 +1,22 @@
 //! Staying alive: opens the session, registers the instance, renews, watches the other nodes.
 //!
-//! The decisions are `quayside-lease`'s; this task asks the store and moves the deadline of [`Trust`].
+//! The decisions are `quayside-lease`'s; the tasks here ask the store and move the deadline of [`Trust`].
+//! Renewing and watching are two tasks, so that a slow look at the others never delays a renewal.
+//!
+//! A session that another node has ended is over for good: trust ends, everything of the engine is cut off
+//! at once, and whoever runs the engine starts another one, with a session and an instance of its own.
 
 use std::{sync::Arc, time::Duration};
 
 use quayside_lease::{Observer, SessionLease, Sighting};
 use quayside_model::{Clock, InstanceId, SessionId, Text};
-use quayside_store::{AnyStore, StoreError, sessions::NewInstance};
+use quayside_store::{AnyStore, StoreError, StoreErrorKind, sessions::NewInstance};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
+    codes,
     committer::chain,
     options::{EngineError, Options},
     trust::Trust,
@@ -27,9 +32,17 @@ pub(crate) struct Session {
     session: SessionId,
     lease: SessionLease,
     client_timeout: Duration,
-    observer: Observer,
     trust: Trust,
     lost: watch::Sender<bool>,
+}
+
+/// Looks for other nodes' sessions that are silent, and ends them.
+pub(crate) struct Watcher {
+    store: AnyStore,
+    clock: Arc<dyn Clock>,
+    own: SessionId,
+    within: Duration,
+    observer: Observer,
 }
 
 impl Session {
@@ -62,7 +75,7 @@ impl Session {
         if !store.register_instance(&new).await? {
             let detail = "the session had expired before the instance was registered";
             return Err(StoreError::new(
-                quayside_store::StoreErrorKind::Unavailable,
+                StoreErrorKind::Unavailable,
                 "register the instance",
                 detail,
             )
@@ -71,7 +84,6 @@ impl Session {
         let lease = SessionLease::opened(timings, sent_at);
         trust.until(lease.deadline());
         let (lost, _) = watch::channel(false);
-        let observer = Observer::new();
         let client_timeout = timings.client_timeout;
         Ok(Self {
             store,
@@ -79,7 +91,6 @@ impl Session {
             session,
             lease,
             client_timeout,
-            observer,
             trust,
             lost,
         })
@@ -90,22 +101,34 @@ impl Session {
         self.lost.subscribe()
     }
 
-    /// Renews and observes until `cut`, then ends the session; or until the session is lost.
+    /// The other half of staying alive.
+    pub(crate) fn watcher(&self) -> Watcher {
+        Watcher {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            own: self.session,
+            within: self.client_timeout * 3,
+            observer: Observer::new(),
+        }
+    }
+
+    /// Renews until `cut`, then ends the session; or until the session is lost, then cuts.
     pub(crate) async fn run(mut self, cut: CancellationToken) {
         loop {
             let next = self.lease.next_renewal().since(self.clock.monotonic());
             tokio::select! {
-                () = tokio::time::sleep(next.min(OBSERVE_EVERY)) => {}
+                () = tokio::time::sleep(next) => {}
                 () = cut.cancelled() => break,
             }
-            if self.clock.monotonic() >= self.lease.next_renewal() && !self.renew().await {
+            if !self.renew().await {
                 self.trust.end();
-                error!(session = %self.session, "the session was ended by another node");
+                error!(code = %codes::SESSION_LOST, session = %self.session,
+                    "the session was ended by another node");
                 self.lost.send_replace(true);
-                cut.cancelled().await;
+                // Nothing of this instance can be stored any more: what is under way ends here.
+                cut.cancel();
                 return;
             }
-            self.observe().await;
         }
         if let Ok(Err(error)) =
             tokio::time::timeout(self.client_timeout, self.store.close_session(self.session)).await
@@ -131,22 +154,40 @@ impl Session {
             Ok(Err(error)) => warn!(code = %error.kind.code(), error = %chain(&error),
                 "renewing the session failed"),
             Err(_) => {
-                warn!(within = ?self.client_timeout * 3, "renewing the session took too long")
+                let within_ms = (self.client_timeout * 3).as_millis();
+                warn!(code = %StoreErrorKind::Unavailable.code(), within_ms,
+                    "renewing the session took too long");
             }
         }
         true
     }
+}
+
+impl Watcher {
+    /// Looks at intervals until `cut`.
+    pub(crate) async fn run(mut self, cut: CancellationToken) {
+        let looks = async {
+            loop {
+                tokio::time::sleep(OBSERVE_EVERY).await;
+                self.look().await;
+            }
+        };
+        tokio::select! {
+            () = looks => {}
+            () = cut.cancelled() => {}
+        }
+    }
 
     /// Ends sessions that are silent. What was not looked at in between is not known to be silent.
-    async fn observe(&mut self) {
+    async fn look(&mut self) {
         let asked = self.clock.monotonic();
-        let rows = tokio::time::timeout(self.client_timeout, self.store.live_sessions()).await;
+        let rows = tokio::time::timeout(self.within, self.store.live_sessions()).await;
         let Ok(Ok(rows)) = rows else {
             self.observer = Observer::new();
             return;
         };
         let answered = self.clock.monotonic();
-        let others = rows.into_iter().filter(|row| row.session != self.session);
+        let others = rows.into_iter().filter(|row| row.session != self.own);
         let sightings: Vec<Sighting> = others
             .map(|row| Sighting {
                 session: row.session,

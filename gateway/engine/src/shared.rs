@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     committer::Committer, counters::Live, exchange::Exchanges, held::Held, options::Options,
-    plan::ReceivePort, routing::Table, send::port::SendRuntime, trust::Trust,
+    plan::ReceivePort, routing::Table, send::port::SendRuntime, trust::Trust, writable::Writable,
 };
 
 /// Shared by all tasks of one engine.
@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) committer: Committer,
     pub(crate) trust: Trust,
+    /// What the commits say about the store.
+    pub(crate) writable: Arc<Writable>,
     pub(crate) held: Held,
     pub(crate) counters: Live,
     pub(crate) exchanges: Exchanges,
@@ -68,6 +70,7 @@ impl Shared {
         options: Options,
         committer: Committer,
         trust: Trust,
+        writable: Arc<Writable>,
         routes: Routes,
         stopping: CancellationToken,
         cut: CancellationToken,
@@ -78,6 +81,7 @@ impl Shared {
             options,
             committer,
             trust,
+            writable,
             held: Held::default(),
             counters: Live::default(),
             exchanges: Exchanges::default(),

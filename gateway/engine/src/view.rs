@@ -51,6 +51,9 @@ pub struct PortView {
 /// What was left when an engine had stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct StopReport {
+    /// Whether every task has ended. If not, what one of them still does is fenced by the store, but it may
+    /// act outside: end the process.
+    pub ended: bool,
     /// Deliveries that were under way and had to be cut: in doubt until another instance goes on.
     pub unfinished: usize,
 }

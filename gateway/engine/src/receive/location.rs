@@ -114,6 +114,13 @@ impl LocationRuntime {
         self.running.load(Ordering::SeqCst)
     }
 
+    /// Whether it has opened, has failed to, or may not open now.
+    pub(crate) fn has_begun(&self) -> bool {
+        !self.open.load(Ordering::SeqCst)
+            || self.is_running()
+            || self.failures_in_a_row.load(Ordering::SeqCst) > 0
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
     }
