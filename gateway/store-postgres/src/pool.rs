@@ -38,8 +38,7 @@ use crate::{
 };
 
 /// The settings of every connection. Plans are fixed: statistics of a queue that was empty a moment ago
-/// would make the planner read the whole table when it is not. synchronous_commit is raised where the
-/// server's default is below `on`, never lowered.
+/// would make the planner read the whole table when it is not.
 const SETTINGS: &str = "
 SET idle_in_transaction_session_timeout = '2s';
 SET lock_timeout = '1s';
@@ -48,7 +47,10 @@ SET enable_seqscan = off;
 SET enable_hashjoin = off;
 SET enable_mergejoin = off;
 SET jit = off;
-SET client_min_messages = warning;
+SET client_min_messages = warning";
+
+/// synchronous_commit is raised where the server's default is below `on`, never lowered.
+const DURABLE: &str = "
 SELECT set_config('synchronous_commit', 'on', false)
  WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')";
 
@@ -222,9 +224,9 @@ impl Pool {
             cut: Cut { task, armed: true },
         };
         conn.client.batch_execute(SETTINGS).await?;
-        if failpoint::enabled("no-sync") {
-            let off = "SET synchronous_commit = off";
-            conn.client.batch_execute(off).await?;
+        // With the fail point the server's own setting stays in force.
+        if !failpoint::enabled("no-sync") {
+            conn.client.batch_execute(DURABLE).await?;
         }
         Ok(conn)
     }
