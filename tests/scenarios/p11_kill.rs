@@ -6,10 +6,10 @@
 //! count are known and not guessed. With the key, the dedupe or the release of claims switched off the
 //! same run fails, which shows that it would notice.
 
-use std::{collections::HashSet, net::SocketAddr, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
-use quayside_harness::{Load, LoadPlan, OnBreak, Seen, look_for, order_xml, pass_through};
-use quayside_tests::{Site, Store, Verdict, judge, note, post};
+use quayside_harness::{Load, LoadPlan, OnBreak, Seen, look_for, order_xml};
+use quayside_tests::{Site, Store, Verdict, judge, note, post, two_ports};
 use serde_json::json;
 
 /// What a run has to reach.
@@ -29,17 +29,6 @@ struct Outcome {
     out: Verdict,
     /// The ordered one.
     sequence: Verdict,
-}
-
-/// Orders go to `/orders` as they come, and to `/sequence` in the order of each customer.
-fn two_ports(partner: SocketAddr) -> String {
-    let sequence = format!(
-        "[send.sequence]\nhost = \"edge\"\nfilter = \"msg.type == 'urn:orders#Order'\"\n\
-         ordered = {{ by = \"CustomerId\" }}\n\
-         retry = {{ attempts = 1000, first = \"50ms\", factor = 1.5, max = \"500ms\" }}\n\
-         [send.sequence.primary.http]\nurl = \"http://{partner}/sequence\"\n"
-    );
-    pass_through(partner, "", &sequence)
 }
 
 async fn run(store: Store, machines: usize, goal: &Goal, fail_point: &str) -> Outcome {

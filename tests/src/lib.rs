@@ -7,7 +7,7 @@ pub mod judge;
 pub mod site;
 
 pub use judge::{Verdict, judge};
-pub use site::{Site, Store, post, post_with};
+pub use site::{DATABASE, Site, Store, post, post_with, two_ports};
 
 /// Writes a measured fact below the test's name, for whoever reads the output of a run.
 #[expect(clippy::print_stdout, reason = "the output of a test")]

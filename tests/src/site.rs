@@ -5,11 +5,12 @@ use std::{net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use quayside_harness::{
     App, Broken, Gateway, Node, Partner, Postgres, Reply, Session, client, scenario::pass_through,
+    wait_for,
 };
 use rusqlite::{Connection, OpenFlags};
 
 /// The database of every site on PostgreSQL.
-const DATABASE: &str = "quayside";
+pub const DATABASE: &str = "quayside";
 
 /// How long an ordinary request may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -129,6 +130,30 @@ impl Site {
         self.gateways[no] = self.nodes[no].start().await;
     }
 
+    /// Waits until machine `no` accepts requests that some load balancer sends to it.
+    pub async fn in_rotation(&self, no: usize) {
+        let before = self.accepted(no).await;
+        wait_for(
+            "the load balancer to use it",
+            Duration::from_secs(20),
+            async || {
+                let now = self.accepted(no).await;
+                if now > before {
+                    Ok(())
+                } else {
+                    Err(format!("{now} requests"))
+                }
+            },
+        )
+        .await;
+    }
+
+    /// How many messages the gateway of machine `no` has accepted.
+    async fn accepted(&self, no: usize) -> u64 {
+        let status = self.gateways[no].api("status").await.expect("its status");
+        status["counters"]["accepted"].as_u64().expect("a counter")
+    }
+
     /// How many deliveries the store says are claimed by instances of machine `no`, whether or not that
     /// machine runs on.
     pub async fn claimed(&self, no: usize) -> i64 {
@@ -163,6 +188,18 @@ impl Site {
         assert!(no < self.nodes.len(), "there is no machine {no}");
         ["node-a", "node-b", "node-c"][no]
     }
+}
+
+/// Orders go to `/orders` as they come, and to `/sequence` in the order of each customer.
+#[must_use]
+pub fn two_ports(partner: SocketAddr) -> String {
+    let sequence = format!(
+        "[send.sequence]\nhost = \"edge\"\nfilter = \"msg.type == 'urn:orders#Order'\"\n\
+         ordered = {{ by = \"CustomerId\" }}\n\
+         retry = {{ attempts = 1000, first = \"50ms\", factor = 1.5, max = \"500ms\" }}\n\
+         [send.sequence.primary.http]\nurl = \"http://{partner}/sequence\"\n"
+    );
+    pass_through(partner, "", &sequence)
 }
 
 /// Posts XML to `/in/orders` with an idempotency key, on a connection of its own.
