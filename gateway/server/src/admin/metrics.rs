@@ -1,13 +1,18 @@
 //! `/metrics` in the text format of Prometheus.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use axum::{extract::State, http::header, response::IntoResponse};
+use quayside_engine::{Engine, PortView};
+use quayside_model::Timestamp;
 use quayside_store::measure::TransactionStats;
 
 use super::Admin;
 
-/// All metrics. Asks the store nothing, so that it answers while the store does not.
+/// How long the store may take to count what waits. A scrape must not hang because the store does.
+const BACKLOG_WITHIN: Duration = Duration::from_secs(1);
+
+/// All metrics. Only the backlog comes from the store; without it everything else is still answered.
 pub(super) async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let mut page = Page::default();
     let ready = admin.gateway.health().ready;
@@ -16,13 +21,12 @@ pub(super) async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
         "gauge",
         "Whether messages can be accepted now.",
     );
-    page.value("quayside_ready", "", u64::from(ready));
+    page.value("quayside_ready", &[], u64::from(ready));
     page.metric("quayside_info", "gauge", "What runs.");
-    let labels = format!(
-        "version=\"{}\",store=\"{}\"",
-        env!("CARGO_PKG_VERSION"),
-        admin.gateway.store.dialect()
-    );
+    let labels = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("store", admin.gateway.store.dialect()),
+    ];
     page.value("quayside_info", &labels, 1);
     if let Some(engine) = admin.gateway.engine().await.as_ref() {
         for (name, count) in engine.counters().each() {
@@ -32,7 +36,12 @@ pub(super) async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
                 "counter",
                 "Counted by the engine since its process started.",
             );
-            page.value(&name, "", count);
+            page.value(&name, &[], count);
+        }
+        let counted = tokio::time::timeout(BACKLOG_WITHIN, engine.ports()).await;
+        match counted {
+            Ok(Ok(counted)) => ports(&mut page, &counted, true),
+            _ => ports(&mut page, &Engine::ports_here(engine), false),
         }
     }
     transactions(&mut page, &admin.gateway.store.transactions().stats());
@@ -45,6 +54,120 @@ pub(super) async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     )
 }
 
+/// Name, kind, help, and the value that a port has of it.
+type PortMetric = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&PortView) -> Option<f64>,
+);
+
+/// What each port says of itself.
+const OF_PORTS: [PortMetric; 6] = [
+    (
+        "quayside_port_up",
+        "gauge",
+        "Whether the port or location works in this process now.",
+        |port| Some(f64::from(u8::from(port.running))),
+    ),
+    (
+        "quayside_port_in_flight",
+        "gauge",
+        "Deliveries in hand in this process.",
+        |port| Some(number(port.in_flight as u64)),
+    ),
+    (
+        "quayside_port_done_total",
+        "counter",
+        "Deliveries that ended well; of a location, those taken in.",
+        |port| Some(number(port.tally.done)),
+    ),
+    (
+        "quayside_port_failed_attempts_total",
+        "counter",
+        "Attempts that failed and are made again; of a location, failures to open or receive.",
+        |port| Some(number(port.tally.failed)),
+    ),
+    (
+        "quayside_port_suspensions_total",
+        "counter",
+        "Deliveries that this process suspended.",
+        |port| Some(number(port.tally.suspended)),
+    ),
+    (
+        "quayside_port_last_success_timestamp_seconds",
+        "gauge",
+        "When the last delivery ended well in this process.",
+        |port| port.tally.last_done_at.map(seconds),
+    ),
+];
+
+/// What the store says of each port. The same on every node.
+const BACKLOG: [PortMetric; 4] = [
+    (
+        "quayside_port_waiting",
+        "gauge",
+        "Deliveries in the store that nobody has in hand, counted up to 10000.",
+        |port| Some(port.backlog.as_ref().map_or(0.0, |b| f64::from(b.ready))),
+    ),
+    (
+        "quayside_port_claimed",
+        "gauge",
+        "Deliveries in the hands of any process, counted up to 10000.",
+        |port| Some(port.backlog.as_ref().map_or(0.0, |b| f64::from(b.claimed))),
+    ),
+    (
+        "quayside_port_held",
+        "gauge",
+        "Deliveries behind an earlier one of their order key, counted up to 10000.",
+        |port| Some(port.backlog.as_ref().map_or(0.0, |b| f64::from(b.held))),
+    ),
+    (
+        "quayside_port_suspended",
+        "gauge",
+        "Deliveries that wait for an operator, counted up to 10000.",
+        |port| {
+            Some(
+                port.backlog
+                    .as_ref()
+                    .map_or(0.0, |b| f64::from(b.suspended)),
+            )
+        },
+    ),
+];
+
+fn ports(page: &mut Page, ports: &[PortView], counted: bool) {
+    let backlog: &[PortMetric] = if counted { &BACKLOG } else { &[] };
+    for (name, kind, help, read) in OF_PORTS.iter().chain(backlog) {
+        page.metric(name, kind, help);
+        for port in ports {
+            let Some(value) = read(port) else { continue };
+            // What is left of a port that the configuration has no more works nowhere.
+            if port.kind == "removed" && !name_of_backlog(name) {
+                continue;
+            }
+            let labels = [("port", port.name.as_str()), ("kind", port.kind)];
+            page.value(name, &labels, value);
+        }
+    }
+}
+
+fn name_of_backlog(name: &str) -> bool {
+    BACKLOG.iter().any(|(of_backlog, ..)| *of_backlog == name)
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "the format knows floating point only; counts below 2^53 are exact"
+)]
+fn number(count: u64) -> f64 {
+    count as f64
+}
+
+fn seconds(moment: Timestamp) -> f64 {
+    number(u64::try_from(moment.as_micros()).unwrap_or_default()) / 1e6
+}
+
 fn transactions(page: &mut Page, stats: &[TransactionStats]) {
     let name = "quayside_store_transactions_total";
     page.metric(
@@ -53,25 +176,17 @@ fn transactions(page: &mut Page, stats: &[TransactionStats]) {
         "Transactions of the store by name and end.",
     );
     for stat in stats {
-        page.value(
-            name,
-            &format!("name=\"{}\",end=\"done\"", stat.name),
-            stat.done,
-        );
-        page.value(
-            name,
-            &format!("name=\"{}\",end=\"failed\"", stat.name),
-            stat.failed,
-        );
+        page.value(name, &[("name", stat.name), ("end", "done")], stat.done);
+        page.value(name, &[("name", stat.name), ("end", "failed")], stat.failed);
     }
-    let name = "quayside_store_transaction_microseconds_total";
+    let name = "quayside_store_transaction_seconds_total";
     page.metric(
         name,
         "counter",
         "The time that transactions of the store took.",
     );
     for stat in stats {
-        page.value(name, &format!("name=\"{}\"", stat.name), stat.micros);
+        page.value(name, &[("name", stat.name)], number(stat.micros) / 1e6);
     }
     let name = "quayside_store_transaction_items_total";
     page.metric(
@@ -80,7 +195,7 @@ fn transactions(page: &mut Page, stats: &[TransactionStats]) {
         "How many items committed transactions held.",
     );
     for stat in stats {
-        page.value(name, &format!("name=\"{}\"", stat.name), stat.items);
+        page.value(name, &[("name", stat.name)], stat.items);
     }
 }
 
@@ -95,12 +210,34 @@ impl Page {
             .expect("writing to a string cannot fail");
     }
 
-    fn value(&mut self, name: &str, labels: &str, value: u64) {
-        let labels = if labels.is_empty() {
-            String::new()
-        } else {
-            format!("{{{labels}}}")
-        };
-        writeln!(self.text, "{name}{labels} {value}").expect("writing to a string cannot fail");
+    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
+        self.text.push_str(name);
+        for (index, (label, text)) in labels.iter().enumerate() {
+            let open = if index == 0 { '{' } else { ',' };
+            write!(self.text, "{open}{label}=\"{}\"", escape(text))
+                .expect("writing to a string cannot fail");
+        }
+        let close = if labels.is_empty() { "" } else { "}" };
+        writeln!(self.text, "{close} {value}").expect("writing to a string cannot fail");
+    }
+}
+
+/// The value of a label, as the format wants it.
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_quoted() {
+        let mut page = Page::default();
+        page.value("a", &[("b", "x\"\\\n"), ("c", "y")], 1.5);
+        page.value("a", &[], 2);
+        assert_eq!(page.text, "a{b=\"x\\\"\\\\\\n\",c=\"y\"} 1.5\na 2\n");
     }
 }
