@@ -246,6 +246,13 @@ impl Engine {
                 ..view(&name, PortControl::default(), None)
             });
         }
+        // A pause that is over is no pause, and its reason none for anything.
+        for view in &mut views {
+            if view.paused_until.is_some_and(|until| until <= now) {
+                view.paused_until = None;
+                view.reason.take_if(|_| view.status == PortStatus::Started);
+            }
+        }
         views
     }
 

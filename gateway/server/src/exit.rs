@@ -90,6 +90,15 @@ impl fmt::Display for Failure {
     }
 }
 
+/// The cause at the bottom of an error: for people who have no use for the layers above it.
+pub(crate) fn root(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(cause) = error.source() {
+        error = cause;
+    }
+    error.to_string()
+}
+
 /// An error with all its causes, on one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::{
     Admin, Route,
-    extract::{Body, Params},
+    extract::{Body, Operator, Params},
+    names,
     problem::{Answer, Problem},
 };
 
@@ -27,6 +28,7 @@ pub(super) fn routes() -> Vec<Route> {
             "Lists live deliveries in the order of their ids",
             get(list),
         )
+        .answers("DeliveryList")
         .query(&[
             ("state", "in this state: ready, claimed, held, suspended"),
             ("port", "for this port"),
@@ -46,13 +48,15 @@ pub(super) fn routes() -> Vec<Route> {
             "Puts suspended deliveries back into the flow",
             post(resume),
         )
-        .body("`ids`: up to 1000 ids of deliveries"),
+        .answers("Outcomes")
+        .body("`ids`: up to 1000 ids of deliveries; `reason`: why, in the operator's words"),
         Route::post(
             "/deliveries/terminate",
             "Ends deliveries that nobody holds",
             post(terminate),
         )
-        .body("`ids`: up to 1000 ids of deliveries"),
+        .answers("Outcomes")
+        .body("`ids`: up to 1000 ids of deliveries; `reason`: why, in the operator's words"),
     ]
 }
 
@@ -91,6 +95,9 @@ async fn list(
         .store
         .deliveries(&filter, params.after, limit)
         .await?;
+    if deliveries.is_empty() {
+        names::check_empty(&admin, filter.port.as_ref(), None).await?;
+    }
     let full = deliveries.len() == limit as usize;
     let next = deliveries.last().filter(|_| full).map(|last| last.id);
     Ok(Json(json!({ "deliveries": deliveries, "next": next })))
@@ -100,6 +107,7 @@ async fn list(
 #[serde(deny_unknown_fields)]
 struct Ids {
     ids: Vec<DeliveryId>,
+    reason: Option<Text>,
 }
 
 impl Ids {
@@ -119,20 +127,26 @@ fn outcomes(ids: &[DeliveryId], outcomes: &[OperateOutcome]) -> Json<Value> {
     Json(json!({ "outcomes": ids.iter().zip(outcomes).map(row).collect::<Vec<_>>() }))
 }
 
-async fn resume(State(admin): State<Admin>, Body(ids): Body<Ids>) -> Answer<Json<Value>> {
+async fn resume(
+    State(admin): State<Admin>,
+    operator: Operator,
+    Body(ids): Body<Ids>,
+) -> Answer<Json<Value>> {
+    let note = operator.note(ids.reason.as_deref());
     let ids = ids.check()?;
-    let done = admin.gateway.store.resume(&ids, &note()).await?;
-    tracing::info!(count = ids.len(), "deliveries resumed by an operator");
+    let done = admin.gateway.store.resume(&ids, &note).await?;
+    tracing::info!(count = ids.len(), note = %note, "deliveries resumed by an operator");
     Ok(outcomes(&ids, &done))
 }
 
-async fn terminate(State(admin): State<Admin>, Body(ids): Body<Ids>) -> Answer<Json<Value>> {
+async fn terminate(
+    State(admin): State<Admin>,
+    operator: Operator,
+    Body(ids): Body<Ids>,
+) -> Answer<Json<Value>> {
+    let note = operator.note(ids.reason.as_deref());
     let ids = ids.check()?;
-    let done = admin.gateway.store.terminate(&ids, &note()).await?;
-    tracing::info!(count = ids.len(), "deliveries terminated by an operator");
+    let done = admin.gateway.store.terminate(&ids, &note).await?;
+    tracing::info!(count = ids.len(), note = %note, "deliveries terminated by an operator");
     Ok(outcomes(&ids, &done))
-}
-
-fn note() -> Text {
-    Text::lossy("by an operator")
 }

@@ -5,9 +5,11 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
     http::request::Parts,
 };
+use quayside_model::Text;
 use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
+use crate::exit::root;
 
 /// The parameters of the query.
 pub(super) struct Params<T>(pub(super) T);
@@ -19,7 +21,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
         let query = Query::<T>::from_request_parts(parts, state).await;
         query
             .map(|Query(value)| Self(value))
-            .map_err(|error| Problem::bad_request(error.body_text()))
+            .map_err(|error| Problem::bad_request(root(&error)))
     }
 }
 
@@ -33,7 +35,7 @@ impl<S: Send + Sync, T: std::str::FromStr<Err: std::fmt::Display>> FromRequestPa
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path = Path::<String>::from_request_parts(parts, state).await;
-        let Path(text) = path.map_err(|error| Problem::bad_request(error.body_text()))?;
+        let Path(text) = path.map_err(|error| Problem::bad_request(root(&error)))?;
         text.parse()
             .map(Self)
             .map_err(|error| Problem::bad_request(format!("`{text}` in the path: {error}")))
@@ -48,10 +50,56 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let bytes = axum::body::Bytes::from_request(request, state).await;
-        let bytes = bytes.map_err(|error| Problem::bad_request(error.body_text()))?;
+        let bytes = bytes.map_err(|error| Problem::bad_request(root(&error)))?;
         let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         Json::<T>::from_bytes(bytes)
             .map(|Json(value)| Self(value))
-            .map_err(|error| Problem::bad_request(error.body_text()))
+            .map_err(|error| Problem::bad_request(root(&error)))
     }
 }
+
+/// The header in which a caller names the person that acts.
+pub(super) const OPERATOR: &str = "x-quayside-operator";
+
+/// Who acts, in the caller's own words: a note for those who look later, not a proof. The token is the
+/// proof, and everybody who may act has the same one.
+#[derive(Debug)]
+pub(super) struct Operator(Option<String>);
+
+impl Operator {
+    /// What is recorded with a deed.
+    pub(super) fn note(&self, reason: Option<&str>) -> Text {
+        let who = self.0.as_deref().unwrap_or("an operator");
+        Text::lossy(&match reason {
+            Some(reason) => format!("by {who}: {reason}"),
+            None => format!("by {who}"),
+        })
+    }
+
+    /// Why something rests, as it is shown beside it.
+    pub(super) fn reason(&self, given: Option<&str>) -> Option<Text> {
+        let text = match (given, self.0.as_deref()) {
+            (Some(given), Some(who)) => format!("{given} (by {who})"),
+            (Some(given), None) => given.to_owned(),
+            (None, Some(who)) => format!("by {who}"),
+            (None, None) => return None,
+        };
+        Some(Text::lossy(&text))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Operator {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let name = parts.headers.get(OPERATOR).map(|name| {
+            let name = String::from_utf8_lossy(name.as_bytes());
+            let name = name.chars().filter(|c| !c.is_control());
+            name.take(MAX_OPERATOR).collect::<String>()
+        });
+        Ok(Self(name.filter(|name| !name.trim().is_empty())))
+    }
+}
+
+/// The longest name of an operator, in characters.
+const MAX_OPERATOR: usize = 128;

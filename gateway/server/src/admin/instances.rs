@@ -6,11 +6,14 @@ use serde_json::{Value, json};
 use super::{Admin, Route, problem::Answer};
 
 pub(super) fn routes() -> Vec<Route> {
-    vec![Route::get(
-        "/instances",
-        "Lists the processes that work on the store",
-        get(list),
-    )]
+    vec![
+        Route::get(
+            "/instances",
+            "Lists the processes that work on the store",
+            get(list),
+        )
+        .answers("InstanceList"),
+    ]
 }
 
 async fn list(State(admin): State<Admin>) -> Answer<Json<Value>> {

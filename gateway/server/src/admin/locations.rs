@@ -3,16 +3,19 @@
 use axum::{
     Json,
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, State, rejection::BytesRejection},
     http::{HeaderMap, StatusCode, header},
     routing::post,
 };
 use quayside_model::{Name, Text};
 use serde_json::{Value, json};
 
+use crate::{cli::codes, exit::root};
+
 use super::{
     Admin, Route,
     extract::Segment,
+    names,
     problem::{Answer, Problem},
 };
 
@@ -28,6 +31,8 @@ pub(super) fn routes() -> Vec<Route> {
              NAME=VALUE set properties",
             handler,
         )
+        .answers("Accepted")
+        .status(202)
         .body("The message, up to 64 MiB"),
     ]
 }
@@ -36,17 +41,29 @@ async fn inject(
     State(admin): State<Admin>,
     Segment(name): Segment<Name>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Answer<(StatusCode, Json<Value>)> {
     let content_type = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
+    let body =
+        body.map_err(|refused| Problem::new(refused.status(), codes::BAD_REQUEST, root(&refused)))?;
     let properties = properties(&headers)?;
     let engine = admin.gateway.engine().await;
     let engine = engine.as_ref().ok_or_else(Problem::not_running)?;
-    let accepted = engine
+    let injected = engine
         .inject(&name, body, content_type.map(Text::lossy), properties)
-        .await??;
+        .await;
+    let accepted = match injected {
+        Err(error) if error.code() == quayside_engine::codes::NO_PORT => {
+            return Err(names::no_port(
+                &name,
+                &engine.ports_here(),
+                names::LOCATIONS,
+            ));
+        }
+        injected => injected??,
+    };
     let answer = accepted.answer.map(|answer| {
         json!({
             "status": answer.status,

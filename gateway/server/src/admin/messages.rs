@@ -10,49 +10,60 @@ use axum::{
 };
 use futures_util::stream;
 use quayside_model::{Content, DeliveryState, MessageId, Name, StoredBody, Text, Timestamp};
-use quayside_store::{AnyStore, browse::MessageFilter};
-use serde::Deserialize;
+use quayside_store::{
+    AnyStore,
+    browse::{MessageFilter, MessageRow, MessageState},
+};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     Admin, Route,
-    extract::{Params, Segment},
+    extract::{Body as JsonBody, Operator, Params, Segment},
+    names,
     problem::{Answer, Problem},
+    way::{Around, Told, tell},
 };
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("/messages", "Lists messages, newest first", get(list)).query(&[
-            (
-                "state",
-                "with a live delivery in this state: ready, claimed, held, suspended",
-            ),
-            ("port", "with a live delivery for this port"),
-            ("message_type", "of this type"),
-            ("origin", "received by this location, port or application"),
-            ("since", "received at or after this moment (RFC 3339)"),
-            ("until", "received before this moment (RFC 3339)"),
-            (
-                "before",
-                "older than this message: the last id of the page before",
-            ),
-            ("limit", "at most this many, 1 to 1000; 50 if absent"),
-        ]),
+        Route::get("/messages", "Lists messages, newest first", get(list))
+            .answers("MessageList")
+            .query(&[
+                (
+                    "state",
+                    "with a live delivery in this state: ready, claimed, held, suspended",
+                ),
+                ("port", "with a live delivery for this port"),
+                ("message_type", "of this type"),
+                ("origin", "received by this location, port or application"),
+                ("since", "received at or after this moment (RFC 3339)"),
+                ("until", "received before this moment (RFC 3339)"),
+                (
+                    "before",
+                    "older than this message: the last id of the page before",
+                ),
+                ("limit", "at most this many, 1 to 1000; 50 if absent"),
+            ]),
         Route::get(
             "/messages/{id}",
             "Tells the whole way of a message",
             get(show),
-        ),
+        )
+        .answers("MessageWay"),
         Route::get(
             "/messages/{id}/body",
             "Gives the body of a message",
             get(body),
-        ),
+        )
+        .bytes(),
         Route::post(
             "/messages/{id}/resubmit",
             "Publishes a message again as a new one, routed by the configuration in force",
             post(resubmit),
-        ),
+        )
+        .answers("MessageId")
+        .body("`reason`: why, in the operator's words"),
     ]
 }
 
@@ -67,6 +78,21 @@ struct ListParams {
     until: Option<Timestamp>,
     before: Option<MessageId>,
     limit: Option<u32>,
+}
+
+/// A message in a list, with what it has come to.
+#[derive(Debug, Serialize)]
+pub(super) struct Listed {
+    #[serde(flatten)]
+    row: MessageRow,
+    state: MessageState,
+}
+
+impl From<MessageRow> for Listed {
+    fn from(row: MessageRow) -> Self {
+        let state = row.state();
+        Self { row, state }
+    }
 }
 
 async fn list(
@@ -87,9 +113,13 @@ async fn list(
         .store
         .messages(&filter, params.before, limit)
         .await?;
+    if messages.is_empty() {
+        names::check_empty(&admin, filter.port.as_ref(), filter.origin.as_deref()).await?;
+    }
     // A page that is not full is the last one.
     let full = messages.len() == limit as usize;
     let next = messages.last().filter(|_| full).map(|last| last.id);
+    let messages: Vec<Listed> = messages.into_iter().map(Listed::from).collect();
     Ok(Json(json!({ "messages": messages, "next": next })))
 }
 
@@ -99,14 +129,24 @@ fn no_message(id: MessageId) -> Problem {
     ))
 }
 
-async fn show(State(admin): State<Admin>, Segment(id): Segment<MessageId>) -> Answer<Response> {
-    let way = admin
-        .gateway
-        .store
-        .message(id)
-        .await?
-        .ok_or_else(|| no_message(id))?;
-    Ok(Json(way).into_response())
+async fn show(State(admin): State<Admin>, Segment(id): Segment<MessageId>) -> Answer<Json<Told>> {
+    let gateway = &admin.gateway;
+    let way = gateway.store.message(id).await?;
+    let way = way.ok_or_else(|| no_message(id))?;
+    let (mut ports, mut instances) = (Vec::new(), Vec::new());
+    // Only what is still on its way waits for anybody.
+    if !way.live_deliveries.is_empty() {
+        if let Some(engine) = gateway.engine().await.as_ref() {
+            ports = engine.ports().await?;
+        }
+        instances = gateway.store.instances().await?;
+    }
+    let around = Around {
+        ports: &ports,
+        instances: &instances,
+        now: gateway.clock.now(),
+    };
+    Ok(Json(tell(way, &around)))
 }
 
 async fn body(State(admin): State<Admin>, Segment(id): Segment<MessageId>) -> Answer<Response> {
@@ -156,13 +196,28 @@ fn chunks(store: AnyStore, body: StoredBody) -> Body {
     }))
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Why {
+    reason: Option<Text>,
+}
+
 async fn resubmit(
     State(admin): State<Admin>,
     Segment(id): Segment<MessageId>,
+    operator: Operator,
+    JsonBody(why): JsonBody<Why>,
 ) -> Answer<Json<Value>> {
+    let note = operator.note(why.reason.as_deref());
     let engine = admin.gateway.engine().await;
     let engine = engine.as_ref().ok_or_else(Problem::not_running)?;
     let new = engine.resubmit(id).await?;
-    tracing::info!(message.id = %id, message.new = %new, "message resubmitted by an operator");
+    tracing::info!(message.id = %id, message.new = %new, note = %note, "message resubmitted by an operator");
+    // The copy names its source from its first moment; the source names its copy as soon as this is noted.
+    let store = &admin.gateway.store;
+    if let Err(error) = store.note_resubmitted(id, new, &note).await {
+        tracing::warn!(code = %error.kind.code(), message.id = %id, message.new = %new,
+            "the message is resubmitted, but that could not be noted at its source");
+    }
     Ok(Json(json!({ "id": new })))
 }

@@ -25,12 +25,15 @@ mod instances;
 mod locations;
 mod messages;
 mod metrics;
+mod names;
 mod openapi;
 mod page;
 mod ports;
 mod problem;
+mod schemas;
 mod status;
 mod store;
+mod way;
 
 use crate::{cli::codes, gateway::Gateway};
 use problem::Problem;
@@ -61,6 +64,8 @@ struct Route {
     query: &'static [(&'static str, &'static str)],
     /// What the body of the request holds.
     body: Option<&'static str>,
+    /// The status of success and what comes with it.
+    answer: (u16, Content),
     handler: MethodRouter<Admin>,
 }
 
@@ -72,6 +77,7 @@ impl Route {
             summary,
             query: &[],
             body: None,
+            answer: (200, Content::Json("OpenApi")),
             handler,
         }
     }
@@ -87,12 +93,39 @@ impl Route {
         Self { query, ..self }
     }
 
+    /// JSON after the schema `name` comes back.
+    fn answers(self, name: &'static str) -> Self {
+        let answer = (200, Content::Json(name));
+        Self { answer, ..self }
+    }
+
+    /// Success has this status instead of 200.
+    fn status(self, status: u16) -> Self {
+        let answer = (status, self.answer.1);
+        Self { answer, ..self }
+    }
+
+    /// The bytes of a message come back.
+    fn bytes(self) -> Self {
+        let answer = (200, Content::Bytes);
+        Self { answer, ..self }
+    }
+
     fn body(self, body: &'static str) -> Self {
         Self {
             body: Some(body),
             ..self
         }
     }
+}
+
+/// What an answer holds.
+#[derive(Clone, Copy)]
+enum Content {
+    /// JSON after the schema of this name.
+    Json(&'static str),
+    /// The bytes of a partner.
+    Bytes,
 }
 
 /// Every route of the API.
@@ -124,6 +157,10 @@ pub(crate) fn router(admin: Admin) -> Router {
         .layer(middleware::from_fn(same_origin))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .fallback(|| async { Problem::not_found("there is nothing at this path") })
+        .method_not_allowed_fallback(|| async {
+            let detail = "this path has other methods";
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, codes::BAD_REQUEST, detail)
+        })
         .with_state(admin)
 }
 

@@ -3,7 +3,7 @@
 use axum::{Json, routing::get};
 use serde_json::{Map, Value, json};
 
-use super::{BASE, Route};
+use super::{BASE, Content, Route, schemas};
 
 pub(super) fn route() -> Route {
     let handler = get(|| async { Json(document()) });
@@ -28,7 +28,10 @@ fn document() -> Value {
                             with `code` and `help`.",
         },
         "paths": paths,
-        "components": { "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } } },
+        "components": {
+            "schemas": schemas::all(),
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
         "security": [{}, { "token": [] }],
     })
 }
@@ -49,13 +52,21 @@ fn operation(route: &Route) -> Value {
         "summary": route.summary,
         "parameters": in_path.chain(in_query).collect::<Vec<_>>(),
         "responses": {
-            "2XX": { "description": "Done" },
             "default": {
                 "description": "Refused",
-                "content": { "application/problem+json": { "schema": { "type": "object" } } },
+                "content": { "application/problem+json": { "schema": schemas::reference("Problem") } },
             },
         },
     });
+    let (status, content) = route.answer;
+    let content = match content {
+        Content::Json(name) => {
+            json!({ "application/json": { "schema": schemas::reference(name) } })
+        }
+        Content::Bytes => json!({ "*/*": {} }),
+    };
+    operation["responses"][status.to_string()] =
+        json!({ "description": "Done", "content": content });
     if let Some(body) = route.body {
         operation["requestBody"] = json!({ "description": body, "content": { "*/*": {} } });
     }
@@ -95,6 +106,18 @@ mod tests {
                 ids.insert(operation["operationId"].to_string()),
                 "{operation}"
             );
+            let (status, content) = route.answer;
+            let answer = &operation["responses"][status.to_string()]["content"];
+            if let Content::Json(name) = content {
+                assert_eq!(
+                    answer["application/json"]["schema"],
+                    schemas::reference(name)
+                );
+                assert!(
+                    document["components"]["schemas"][name].is_object(),
+                    "{name}"
+                );
+            }
             let parameters = operation["parameters"].as_array().expect("a list").len();
             assert_eq!(
                 parameters,

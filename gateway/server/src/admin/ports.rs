@@ -13,50 +13,54 @@ use serde_json::{Value, json};
 
 use super::{
     Admin, Route,
-    extract::{Body, Segment},
+    extract::{Body, Operator, Segment},
+    names,
     problem::{Answer, Problem},
 };
 
 pub(super) fn routes() -> Vec<Route> {
     const REASON: &str = "`reason`: why, in the operator's words";
+    let verb = |path, summary, handler| Route::post(path, summary, handler).answers("Port");
     vec![
         Route::get(
             "/ports",
             "Lists send ports and receive locations",
             get(list),
-        ),
-        Route::get("/ports/{name}", "Shows a port or location", get(show)),
-        Route::post("/ports/{name}/start", "Lets it work", post(start)).body(REASON),
-        Route::post(
+        )
+        .answers("PortList"),
+        Route::get("/ports/{name}", "Shows a port or location", get(show)).answers("Port"),
+        verb("/ports/{name}/start", "Lets it work", post(start)).body(REASON),
+        verb(
             "/ports/{name}/stop",
             "Lets it rest; the subscription stays",
             post(stop),
         )
         .body(REASON),
-        Route::post(
+        verb(
             "/ports/{name}/enlist",
             "Subscribes again, without sending yet",
             post(enlist),
         )
         .body(REASON),
-        Route::post(
+        verb(
             "/ports/{name}/unenlist",
             "Gives the subscription up",
             post(unenlist),
         )
         .body(REASON),
-        Route::post(
+        verb(
             "/ports/{name}/pause",
             "Stops sending for a while",
             post(pause),
         )
         .body("`for`: how long, as in 30m; `reason`: why, in the operator's words"),
-        Route::post("/ports/{name}/resume", "Ends a pause", post(resume)).body(REASON),
+        verb("/ports/{name}/resume", "Ends a pause", post(resume)).body(REASON),
         Route::post(
             "/ports/{name}/test",
             "Connects to the partner and looks whether the target exists; changes nothing",
             post(test),
-        ),
+        )
+        .answers("Tested"),
     ]
 }
 
@@ -82,14 +86,15 @@ async fn show(State(admin): State<Admin>, Segment(name): Segment<Name>) -> Answe
 
 async fn find(engine: &Engine, name: &Name) -> Answer<PortView> {
     let ports = engine.ports().await?;
-    let port = ports.into_iter().find(|port| port.name == *name);
-    port.ok_or_else(|| Problem::not_found(format!("there is no port or location `{name}`")))
+    let port = ports.iter().find(|port| port.name == *name).cloned();
+    port.ok_or_else(|| names::no_port(name, &ports, names::ANY))
 }
 
 /// Changes the operators' word about `name` by `change`, which sees the port as it is.
 async fn control(
     admin: &Admin,
     name: &Name,
+    operator: &Operator,
     word: &Word,
     change: impl FnOnce(&PortView, &mut PortControl) -> Answer<()>,
 ) -> Answer<Json<PortView>> {
@@ -102,14 +107,27 @@ async fn control(
         reason: word.reason.clone(),
     };
     change(&port, &mut control)?;
-    tracing::info!(port.name = %name, status = ?control.status, paused_until = ?control.paused_until,
-        reason = word.reason.as_deref(), "port changed by an operator");
+    if control.status != PortStatus::Started || control.paused_until.is_some() {
+        // Who looks at a port that rests asks who let it rest.
+        control.reason = operator.reason(word.reason.as_deref());
+    }
+    let until = control.paused_until.map(|until| until.to_string());
+    tracing::info!(port.name = %name, status = status_word(control.status), paused_until = until,
+        note = %operator.note(word.reason.as_deref()), "port changed by an operator");
     if !engine.control(name, control).await? {
-        return Err(Problem::not_found(format!(
-            "there is no port or location `{name}`"
-        )));
+        // Deliveries are left of it, but the configuration has it no more.
+        return Err(names::no_port(name, &[], names::ANY));
     }
     find(engine, name).await.map(Json)
+}
+
+/// The word that people and files use for it.
+pub(super) fn status_word(status: PortStatus) -> &'static str {
+    match status {
+        PortStatus::Started => "started",
+        PortStatus::Stopped => "stopped",
+        PortStatus::Unenlisted => "unenlisted",
+    }
 }
 
 /// Only send ports subscribe.
@@ -123,10 +141,12 @@ fn send_only(port: &PortView, verb: &str) -> Answer<()> {
     }
 }
 
-type Given = (State<Admin>, Segment<Name>, Body<Word>);
+type Given = (State<Admin>, Segment<Name>, Operator, Body<Word>);
 
-async fn start((State(admin), Segment(name), Body(word)): Given) -> Answer<Json<PortView>> {
-    control(&admin, &name, &word, |_, control| {
+async fn start(
+    (State(admin), Segment(name), operator, Body(word)): Given,
+) -> Answer<Json<PortView>> {
+    control(&admin, &name, &operator, &word, |_, control| {
         control.status = PortStatus::Started;
         control.paused_until = None;
         Ok(())
@@ -134,16 +154,20 @@ async fn start((State(admin), Segment(name), Body(word)): Given) -> Answer<Json<
     .await
 }
 
-async fn stop((State(admin), Segment(name), Body(word)): Given) -> Answer<Json<PortView>> {
-    control(&admin, &name, &word, |_, control| {
+async fn stop(
+    (State(admin), Segment(name), operator, Body(word)): Given,
+) -> Answer<Json<PortView>> {
+    control(&admin, &name, &operator, &word, |_, control| {
         control.status = PortStatus::Stopped;
         Ok(())
     })
     .await
 }
 
-async fn enlist((State(admin), Segment(name), Body(word)): Given) -> Answer<Json<PortView>> {
-    control(&admin, &name, &word, |port, control| {
+async fn enlist(
+    (State(admin), Segment(name), operator, Body(word)): Given,
+) -> Answer<Json<PortView>> {
+    control(&admin, &name, &operator, &word, |port, control| {
         send_only(port, "enlisted")?;
         // A port that sends is enlisted already.
         if control.status == PortStatus::Unenlisted {
@@ -154,8 +178,10 @@ async fn enlist((State(admin), Segment(name), Body(word)): Given) -> Answer<Json
     .await
 }
 
-async fn unenlist((State(admin), Segment(name), Body(word)): Given) -> Answer<Json<PortView>> {
-    control(&admin, &name, &word, |port, control| {
+async fn unenlist(
+    (State(admin), Segment(name), operator, Body(word)): Given,
+) -> Answer<Json<PortView>> {
+    control(&admin, &name, &operator, &word, |port, control| {
         send_only(port, "unenlisted")?;
         control.status = PortStatus::Unenlisted;
         Ok(())
@@ -163,14 +189,16 @@ async fn unenlist((State(admin), Segment(name), Body(word)): Given) -> Answer<Js
     .await
 }
 
-async fn pause((State(admin), Segment(name), Body(word)): Given) -> Answer<Json<PortView>> {
+async fn pause(
+    (State(admin), Segment(name), operator, Body(word)): Given,
+) -> Answer<Json<PortView>> {
     let Some(duration) = word.duration else {
         return Err(Problem::bad_request(
             "`for` is missing: how long, as in 30m",
         ));
     };
     let until = admin.gateway.clock.now().plus(duration.duration());
-    control(&admin, &name, &word, |port, control| {
+    control(&admin, &name, &operator, &word, |port, control| {
         send_only(port, "paused")?;
         control.paused_until = Some(until);
         Ok(())
@@ -178,8 +206,10 @@ async fn pause((State(admin), Segment(name), Body(word)): Given) -> Answer<Json<
     .await
 }
 
-async fn resume((State(admin), Segment(name), Body(word)): Given) -> Answer<Json<PortView>> {
-    control(&admin, &name, &word, |_, control| {
+async fn resume(
+    (State(admin), Segment(name), operator, Body(word)): Given,
+) -> Answer<Json<PortView>> {
+    control(&admin, &name, &operator, &word, |_, control| {
         control.paused_until = None;
         Ok(())
     })

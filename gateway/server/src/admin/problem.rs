@@ -11,7 +11,7 @@ use quayside_model::Code;
 use quayside_store::StoreError;
 use serde_json::json;
 
-use crate::{cli::codes, exit::chain};
+use crate::{cli::codes, exit::root};
 
 /// A refusal.
 #[derive(Debug)]
@@ -59,12 +59,13 @@ impl IntoResponse for Problem {
             tracing::warn!(code = %self.code, error = %self.detail, "an admin call failed");
         }
         let document = json!({
-            "type": "about:blank",
+            "type": format!("urn:quayside:error:{}", self.code.code),
             "title": self.code.meaning,
             "status": self.status.as_u16(),
             "detail": self.detail,
             "code": self.code.code,
             "help": self.code.remedy,
+            "retryable": self.retry_after_secs.is_some(),
         });
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
         let mut response = (self.status, kind, Json(document)).into_response();
@@ -91,9 +92,14 @@ impl From<StoreError> for Problem {
         let retry_after_secs = transient.then_some(1);
         Self {
             retry_after_secs,
-            ..Self::new(status, error.kind.code(), chain(&error))
+            ..Self::new(status, error.kind.code(), in_words(&error))
         }
     }
+}
+
+/// What the store could not do, and the cause at the bottom: what lies between is the driver's own matter.
+fn in_words(error: &StoreError) -> String {
+    format!("the store could not {}: {}", error.operation, root(error))
 }
 
 impl From<EngineError> for Problem {
@@ -105,7 +111,8 @@ impl From<EngineError> for Problem {
         };
         let detail = match &store {
             EngineError::Coded { detail, .. } => detail.clone(),
-            other => chain(other),
+            EngineError::Adapter(error) => error.detail.clone(),
+            other => root(other),
         };
         let status = if code == quayside_engine::codes::NOT_FOUND
             || code == quayside_engine::codes::NO_PORT

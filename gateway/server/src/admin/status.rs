@@ -12,11 +12,14 @@ use serde_json::{Value, json};
 use super::{Admin, Route};
 
 pub(super) fn routes() -> Vec<Route> {
-    vec![Route::get(
-        "/status",
-        "Shows what this process is and has done",
-        get(status),
-    )]
+    vec![
+        Route::get(
+            "/status",
+            "Shows what this process is and has done",
+            get(status),
+        )
+        .answers("Status"),
+    ]
 }
 
 /// The process runs: nothing else is meant by it, so that a store that is down gets nobody killed.

@@ -19,6 +19,7 @@ pub(super) fn routes() -> Vec<Route> {
             "Copies the embedded store while it runs",
             post(backup),
         )
+        .answers("BackedUp")
         .body("`to`: the absolute path of the file to write on the node; it must not exist"),
     ]
 }

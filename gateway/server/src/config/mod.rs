@@ -36,7 +36,7 @@ pub(crate) use message::Outline;
 pub(crate) use node::{Defaults, NodeConfig};
 pub(crate) use report::Report;
 use report::SourceId;
-pub(crate) use section::is_name;
+pub(crate) use section::{is_name, suggestion};
 use spans::{Node, Source};
 use transport::Adapters;
 use vars::Vars;

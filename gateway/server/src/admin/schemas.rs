@@ -1,0 +1,232 @@
+//! What the answers of the API look like, as JSON Schema. A test holds real answers against them.
+
+use serde_json::{Map, Value, json};
+
+/// Every schema by its name.
+pub(super) fn all() -> Value {
+    json!({
+        "Problem": problem(),
+        "MessageList": object(json!({ "messages": list(&message(json!({}))), "next": maybe("string") })),
+        "MessageWay": message_way(),
+        "MessageId": object(json!({ "id": text() })),
+        "DeliveryList": object(json!({ "deliveries": list(&delivery()), "next": maybe("string") })),
+        "Outcomes": object(json!({ "outcomes": list(&outcome()) })),
+        "PortList": object(json!({ "ports": list(&reference("Port")) })),
+        "Port": port(),
+        "Tested": object(json!({ "ok": { "type": "boolean" }, "detail": text() })),
+        "Accepted": object(json!({
+            "id": text(),
+            "replayed": { "type": "boolean" },
+            "answer": or_null(object(json!({
+                "status": count(), "content_type": maybe("string"), "body": text(),
+            }))),
+        })),
+        "InstanceList": object(json!({ "instances": list(&instance()) })),
+        "BackedUp": object(json!({ "file": text() })),
+        "Status": status(),
+        "OpenApi": { "type": "object" },
+    })
+}
+
+/// A reference to the schema `name`.
+pub(super) fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+fn problem() -> Value {
+    object(json!({
+        "type": text(), "title": text(), "status": count(), "detail": text(), "code": text(),
+        "help": text(), "retryable": { "type": "boolean" },
+    }))
+}
+
+fn message(more: Value) -> Value {
+    let mut properties = json!({
+        "id": text(),
+        "received_at": moment(),
+        "origin": text(),
+        "message_type": maybe("string"),
+        "body_len": count(),
+        "deliveries": count(),
+        "live": count(),
+        "suspended": count(),
+        "terminated": count(),
+        "state": words(&[
+            "unrouted", "suspended", "open", "delivered", "partly-terminated", "terminated",
+        ]),
+    });
+    merge(&mut properties, more);
+    object(properties)
+}
+
+fn message_way() -> Value {
+    let property = json!({
+        "type": "object",
+        "properties": {
+            "v": { "type": "object", "description": "The value under the name of its type" },
+            "p": { "type": "boolean", "description": "Whether filters see it; absent: no" },
+        },
+        "required": ["v"],
+        "additionalProperties": false,
+    });
+    message(json!({
+        "context": { "type": "object", "additionalProperties": property },
+        "content_type": maybe("string"),
+        "config_version": { "type": "integer" },
+        "live_deliveries": list(&delivery()),
+        "history": list(&event()),
+        "resubmitted_from": maybe("string"),
+        "resubmitted_as": list(&text()),
+        "legs": list(&leg()),
+    }))
+}
+
+fn delivery() -> Value {
+    object(json!({
+        "id": text(),
+        "port": text(),
+        "state": words(&["ready", "claimed", "held", "suspended"]),
+        "transport": words(&["primary", "backup"]),
+        "attempts": count(),
+        "due": moment(),
+        "instance": maybe("string"),
+        "in_doubt": { "type": "boolean" },
+        "rendered": maybe("string"),
+        "failure": or_null(failure()),
+        "behind": maybe("string"),
+    }))
+}
+
+fn failure() -> Value {
+    object(json!({
+        "code": text(), "class": words(&["retry", "stop", "give-up"]), "detail": text(),
+    }))
+}
+
+fn event() -> Value {
+    object(json!({
+        "at": moment(), "event": text(), "port": maybe("string"), "no": maybe("integer"),
+        "attempts": count(), "detail": text(),
+    }))
+}
+
+fn leg() -> Value {
+    object(json!({
+        "id": text(),
+        "no": count(),
+        "port": maybe("string"),
+        "state": text(),
+        "transport": maybe("string"),
+        "attempts": count(),
+        "ended_at": maybe("string"),
+        "next_attempt_at": maybe("string"),
+        "in_doubt": { "type": "boolean" },
+        "failure": or_null(object(json!({ "at": maybe("string"), "code": text(), "detail": text() }))),
+        "waits": list(&text()),
+        "detail": text(),
+    }))
+}
+
+fn outcome() -> Value {
+    object(json!({
+        "id": text(), "outcome": words(&["done", "busy", "not-found", "unchanged"]),
+    }))
+}
+
+fn port() -> Value {
+    object(json!({
+        "name": text(),
+        "kind": words(&["send", "location", "removed"]),
+        "host": text(),
+        "adapter": text(),
+        "status": words(&["started", "stopped", "unenlisted"]),
+        "paused_until": maybe("string"),
+        "reason": maybe("string"),
+        "running": { "type": "boolean" },
+        "in_flight": count(),
+        "backlog": or_null(object(json!({
+            "port": text(), "ready": count(), "claimed": count(), "held": count(),
+            "suspended": count(),
+        }))),
+        "last_failure": or_null(failure()),
+        "last_failure_at": maybe("string"),
+        "opens_at": maybe("string"),
+        "tally": object(json!({
+            "done": count(), "failed": count(), "suspended": count(),
+            "last_done_at": maybe("string"),
+        })),
+    }))
+}
+
+fn instance() -> Value {
+    object(json!({
+        "instance": text(), "node": text(), "hosts": text(), "live": { "type": "boolean" },
+        "since": moment(), "claims": count(),
+    }))
+}
+
+fn status() -> Value {
+    let transaction = object(json!({
+        "name": text(), "done": count(), "failed": count(), "micros": count(), "items": count(),
+    }));
+    object(json!({
+        "node": text(),
+        "version": text(),
+        "pid": count(),
+        "store": words(&["sqlite", "postgres"]),
+        "ready": { "type": "boolean" },
+        "reasons": list(&text()),
+        "instance": maybe("string"),
+        "config_version": maybe("integer"),
+        "counters": { "type": ["object", "null"], "additionalProperties": count() },
+        "transactions": list(&transaction),
+    }))
+}
+
+/// An object that has each of `properties` and no other.
+fn object(properties: Value) -> Value {
+    let names: Vec<String> = properties
+        .as_object()
+        .map(Map::keys)
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
+    json!({
+        "type": "object", "properties": properties, "required": names, "additionalProperties": false,
+    })
+}
+
+fn merge(properties: &mut Value, more: Value) {
+    if let (Value::Object(properties), Value::Object(more)) = (properties, more) {
+        properties.extend(more);
+    }
+}
+
+fn list(item: &Value) -> Value {
+    json!({ "type": "array", "items": item })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn moment() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+fn count() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+fn maybe(kind: &str) -> Value {
+    json!({ "type": [kind, "null"] })
+}
+
+fn or_null(schema: Value) -> Value {
+    json!({ "anyOf": [schema, { "type": "null" }] })
+}
+
+fn words(words: &[&str]) -> Value {
+    json!({ "type": "string", "enum": words })
+}
