@@ -1,40 +1,75 @@
 //! The client of the admin API.
 
-use std::time::Duration;
+use std::{fs, path::Path, time::Duration};
 
 use bytes::Bytes;
-use reqwest::{Method, StatusCode};
+use reqwest::{Certificate, Identity, Method, StatusCode, Url, header::HeaderValue};
 use serde_json::Value;
 
 use super::codes;
-use crate::exit::{Exit, Failure, chain};
+use crate::exit::{Exit, Failure, root};
 
 /// How long a call may take, the connection included.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How to reach a node.
+#[derive(Debug)]
+pub(super) struct Access<'a> {
+    /// The address, as the operator wrote it.
+    pub(super) admin: &'a str,
+    /// The file of the authorities that its certificate may come from; `None`: those of the machine.
+    pub(super) ca: Option<&'a Path>,
+    /// The file of the certificate and key to show.
+    pub(super) identity: Option<&'a Path>,
+    /// The token to bear.
+    pub(super) token: Option<&'a str>,
+    /// Who acts.
+    pub(super) operator: Option<&'a str>,
+}
+
 /// Calls the admin API of one node.
 #[derive(Debug)]
 pub(super) struct Client {
     http: reqwest::Client,
-    base: String,
+    /// The address without the path of the API: for people.
+    admin: String,
     token: Option<String>,
+    operator: Option<HeaderValue>,
 }
 
 impl Client {
-    /// A client of the node at `admin`.
-    pub(super) fn new(admin: &str, token: Option<String>) -> Result<Self, Failure> {
-        let http = reqwest::Client::builder()
+    /// A client of the node that `access` leads to.
+    pub(super) fn new(access: &Access<'_>) -> Result<Self, Failure> {
+        let admin = address(access.admin)?;
+        let mut builder = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             // The node is named by the operator; a proxy of the environment would get the token.
-            .no_proxy()
+            .no_proxy();
+        if let Some(file) = access.ca {
+            let certificates = Certificate::from_pem_bundle(&read(file)?)
+                .ok()
+                .filter(|certificates| !certificates.is_empty())
+                .ok_or_else(|| unusable(file, "it holds no PEM certificate"))?;
+            builder = builder.tls_certs_only(certificates);
+        }
+        if let Some(file) = access.identity {
+            let identity = Identity::from_pem(&read(file)?);
+            let identity = identity.map_err(|error| unusable(file, &root(&error)))?;
+            builder = builder.identity(identity);
+        }
+        let http = builder
             .build()
-            .map_err(|error| Failure::new(codes::INTERNAL, chain(&error)))?;
+            .map_err(|error| Failure::new(codes::TLS_FILES, root(&error)))?;
         Ok(Self {
             http,
-            base: format!("{}/api/v1", admin.trim_end_matches('/')),
-            token,
+            admin,
+            token: access.token.map(str::to_owned),
+            // A name that no header can hold is left out: it is a note, not a proof.
+            operator: access
+                .operator
+                .and_then(|name| HeaderValue::from_bytes(name.as_bytes()).ok()),
         })
     }
 
@@ -81,9 +116,13 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
+        let url = format!("{}/api/v1{path}", self.admin);
+        let mut request = self.http.request(method, url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        match &self.operator {
+            Some(name) => request.header("x-quayside-operator", name),
             None => request,
         }
     }
@@ -100,9 +139,46 @@ impl Client {
     }
 
     fn no_node(&self, error: &reqwest::Error) -> Failure {
-        let message = format!("no answer from {}: {}", self.base, chain(error));
-        Failure::new(codes::NO_NODE, message).exiting(Exit::NoNode)
+        let cause = match root(error) {
+            _ if error.is_timeout() => format!("no answer within {} s", TIMEOUT.as_secs()),
+            cause => cause,
+        };
+        let message = format!("cannot call the node at {}: {cause}", self.admin);
+        let failure = Failure::new(codes::NO_NODE, message).exiting(Exit::NoNode);
+        if cause.contains("certificate") {
+            return failure.with_help(
+                "Name the authority of its certificate with `--admin-ca FILE` or QUAYSIDE_ADMIN_CA; \
+                 a node that asks for a certificate is shown one with `--admin-identity FILE`.",
+            );
+        }
+        if self.admin.starts_with("http://") && !error.is_connect() && !error.is_timeout() {
+            return failure
+                .with_help("If its listener speaks TLS, write https:// instead of http://.");
+        }
+        failure
     }
+}
+
+/// The address without a slash at its end.
+fn address(admin: &str) -> Result<String, Failure> {
+    let url = Url::parse(admin).ok();
+    let fits = url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if !fits {
+        let message = format!("`{admin}` is no admin address");
+        return Err(Failure::new(codes::BAD_REQUEST, message)
+            .exiting(Exit::Usage)
+            .with_help("Write http://HOST:PORT or https://HOST:PORT after `--admin` or into QUAYSIDE_ADMIN."));
+    }
+    Ok(admin.trim_end_matches('/').to_owned())
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(file)
+        .map_err(|error| Failure::new(codes::FILE, format!("{}: {error}", file.display())))
+}
+
+fn unusable(file: &Path, cause: &str) -> Failure {
+    Failure::new(codes::TLS_FILES, format!("{}: {cause}", file.display()))
 }
 
 fn json(body: &[u8]) -> Result<Value, Failure> {

@@ -1,5 +1,7 @@
 //! `quayside messages`.
 
+use std::fmt::Write as _;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -7,7 +9,8 @@ use super::{
     Remote,
     client::{Client, segment},
     codes,
-    output::{self, Output, Table, moment, size, text_of},
+    output::{self, Table, moment, size, text_of},
+    way,
 };
 use crate::exit::{Exit, Failure};
 
@@ -25,7 +28,7 @@ pub(super) enum MessagesVerb {
     /// End deliveries that nobody is to get any more
     Terminate(DeliveriesArgs),
     /// Publish a message again as a new one, routed by the configuration in force
-    Resubmit(OneArgs),
+    Resubmit(ResubmitArgs),
 }
 
 /// Which messages.
@@ -68,6 +71,18 @@ pub(super) struct OneArgs {
     remote: Remote,
 }
 
+/// One message to publish again.
+#[derive(Debug, Args)]
+pub(super) struct ResubmitArgs {
+    /// The id of the message
+    id: String,
+    /// Why, for those who look later
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
 /// Some deliveries.
 #[derive(Debug, Args)]
 pub(super) struct DeliveriesArgs {
@@ -77,8 +92,16 @@ pub(super) struct DeliveriesArgs {
     /// All suspended deliveries of this send port
     #[arg(long, conflicts_with = "ids")]
     port: Option<String>,
+    /// Why, for those who look later
+    #[arg(long)]
+    reason: Option<String>,
     #[command(flatten)]
     remote: Remote,
+}
+
+/// A body that holds nothing but the reason.
+fn because(reason: Option<&str>) -> Value {
+    reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }))
 }
 
 /// How many deliveries one call changes.
@@ -88,7 +111,12 @@ const BATCH: usize = 500;
 pub(super) async fn messages(verb: &MessagesVerb) -> Result<Exit, Failure> {
     match verb {
         MessagesVerb::List(args) => list(args).await,
-        MessagesVerb::Show(args) => show(args).await,
+        MessagesVerb::Show(args) => {
+            let path = format!("/messages/{}", segment(&args.id));
+            let way = args.remote.client()?.get(&path, &[]).await?;
+            let output = args.remote.output();
+            output.text(&way, &way::in_words(&way, output))
+        }
         MessagesVerb::Body(args) => {
             let path = format!("/messages/{}/body", segment(&args.id));
             output::print_bytes(&args.remote.client()?.bytes(&path).await?)
@@ -97,7 +125,8 @@ pub(super) async fn messages(verb: &MessagesVerb) -> Result<Exit, Failure> {
         MessagesVerb::Terminate(args) => change(args, "terminate").await,
         MessagesVerb::Resubmit(args) => {
             let path = format!("/messages/{}/resubmit", segment(&args.id));
-            let answer = args.remote.client()?.post(&path, &json!({})).await?;
+            let body = because(args.reason.as_deref());
+            let answer = args.remote.client()?.post(&path, &body).await?;
             let text = format!("{}\n", text_of(&answer, "id"));
             args.remote.output().text(&answer, &text)
         }
@@ -106,30 +135,11 @@ pub(super) async fn messages(verb: &MessagesVerb) -> Result<Exit, Failure> {
 
 async fn list(args: &ListArgs) -> Result<Exit, Failure> {
     let mut query = vec![("limit", args.limit.to_string())];
-    let filters = [
-        ("state", &args.state),
-        ("port", &args.port),
-        ("message_type", &args.message_type),
-        ("origin", &args.origin),
-        ("since", &args.since),
-        ("until", &args.until),
-        ("before", &args.before),
-    ];
-    query.extend(
-        filters
-            .into_iter()
-            .filter_map(|(key, value)| Some((key, value.clone()?))),
-    );
+    let filters = args.filters().into_iter();
+    query.extend(filters.filter_map(|(key, _, value)| Some((key, value.clone()?))));
+    query.extend(args.before.clone().map(|before| ("before", before)));
     let answer = args.remote.client()?.get("/messages", &query).await?;
-    let mut table = Table::new(&[
-        "id",
-        "received",
-        "from",
-        "type",
-        "size",
-        "open",
-        "suspended",
-    ]);
+    let mut table = Table::new(&["id", "received", "from", "type", "size", "state", "open"]);
     for row in rows(&answer, "messages") {
         table.row(vec![
             text_of(row, "id"),
@@ -137,116 +147,65 @@ async fn list(args: &ListArgs) -> Result<Exit, Failure> {
             text_of(row, "origin"),
             text_of(row, "message_type"),
             size(row["body_len"].as_u64().unwrap_or_default()),
+            text_of(row, "state"),
             format!("{} of {}", text_of(row, "live"), text_of(row, "deliveries")),
-            none_if_zero(&text_of(row, "suspended")),
         ]);
     }
-    args.remote.output().table(&answer, &table, "No messages.")
-}
-
-fn none_if_zero(count: &str) -> String {
-    if count == "0" {
-        "-".to_owned()
-    } else {
-        count.to_owned()
-    }
-}
-
-fn rows<'a>(answer: &'a Value, key: &str) -> &'a [Value] {
-    answer[key].as_array().map_or(&[], Vec::as_slice)
-}
-
-async fn show(args: &OneArgs) -> Result<Exit, Failure> {
-    let path = format!("/messages/{}", segment(&args.id));
-    let way = args.remote.client()?.get(&path, &[]).await?;
     let output = args.remote.output();
-    let text = way_in_words(&way, output);
-    output.text(&way, &text)
+    let mut text = if table.is_empty() {
+        "No messages.\n".to_owned()
+    } else {
+        output.render(&table)
+    };
+    if let Some(next) = answer["next"].as_str() {
+        let command = args.next_page(next);
+        writeln!(text, "\nThere are more. The next page: {command}")
+            .expect("writing to a string cannot fail");
+    }
+    output.text(&answer, &text)
 }
 
-fn way_in_words(way: &Value, output: Output) -> String {
-    let mut facts = Table::new(&["message", ""]);
-    let mut fact = |name: &str, value: String| facts.row(vec![name.to_owned(), value]);
-    fact("id", text_of(way, "id"));
-    fact("received", moment(way, "received_at"));
-    fact("from", text_of(way, "origin"));
-    fact("type", text_of(way, "message_type"));
-    fact("content", text_of(way, "content_type"));
-    fact("size", size(way["body_len"].as_u64().unwrap_or_default()));
-    fact(
-        "configuration",
-        format!("version {}", text_of(way, "config_version")),
-    );
-    let mut history = Table::new(&["time", "event", "port", "no", "attempts", "detail"]);
-    for row in rows(way, "history") {
-        history.row(vec![
-            moment(row, "at"),
-            text_of(row, "event"),
-            text_of(row, "port"),
-            text_of(row, "no"),
-            text_of(row, "attempts"),
-            text_of(row, "detail"),
+impl ListArgs {
+    /// What the operator gave, by the names of the API.
+    fn filters(&self) -> [(&'static str, &'static str, &Option<String>); 6] {
+        [
+            ("state", "state", &self.state),
+            ("port", "port", &self.port),
+            ("message_type", "type", &self.message_type),
+            ("origin", "origin", &self.origin),
+            ("since", "since", &self.since),
+            ("until", "until", &self.until),
+        ]
+    }
+
+    /// The command that lists what comes after `last`.
+    fn next_page(&self, last: &str) -> String {
+        let mut command = "quayside messages list".to_owned();
+        let given = self.filters().into_iter();
+        let given = given.filter_map(|(_, flag, value)| Some((flag, value.clone()?)));
+        let given = given.chain([
+            ("limit", self.limit.to_string()),
+            ("before", last.to_owned()),
         ]);
+        for (flag, value) in given {
+            write!(command, " --{flag} {}", shell_word(&value))
+                .expect("writing to a string cannot fail");
+        }
+        command
     }
-    let mut text = output.render(&facts);
-    text.push('\n');
-    text.push_str(&output.render(&properties(way)));
-    text.push('\n');
-    if !rows(way, "live_deliveries").is_empty() {
-        text.push_str(&output.render(&deliveries(rows(way, "live_deliveries"))));
-        text.push('\n');
-    }
-    text.push_str(&output.render(&history));
-    text
 }
 
-fn properties(way: &Value) -> Table {
-    let mut table = Table::new(&["property", "promoted", "value"]);
-    for (name, property) in way["context"].as_object().into_iter().flatten() {
-        // A value is `{"text": "…"}`: its type and itself.
-        let value = property["v"].as_object().and_then(|v| v.values().next());
-        let value = match value {
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-            None => String::new(),
-        };
-        let promoted = if property["p"].as_bool().unwrap_or(false) {
-            "yes"
-        } else {
-            ""
-        };
-        table.row(vec![name.clone(), promoted.to_owned(), value]);
+/// `text` as a shell takes it for one word.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
     }
-    table
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
-fn deliveries(rows: &[Value]) -> Table {
-    let mut table = Table::new(&[
-        "delivery", "port", "state", "via", "attempts", "due", "failure",
-    ]);
-    for row in rows {
-        let failure = &row["failure"];
-        let failure = match failure["code"].as_str() {
-            Some(code) => format!("{code} {}", text_of(failure, "detail")),
-            None => String::new(),
-        };
-        let state = text_of(row, "state");
-        let state = if row["in_doubt"].as_bool() == Some(true) {
-            format!("{state}, in doubt")
-        } else {
-            state
-        };
-        table.row(vec![
-            text_of(row, "id"),
-            text_of(row, "port"),
-            state,
-            text_of(row, "transport"),
-            text_of(row, "attempts"),
-            moment(row, "due"),
-            failure,
-        ]);
-    }
-    table
+pub(super) fn rows<'a>(answer: &'a Value, key: &str) -> &'a [Value] {
+    answer[key].as_array().map_or(&[], Vec::as_slice)
 }
 
 async fn change(args: &DeliveriesArgs, verb: &str) -> Result<Exit, Failure> {
@@ -254,9 +213,9 @@ async fn change(args: &DeliveriesArgs, verb: &str) -> Result<Exit, Failure> {
     let ids = deliveries_of(&client, args).await?;
     let mut outcomes = Vec::new();
     for batch in ids.chunks(BATCH) {
-        let answer = client
-            .post(&format!("/deliveries/{verb}"), &json!({ "ids": batch }))
-            .await?;
+        let mut body = because(args.reason.as_deref());
+        body["ids"] = json!(batch);
+        let answer = client.post(&format!("/deliveries/{verb}"), &body).await?;
         outcomes.extend(rows(&answer, "outcomes").iter().cloned());
     }
     let mut table = Table::new(&["delivery", "outcome"]);
@@ -314,5 +273,22 @@ async fn all_deliveries(client: &Client, query: &[(&str, String)]) -> Result<Vec
             return Ok(ids);
         }
         ids.extend(page);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shell_word;
+
+    #[test]
+    fn a_word_survives_the_shell() {
+        for (text, word) in [
+            ("2026-11-21T09:00:00Z", "2026-11-21T09:00:00Z"),
+            ("urn:orders#Order", "'urn:orders#Order'"),
+            ("it's", "'it'\\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(text), word);
+        }
     }
 }

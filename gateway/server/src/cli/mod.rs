@@ -1,8 +1,8 @@
 //! The command line: one file per group of verbs.
 
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) mod check;
 mod client;
@@ -15,6 +15,8 @@ mod ports;
 mod run;
 mod send;
 mod store;
+mod way;
+mod yaml;
 
 use crate::exit::{Exit, Failure};
 use client::Client;
@@ -62,14 +64,16 @@ enum Verb {
 /// Where a running node is, and how to show what it says.
 #[derive(Debug, Clone, Args)]
 struct Remote {
-    /// The admin address of a running node; SSL_CERT_FILE names the authority of a private certificate
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "QUAYSIDE_ADMIN",
-        default_value = "http://127.0.0.1:9470"
-    )]
-    admin: String,
+    /// The admin address of a running node, http:// or https://; http://127.0.0.1:9470 if absent
+    #[arg(long, value_name = "URL", env = "QUAYSIDE_ADMIN")]
+    admin: Option<String>,
+    /// The authorities that the certificate of an https:// address may come from, PEM; those of the
+    /// machine if absent
+    #[arg(long, value_name = "FILE", env = "QUAYSIDE_ADMIN_CA")]
+    admin_ca: Option<PathBuf>,
+    /// The certificate and key to show to a node that asks for one, PEM, both in one file
+    #[arg(long, value_name = "FILE", env = "QUAYSIDE_ADMIN_IDENTITY")]
+    admin_identity: Option<PathBuf>,
     /// The token of the admin API
     #[arg(
         long,
@@ -78,9 +82,15 @@ struct Remote {
         hide_env_values = true
     )]
     token: Option<String>,
+    /// Who acts, recorded with what is changed; the user of this machine if absent
+    #[arg(long = "as", value_name = "NAME", env = "QUAYSIDE_OPERATOR")]
+    operator: Option<String>,
     #[command(flatten)]
     show: Show,
 }
+
+/// Where a node listens unless it is told otherwise.
+const DEFAULT_ADMIN: &str = "http://127.0.0.1:9470";
 
 /// How to show results.
 #[derive(Debug, Clone, Copy, Args)]
@@ -97,11 +107,26 @@ enum Format {
     Table,
     /// For programs; stable
     Json,
+    /// The same content as JSON, easier to read
+    Yaml,
 }
 
 impl Remote {
     fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.admin, self.token.clone())
+        let admin = self.admin.as_deref().unwrap_or(DEFAULT_ADMIN);
+        let operator = self.operator.clone().or_else(user_of_this_machine);
+        Client::new(&client::Access {
+            admin,
+            ca: self.admin_ca.as_deref(),
+            identity: self.admin_identity.as_deref(),
+            token: self.token.as_deref(),
+            operator: operator.as_deref(),
+        })
+    }
+
+    /// Whether the operator said which node is meant.
+    fn names_a_node(&self) -> bool {
+        self.admin.is_some()
     }
 
     fn output(&self) -> Output {
@@ -109,19 +134,43 @@ impl Remote {
     }
 }
 
+/// `USER@HOST`, as far as they are known.
+fn user_of_this_machine() -> Option<String> {
+    let user = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
+    let user = user.ok().filter(|user| !user.is_empty())?;
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Some(match host.trim() {
+        "" => user,
+        host => format!("{user}@{host}"),
+    })
+}
+
 impl Show {
     fn output(self) -> Output {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Output {
-            json: self.output == Format::Json,
+            format: self.output,
             color: !plain && std::io::stdout().is_terminal(),
         }
     }
 }
 
+/// The command line. Each verb's help ends with the exit codes: whoever writes a script reads only that.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommands(with_exit_codes)
+}
+
+fn with_exit_codes(verb: clap::Command) -> clap::Command {
+    verb.after_help(crate::exit::HELP)
+        .mut_subcommands(with_exit_codes)
+}
+
 /// Runs the verb of the command line.
 pub(crate) fn main() -> Exit {
-    let cli = match Cli::try_parse() {
+    let parsed = command()
+        .try_get_matches()
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let exit = if error.use_stderr() {
@@ -165,17 +214,15 @@ fn short(verb: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Fail
 
 fn completion(shell: clap_complete::Shell) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    let mut command = <Cli as clap::CommandFactory>::command();
+    let mut command = command();
     clap_complete::generate(shell, &mut command, "quayside", &mut script);
     output::print(&String::from_utf8_lossy(&script))
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     #[test]
     fn the_command_line_is_sound() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

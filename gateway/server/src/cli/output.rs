@@ -5,13 +5,13 @@ use std::{fmt::Write as _, io::Write as _};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::codes;
+use super::{Format, codes, yaml};
 use crate::exit::{Exit, Failure};
 
 /// How to print.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Output {
-    pub(super) json: bool,
+    pub(super) format: Format,
     pub(super) color: bool,
 }
 
@@ -42,6 +42,11 @@ impl Table {
             headings,
             rows: Vec::new(),
         }
+    }
+
+    /// Whether it has no row.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     /// Adds a row.
@@ -89,7 +94,7 @@ fn line(text: &mut String, cells: &[String], widths: &[usize], color: bool) {
 }
 
 /// Values come from partners: a control character must not move the cursor of the reader's terminal.
-fn printable(cell: &str) -> String {
+pub(super) fn printable(cell: &str) -> String {
     cell.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
@@ -113,28 +118,25 @@ fn paint(cell: &str, color: bool) -> String {
 }
 
 impl Output {
-    /// Prints `value` as JSON, or else `table`, or else a sentence that there is nothing.
+    /// Prints `value` for a program, or else `table`, or else a sentence that there is nothing.
     pub(super) fn table(
         self,
         value: &Value,
         table: &Table,
         nothing: &str,
     ) -> Result<Exit, Failure> {
-        if self.json {
-            return self.json(value);
-        }
         if table.rows.is_empty() {
-            return print(&format!("{nothing}\n"));
+            return self.text(value, &format!("{nothing}\n"));
         }
-        print(&table.render(self.color))
+        self.text(value, &table.render(self.color))
     }
 
-    /// Prints `value` as JSON, or else `text`.
+    /// Prints `value` for a program, or else `text`.
     pub(super) fn text(self, value: &Value, text: &str) -> Result<Exit, Failure> {
-        if self.json {
-            self.json(value)
-        } else {
-            print(text)
+        match self.format {
+            Format::Table => print(text),
+            Format::Json => self.json(value),
+            Format::Yaml => print(&yaml::render(value)),
         }
     }
 
@@ -185,9 +187,12 @@ pub(super) fn text_of(value: &Value, key: &str) -> String {
 /// A moment, to the second: the rest helps nobody in a table.
 pub(super) fn moment(value: &Value, key: &str) -> String {
     let text = text_of(value, key);
-    match text.split_once('.') {
-        Some((seconds, _)) => format!("{}Z", seconds.replacen('T', " ", 1)),
-        None => text,
+    let seconds = text
+        .split_once('.')
+        .map_or(text.trim_end_matches('Z'), |(seconds, _)| seconds);
+    match seconds {
+        "" => String::new(),
+        seconds => format!("{}Z", seconds.replacen('T', " ", 1)),
     }
 }
 

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::{
     Remote,
     client::segment,
-    output::{Table, moment, text_of},
+    output::{Table, moment, printable, text_of},
+    way,
 };
 use crate::exit::{Exit, Failure};
 
@@ -18,6 +19,8 @@ pub(super) enum PortsVerb {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Show all that is known of one
+    Show(PortArgs),
     /// Let it work: a send port sends, a location receives
     Start(PortArgs),
     /// Let it rest: a send port keeps its subscription and its deliveries wait, a location closes
@@ -60,6 +63,7 @@ pub(super) struct PauseArgs {
 pub(super) async fn ports(verb: &PortsVerb) -> Result<Exit, Failure> {
     match verb {
         PortsVerb::List { remote } => list(remote).await,
+        PortsVerb::Show(args) => show(args).await,
         PortsVerb::Start(args) => control(args, "start", json!({})).await,
         PortsVerb::Stop(args) => control(args, "stop", json!({})).await,
         PortsVerb::Enlist(args) => control(args, "enlist", json!({})).await,
@@ -79,30 +83,65 @@ async fn list(remote: &Remote) -> Result<Exit, Failure> {
         "kind",
         "adapter",
         "state",
-        "now",
+        "in hand",
         "waiting",
         "held",
         "suspended",
+        "reason",
         "last failure",
     ]);
     for port in answer["ports"].as_array().into_iter().flatten() {
-        let waits = |key: &str| match port["backlog"][key].as_u64() {
-            None | Some(0) => "-".to_owned(),
-            Some(count) => count.to_string(),
-        };
         table.row(vec![
             text_of(port, "name"),
             text_of(port, "kind"),
             text_of(port, "adapter"),
             state(port),
-            format!("{} in hand", text_of(port, "in_flight")),
-            waits("ready"),
-            waits("held"),
-            waits("suspended"),
+            count(&port["in_flight"]),
+            count(&port["backlog"]["ready"]),
+            count(&port["backlog"]["held"]),
+            count(&port["backlog"]["suspended"]),
+            text_of(port, "reason"),
             failure(port),
         ]);
     }
     remote.output().table(&answer, &table, "No ports.")
+}
+
+/// A number that stands out where it is not 0.
+fn count(count: &Value) -> String {
+    match count.as_u64() {
+        None | Some(0) => "-".to_owned(),
+        Some(count) => count.to_string(),
+    }
+}
+
+async fn show(args: &PortArgs) -> Result<Exit, Failure> {
+    let path = format!("/ports/{}", segment(&args.name));
+    let port = args.remote.client()?.get(&path, &[]).await?;
+    let (backlog, tally) = (&port["backlog"], &port["tally"]);
+    let mut table = Table::new(&["port", ""]);
+    for (name, value) in [
+        ("name", text_of(&port, "name")),
+        ("kind", text_of(&port, "kind")),
+        ("adapter", text_of(&port, "adapter")),
+        ("host", text_of(&port, "host")),
+        ("state", state(&port)),
+        ("reason", text_of(&port, "reason")),
+        ("in hand here", count(&port["in_flight"])),
+        ("in hand anywhere", count(&backlog["claimed"])),
+        ("waiting", count(&backlog["ready"])),
+        ("held by order", count(&backlog["held"])),
+        ("suspended", count(&backlog["suspended"])),
+        ("done here", count(&tally["done"])),
+        ("failed here", count(&tally["failed"])),
+        ("last success here", moment(tally, "last_done_at")),
+        ("last failure here", failure(&port)),
+    ] {
+        if !value.is_empty() {
+            table.row(vec![name.to_owned(), value]);
+        }
+    }
+    args.remote.output().table(&port, &table, "")
 }
 
 fn state(port: &Value) -> String {
@@ -118,22 +157,28 @@ fn state(port: &Value) -> String {
     if port["kind"] == "removed" {
         return "not in the configuration".to_owned();
     }
-    match (
-        status.as_str(),
-        port["kind"].as_str(),
-        port["running"].as_bool(),
-    ) {
-        ("started", Some("location"), Some(false)) => "started, not open here".to_owned(),
+    if status != "started" {
+        return status;
+    }
+    if port["opens_at"].is_string() {
+        return format!("shut until {}", moment(port, "opens_at"));
+    }
+    // Of a node that runs other hosts this is how it has to be.
+    match (port["kind"].as_str(), port["running"].as_bool()) {
+        (Some("location"), Some(false)) => "started, not open here".to_owned(),
+        (_, Some(false)) => "started, not here".to_owned(),
         _ => status,
     }
 }
 
+/// `CODE detail, at TIME`, or nothing.
 fn failure(port: &Value) -> String {
-    let failure = &port["last_failure"];
-    match failure["code"].as_str() {
-        Some(code) => format!("{code} {}", text_of(failure, "detail")),
-        None => text_of(port, "reason"),
+    if port["last_failure"]["code"].is_null() {
+        return String::new();
     }
+    let mut failure = port["last_failure"].clone();
+    failure["at"] = port["last_failure_at"].clone();
+    way::failure(&failure)
 }
 
 async fn control(args: &PortArgs, verb: &str, mut body: Value) -> Result<Exit, Failure> {
@@ -142,7 +187,11 @@ async fn control(args: &PortArgs, verb: &str, mut body: Value) -> Result<Exit, F
     }
     let path = format!("/ports/{}/{verb}", segment(&args.name));
     let answer = args.remote.client()?.post(&path, &body).await?;
-    let text = format!("{}: {}\n", args.name, state(&answer));
+    let reason = match text_of(&answer, "reason") {
+        reason if reason.is_empty() => reason,
+        reason => format!(" ({})", printable(&reason)),
+    };
+    let text = format!("{}: {}{reason}\n", args.name, state(&answer));
     args.remote.output().text(&answer, &text)
 }
 

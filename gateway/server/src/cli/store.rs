@@ -20,7 +20,7 @@ use crate::{
 pub(super) enum StoreVerb {
     /// Bring the schema to the version of this program
     Migrate(NodeArgs),
-    /// Copy the embedded store, also while the gateway runs
+    /// Copy the embedded store: through the running node with `--admin`, or while it stands still
     Backup(BackupArgs),
     /// Put a backup into the place of an embedded store that does not exist yet
     Restore(RestoreArgs),
@@ -40,7 +40,7 @@ pub(super) struct NodeArgs {
 /// From where and to where.
 #[derive(Debug, Args)]
 pub(super) struct BackupArgs {
-    /// The file to write; it must not exist
+    /// The file to write, on the machine of the node; it must not exist
     to: PathBuf,
     #[command(flatten)]
     node: NodeArgs,
@@ -83,6 +83,9 @@ async fn open(node: &NodeConfig) -> Result<OpenStore, StoreFailure> {
 
 async fn migrate(args: &NodeArgs) -> Result<Exit, Failure> {
     let node = args.load()?;
+    if node.store.url.is_none() && !may_hold_a_store(&node) {
+        return Err(no_store(&node));
+    }
     // Opening migrates: an empty or older store is brought up, a newer one is refused.
     let store = open(&node).await?;
     let message = format!(
@@ -93,7 +96,19 @@ async fn migrate(args: &NodeArgs) -> Result<Exit, Failure> {
     output::print(&message)
 }
 
+/// A folder with a store, or an empty one that is to get it. Whatever else is there, its name was probably
+/// not meant: a store that nobody will look for would be made in it.
+fn may_hold_a_store(node: &NodeConfig) -> bool {
+    node.data_dir.join(DATABASE_FILE).is_file()
+        || std::fs::read_dir(&node.data_dir).is_ok_and(|mut entries| entries.next().is_none())
+}
+
 async fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
+    let to = std::path::absolute(&args.to).unwrap_or_else(|_| args.to.clone());
+    // Who names a node means that one, wherever its data folder is.
+    if args.remote.names_a_node() {
+        return ask_the_node(args, &to).await;
+    }
     let node = args.node.load()?;
     refuse_postgres(&node, |url| {
         format!(
@@ -101,10 +116,8 @@ async fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
             args.to.display()
         )
     })?;
-    let to = std::path::absolute(&args.to).unwrap_or_else(|_| args.to.clone());
     if !node.data_dir.join(DATABASE_FILE).is_file() {
-        let message = format!("there is no embedded store in {}", node.data_dir.display());
-        return Err(Failure::new(codes::NOT_FOUND, message).exiting(Exit::NotFound));
+        return Err(no_store(&node));
     }
     match open(&node).await {
         Ok(store) => {
@@ -119,17 +132,32 @@ async fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
         }
         // The gateway has it open: the gateway copies it.
         Err(StoreFailure::Store(error)) if error.kind == StoreErrorKind::Occupied => {
-            args.remote
-                .client()?
-                .post("/store/backup", &json!({ "to": to }))
-                .await?;
+            return ask_the_node(args, &to).await;
         }
         Err(failure) => return Err(failure.into()),
     }
+    backed_up(args, &to)
+}
+
+/// The node writes the copy, on its own machine.
+async fn ask_the_node(args: &BackupArgs, to: &Path) -> Result<Exit, Failure> {
+    let client = args.remote.client()?;
+    client.post("/store/backup", &json!({ "to": to })).await?;
+    backed_up(args, to)
+}
+
+fn backed_up(args: &BackupArgs, to: &Path) -> Result<Exit, Failure> {
     args.remote.output().text(
         &json!({ "file": to }),
         &format!("Backed up to {}.\n", to.display()),
     )
+}
+
+fn no_store(node: &NodeConfig) -> Failure {
+    let message = format!("there is no embedded store in {}", node.data_dir.display());
+    Failure::new(codes::NOT_FOUND, message)
+        .exiting(Exit::NotFound)
+        .with_help("Name the file of the node with `--node FILE`, or its data folder with `--data-dir DIR`.")
 }
 
 async fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {

@@ -1,142 +1,8 @@
-//! The verbs of an operator against a running gateway: each does what its help says.
+//! Each verb does what its help says.
 
-use std::{
-    io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    time::Duration,
-};
+use std::process::Command;
 
-use quayside_model::{Clock as _, SystemClock};
-use serde_json::Value;
-
-const APP: &str = r#"
-[app]
-name = "orders"
-[message.order]
-type = "urn:orders#Order"
-namespaces = { o = "urn:orders" }
-promote.OrderId = { xpath = "/o:Order/o:Id", required = true }
-[receive.orders]
-message = "order"
-location.web.http = { path = "/in/orders" }
-[send.archive]
-filter = "msg.type == 'urn:orders#Order'"
-primary.file = { folder = "archive", create = true, file_name = "{OrderId}-{msg.id}.xml" }
-"#;
-const ORDER: &str = "<Order xmlns=\"urn:orders\"><Id>7</Id></Order>";
-/// Far longer than anything takes; reached only by a failure.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A running `quayside dev`, ended with the test.
-struct Dev {
-    process: Child,
-    admin: String,
-    dir: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl Dev {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let dir = folder.path().to_owned();
-        std::fs::write(dir.join("app.toml"), APP).expect("written");
-        std::fs::write(dir.join("order.xml"), ORDER).expect("written");
-        let mut process = Command::new(env!("CARGO_BIN_EXE_quayside"))
-            .args([
-                "dev",
-                ".",
-                "--data-dir",
-                "data",
-                "--http-listen",
-                "127.0.0.1:0",
-            ])
-            .args([
-                "--admin-listen",
-                "127.0.0.1:0",
-                "--partner-listen",
-                "127.0.0.1:0",
-            ])
-            .current_dir(&dir)
-            .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(dir.join("log")).expect("a log"))
-            .spawn()
-            .expect("the program runs");
-        let mut line = String::new();
-        let stdout = process.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
-        let admin = line
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix("admin="));
-        let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
-        let admin = admin.unwrap_or_else(|| panic!("not ready: {line}\n{log}"));
-        Self {
-            process,
-            admin: format!("http://{admin}"),
-            dir,
-            _folder: folder,
-        }
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        quayside(&self.dir, &self.admin, args)
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        let output = self.run(&[args, &["-o", "json"]].concat());
-        assert!(output.status.success(), "{args:?}: {output:?}");
-        serde_json::from_slice(&output.stdout).expect("JSON")
-    }
-
-    /// Waits until `look` gives something.
-    fn wait_for<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
-        let begun = SystemClock.monotonic();
-        loop {
-            if let Some(found) = look(self) {
-                return found;
-            }
-            let log = || std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
-            assert!(
-                SystemClock.monotonic().since(begun) < PATIENCE,
-                "no {what}:\n{}",
-                log()
-            );
-            // Between two looks at the condition, to leave the processor to what is waited for.
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    fn port(&self) -> Value {
-        let ports = self.json(&["ports", "list"]);
-        let ports = ports["ports"].as_array().expect("ports").clone();
-        ports
-            .into_iter()
-            .find(|port| port["name"] == "orders.archive")
-            .expect("the port")
-    }
-}
-
-impl Drop for Dev {
-    fn drop(&mut self) {
-        // It may have ended already, as the test wanted.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn quayside(dir: &Path, admin: &str, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_quayside"))
-        .args(args)
-        .current_dir(dir)
-        .env("QUAYSIDE_ADMIN", admin)
-        .env("NO_COLOR", "1")
-        .output()
-        .expect("the program runs")
-}
-
-fn text(output: &Output) -> String {
-    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
-}
+use crate::dev::{APP, Dev, ORDER, quayside, text};
 
 #[test]
 fn a_message_is_sent_shown_and_sent_again() {
@@ -168,7 +34,7 @@ fn a_stopped_port_keeps_its_deliveries_until_it_starts() {
     let stopped = dev.json(&["ports", "stop", "orders.archive", "--reason", "at night"]);
     assert_eq!(
         (&stopped["status"], &stopped["reason"]),
-        (&"stopped".into(), &"at night".into())
+        (&"stopped".into(), &"at night (by tester)".into())
     );
     dev.json(&["send", "orders.orders.web", "order.xml"]);
     dev.wait_for("waiting delivery", |dev| {
@@ -208,6 +74,9 @@ fn a_delivery_can_be_ended() {
         (&way["live"], &way["history"][0]["event"]),
         (&0.into(), &"terminated".into())
     );
+    assert_eq!(way["history"][0]["detail"], "by tester");
+    assert_eq!(way["state"], "terminated");
+    assert!(text(&dev.run(&["messages", "list"])).contains("terminated"));
     assert_eq!(
         dev.run(&["messages", "terminate", id]).status.code(),
         Some(3)
@@ -222,6 +91,15 @@ fn failures_have_codes_and_exit_codes() {
         (&["messages", "show", unknown][..], 3, "QS0704"),
         (&["messages", "show", "x"], 2, "QS0705"),
         (&["ports", "stop", "orders.none"], 3, "QS0704"),
+        (&["ports", "show", "orders.none"], 3, "QS0704"),
+        (&["messages", "list", "--port", "orders.none"], 3, "QS0704"),
+        (&["messages", "list", "--origin", "none"], 3, "QS0704"),
+        (&["messages", "list", "--since", "yesterday"], 2, "QS0705"),
+        (
+            &["messages", "resume", "--port", "orders.none"],
+            3,
+            "QS0704",
+        ),
         (&["ports", "test", "orders.orders.web"], 2, "QS0705"),
         (&["send", "orders.none", "order.xml"], 3, "QS0704"),
         (&["send", "orders.orders.web", "none.xml"], 1, "QS0707"),
@@ -233,8 +111,21 @@ fn failures_have_codes_and_exit_codes() {
             "{args:?}: {output:?}"
         );
     }
+    let slip = text(&dev.run(&["ports", "stop", "orders.archve"]));
+    assert!(slip.contains("did you mean `orders.archive`?"), "{slip}");
+    let slip = text(&dev.run(&["send", "orders.orders.wbe", "order.xml"]));
+    assert!(slip.contains("did you mean `orders.orders.web`?"), "{slip}");
     let nobody = quayside(&dev.dir, "http://127.0.0.1:1", &["ports", "list"]);
     assert_eq!(nobody.status.code(), Some(4), "{nobody:?}");
+    assert_eq!(
+        text(&nobody),
+        "error[QS0701] cannot call the node at http://127.0.0.1:1: Connection refused (os error 111)\n   \
+         help: Start one with `quayside run` or `quayside dev`, or name its address with `--admin URL` or \
+         QUAYSIDE_ADMIN.\n"
+    );
+    let nowhere = quayside(&dev.dir, "127.0.0.1:9470", &["ports", "list"]);
+    assert_eq!(nowhere.status.code(), Some(2), "{nowhere:?}");
+    assert!(text(&nowhere).contains("http://HOST:PORT"), "{nowhere:?}");
     assert_eq!(dev.run(&["ports", "lst"]).status.code(), Some(2));
 }
 
@@ -245,20 +136,26 @@ fn a_store_is_copied_while_it_runs_and_put_back() {
     dev.wait_for("empty backlog", |dev| {
         dev.port()["backlog"].is_null().then_some(())
     });
-    let copied = dev.run(&["store", "backup", "copy.db", "--data-dir", "data"]);
+    // Through the node that is named; its data folder need not be known.
+    let copied = dev.run(&["store", "backup", "copy.db"]);
     assert!(copied.status.success(), "{copied:?}");
-    assert_eq!(
-        dev.run(&["store", "backup", "copy.db", "--data-dir", "data"])
-            .status
-            .code(),
-        Some(1)
-    );
+    let again = dev.run(&["store", "backup", "copy.db"]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
 
     let restored = dev.run(&["store", "restore", "copy.db", "--data-dir", "other"]);
     assert!(restored.status.success(), "{restored:?}");
     assert!(dev.dir.join("other/quayside.db").is_file());
     let over = dev.run(&["store", "restore", "copy.db", "--data-dir", "other"]);
     assert!(text(&over).starts_with("error[QS0708]"), "{over:?}");
+    // Without a node that is named, from the folder, which nobody has open.
+    let offline = Command::new(env!("CARGO_BIN_EXE_quayside"))
+        .args(["store", "backup", "second.db", "--data-dir", "other"])
+        .current_dir(&dev.dir)
+        .env_remove("QUAYSIDE_ADMIN")
+        .output()
+        .expect("the program runs");
+    assert!(offline.status.success(), "{offline:?}");
+    assert!(dev.dir.join("second.db").is_file());
     std::fs::write(dev.dir.join("no.db"), "no database").expect("written");
     let bad = dev.run(&["store", "restore", "no.db", "--data-dir", "third"]);
     assert!(
@@ -305,4 +202,32 @@ fn told_to_stop_it_stops_with_nothing_to_complain_about() {
         log.contains("stopped") && !log.contains("panicked"),
         "{log}"
     );
+}
+
+#[test]
+fn a_store_is_made_only_where_one_was_meant() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path();
+    let migrate = |data: &str| {
+        let output = quayside(
+            dir,
+            "http://127.0.0.1:1",
+            &["store", "migrate", "--data-dir", data],
+        );
+        (output.status.code(), text(&output))
+    };
+    std::fs::create_dir(dir.join("photos")).expect("made");
+    std::fs::write(dir.join("photos/sea.jpg"), "").expect("written");
+    std::fs::create_dir(dir.join("data")).expect("made");
+    for wrong in ["dta", "photos"] {
+        let (code, said) = migrate(wrong);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("there is no embedded store in"), "{said}");
+        assert!(!dir.join(wrong).join("quayside.db").exists());
+    }
+    for _ in 0..2 {
+        let (code, said) = migrate("data");
+        assert_eq!(code, Some(0), "{said}");
+    }
+    assert!(dir.join("data/quayside.db").is_file());
 }

@@ -1,0 +1,355 @@
+//! The admin API as programs meet it: real answers fit the schemas of its own description.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::dev::{APP, Dev, ORDER};
+
+/// A port that fails, so that answers hold failures too.
+const LOST: &str = r#"
+[send.lost]
+filter = "msg.type == 'urn:orders#Order'"
+retry = { attempts = 2, first = "1ms" }
+primary.http = { url = "http://127.0.0.1:1/" }
+"#;
+
+/// Holds `value` against `schema`; the faults name their places. The keywords that the description uses,
+/// and no others: one that is not known is a fault.
+fn faults(document: &Value, schema: &Value, value: &Value, place: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (keyword, wanted) in schema.as_object().expect("a schema is an object") {
+        match keyword.as_str() {
+            "$ref" => {
+                let name = wanted.as_str().and_then(|name| name.rsplit('/').next());
+                let schema = &document["components"]["schemas"][name.expect("a name")];
+                found.extend(faults(document, schema, value, place));
+            }
+            "type" if !has_type(wanted, value) => {
+                found.push(format!("{place}: {value} is not of type {wanted}"));
+            }
+            "enum" if !wanted.as_array().expect("a list").contains(value) => {
+                found.push(format!("{place}: {value} is none of {wanted}"));
+            }
+            "minimum" if value.is_number() && value.as_f64() < wanted.as_f64() => {
+                found.push(format!("{place}: {value} is below {wanted}"));
+            }
+            "anyOf" => {
+                let ways = wanted.as_array().expect("a list").iter();
+                let ways: Vec<_> = ways.map(|s| faults(document, s, value, place)).collect();
+                if ways.iter().all(|way| !way.is_empty()) {
+                    found.extend(ways.into_iter().flatten());
+                }
+            }
+            "required" => {
+                let names = wanted.as_array().expect("a list").iter();
+                let missing = names.filter(|name| value.get(name.as_str().unwrap_or("")).is_none());
+                found.extend(missing.map(|name| format!("{place}: {name} is missing")));
+            }
+            "items" => {
+                for (index, item) in value.as_array().into_iter().flatten().enumerate() {
+                    found.extend(faults(document, wanted, item, &format!("{place}[{index}]")));
+                }
+            }
+            "properties" | "additionalProperties" => {}
+            "type" | "enum" | "minimum" | "format" | "description" => {}
+            other => found.push(format!("{place}: the keyword {other} is not known here")),
+        }
+    }
+    for (name, item) in value.as_object().into_iter().flatten() {
+        let place = format!("{place}.{name}");
+        match (
+            schema["properties"].get(name),
+            schema.get("additionalProperties"),
+        ) {
+            (Some(schema), _) => found.extend(faults(document, schema, item, &place)),
+            (None, Some(Value::Bool(false))) => found.push(format!("{place} is not described")),
+            (None, Some(schema @ Value::Object(_))) => {
+                found.extend(faults(document, schema, item, &place));
+            }
+            (None, _) => {}
+        }
+    }
+    found
+}
+
+fn has_type(wanted: &Value, value: &Value) -> bool {
+    let is = |name: &str| match name {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => false,
+    };
+    match wanted {
+        Value::Array(names) => names.iter().filter_map(Value::as_str).any(is),
+        name => name.as_str().is_some_and(is),
+    }
+}
+
+#[test]
+fn the_check_of_schemas_notices_what_is_wrong() {
+    let document =
+        json!({ "components": { "schemas": { "N": { "type": "integer", "minimum": 0 } } } });
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "n": { "$ref": "#/components/schemas/N" },
+            "w": { "type": "string", "enum": ["a"] },
+            "m": { "anyOf": [{ "type": "null" }, { "type": "array", "items": { "type": "string" } }] },
+        },
+        "required": ["n"],
+        "additionalProperties": false,
+    });
+    for (value, wrong) in [
+        (json!({ "n": 1, "w": "a", "m": ["x"] }), ""),
+        (json!({ "n": 1, "m": null }), ""),
+        (json!({ "n": -1 }), "$.n: -1 is below 0"),
+        (json!({ "n": "1" }), "$.n: \"1\" is not of type \"integer\""),
+        (json!({ "n": 1, "w": "b" }), "$.w: \"b\" is none of [\"a\"]"),
+        (
+            json!({ "n": 1, "m": [1] }),
+            "$.m: [1] is not of type \"null\"",
+        ),
+        (json!({}), "$: \"n\" is missing"),
+        (json!({ "n": 1, "x": 1 }), "$.x is not described"),
+        (json!([]), "$: [] is not of type \"object\""),
+    ] {
+        let found = faults(&document, &schema, &value, "$");
+        assert_eq!(found.first().map_or("", String::as_str), wrong, "{value}");
+    }
+}
+
+/// The calls, each with the path by which the description knows it.
+fn calls(id: &str) -> Vec<(&'static str, &'static str, String, String)> {
+    let list = |paths: &[(&'static str, &'static str, &str, &str)]| {
+        let filled = |text: &str| text.replace("ID", id);
+        let call = |(method, known, path, body): &(&'static str, &'static str, &str, &str)| {
+            (*method, *known, filled(path), filled(body))
+        };
+        paths.iter().map(call).collect::<Vec<_>>()
+    };
+    list(&[
+        ("get", "/messages", "/messages?limit=1", ""),
+        ("get", "/messages/{id}", "/messages/ID", ""),
+        ("get", "/deliveries", "/deliveries", ""),
+        ("get", "/ports", "/ports", ""),
+        ("get", "/ports/{name}", "/ports/orders.lost", ""),
+        ("get", "/ports/{name}", "/ports/orders.orders.web", ""),
+        (
+            "post",
+            "/ports/{name}/pause",
+            "/ports/orders.archive/pause",
+            r#"{"for":"1h","reason":"x"}"#,
+        ),
+        (
+            "post",
+            "/ports/{name}/resume",
+            "/ports/orders.archive/resume",
+            "",
+        ),
+        (
+            "post",
+            "/ports/{name}/stop",
+            "/ports/orders.archive/stop",
+            "",
+        ),
+        (
+            "post",
+            "/ports/{name}/start",
+            "/ports/orders.archive/start",
+            "",
+        ),
+        (
+            "post",
+            "/ports/{name}/test",
+            "/ports/orders.archive/test",
+            "",
+        ),
+        (
+            "post",
+            "/ports/{name}/unenlist",
+            "/ports/orders.lost/unenlist",
+            "",
+        ),
+        (
+            "post",
+            "/messages/{id}/resubmit",
+            "/messages/ID/resubmit",
+            "",
+        ),
+        (
+            "post",
+            "/deliveries/resume",
+            "/deliveries/resume",
+            r#"{"ids":["ID.7"]}"#,
+        ),
+        (
+            "post",
+            "/deliveries/terminate",
+            "/deliveries/terminate",
+            r#"{"ids":["ID.0","ID.1"]}"#,
+        ),
+        (
+            "post",
+            "/ports/{name}/enlist",
+            "/ports/orders.lost/enlist",
+            "",
+        ),
+        ("get", "/messages/{id}", "/messages/ID", ""),
+        ("get", "/instances", "/instances", ""),
+        ("get", "/status", "/status", ""),
+        ("get", "/openapi.json", "/openapi.json", ""),
+        (
+            "post",
+            "/store/backup",
+            "/store/backup",
+            r#"{"to":"/nowhere/at/all.db"}"#,
+        ),
+    ])
+}
+
+#[test]
+fn real_answers_fit_the_description() {
+    let dev = Dev::with(&format!("{APP}{LOST}"));
+    let document = dev.call("GET", "/api/v1/openapi.json", "");
+    let document: Value = serde_json::from_str(&document.body).expect("JSON");
+    let mut asked = BTreeSet::new();
+    let mut fits = |method: &str, known: &str, answer: &crate::dev::Answer| {
+        asked.insert(format!("{method} {known}"));
+        let responses = &document["paths"][format!("/api/v1{known}")][method]["responses"];
+        let described = responses.get(answer.status.to_string());
+        let described = described.unwrap_or(&responses["default"]);
+        let (kind, content) = described["content"]
+            .as_object()
+            .and_then(|content| content.iter().next())
+            .unwrap_or_else(|| panic!("{method} {known} is not described"));
+        let said = format!("{method} {known}: {answer:?}");
+        assert!(
+            answer.head.contains(&format!("content-type: {kind}")),
+            "{said}"
+        );
+        let value: Value = serde_json::from_str(&answer.body).expect(&said);
+        let found = faults(&document, &content["schema"], &value, "$");
+        assert!(found.is_empty(), "{said}\n{found:#?}");
+        value
+    };
+    let sent = dev.call(
+        "POST",
+        "/api/v1/locations/orders.orders.web/messages",
+        ORDER,
+    );
+    assert_eq!(sent.status, 202, "{sent:?}");
+    let sent = fits("post", "/locations/{name}/messages", &sent);
+    let id = sent["id"].as_str().expect("an id").to_owned();
+    dev.wait_for("suspension", |dev| {
+        let way = dev.json(&["messages", "show", &id]);
+        (way["suspended"] == 1 && way["live"] == 1).then_some(())
+    });
+    for (method, known, path, body) in calls(&id) {
+        let answer = dev.call(&method.to_uppercase(), &format!("/api/v1{path}"), &body);
+        let refused = known == "/store/backup";
+        assert_eq!(answer.status >= 300, refused, "{method} {path}: {answer:?}");
+        fits(method, known, &answer);
+    }
+    for (path, status) in [
+        ("/messages/x", 400),
+        ("/messages?colour=red", 400),
+        ("/messages/01a1fd9f-bda8-7aaa-8980-a336a86d5cba", 404),
+        ("/ports/none", 404),
+    ] {
+        let answer = dev.call("GET", &format!("/api/v1{path}"), "");
+        assert_eq!(answer.status, status, "{answer:?}");
+        let known = path.split(['?', '/']).nth(1).expect("a segment");
+        let known = match (known, path.matches('/').count()) {
+            ("messages", 2) => "/messages/{id}",
+            ("ports", 2) => "/ports/{name}",
+            _ => "/messages",
+        };
+        fits("get", known, &answer);
+    }
+    let routes = document["paths"].as_object().expect("paths").iter();
+    let routes: BTreeSet<String> = routes
+        .flat_map(|(path, methods)| {
+            let path = path.trim_start_matches("/api/v1").to_owned();
+            let methods = methods.as_object().expect("methods").keys();
+            methods
+                .map(move |method| format!("{method} {path}"))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    let left: Vec<_> = routes.difference(&asked).collect();
+    assert_eq!(
+        left,
+        ["get /messages/{id}/body"],
+        "bytes of a partner have no schema"
+    );
+}
+
+#[test]
+fn what_nobody_serves_is_a_problem_document_too() {
+    let dev = Dev::start();
+    for (method, path, status) in [
+        ("GET", "/nowhere", 404),
+        ("GET", "/api/v1/nowhere", 404),
+        ("DELETE", "/api/v1/ports", 405),
+        ("POST", "/api/v1/deliveries/resume", 400),
+    ] {
+        let answer = dev.call(method, path, "");
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert!(
+            answer.head.contains("application/problem+json"),
+            "{answer:?}"
+        );
+        let problem: Value = serde_json::from_str(&answer.body).expect("JSON");
+        assert_eq!(problem["status"], status);
+        assert!(
+            problem["help"].is_string() && problem["code"].is_string(),
+            "{problem}"
+        );
+    }
+}
+
+#[test]
+fn metrics_keep_to_the_format_and_count_each_port() {
+    let dev = Dev::with(&format!("{APP}{LOST}"));
+    let sent = dev.call(
+        "POST",
+        "/api/v1/locations/orders.orders.web/messages",
+        ORDER,
+    );
+    assert_eq!(sent.status, 202, "{sent:?}");
+    let wanted = [
+        "quayside_port_done_total{port=\"orders.archive\",kind=\"send\"} 1",
+        "quayside_port_failed_attempts_total{port=\"orders.lost\",kind=\"send\"} 1",
+        "quayside_port_suspensions_total{port=\"orders.lost\",kind=\"send\"} 1",
+        "quayside_port_suspended{port=\"orders.lost\",kind=\"send\"} 1",
+        "quayside_port_waiting{port=\"orders.archive\",kind=\"send\"} 0",
+        "quayside_port_up{port=\"orders.orders.web\",kind=\"location\"} 1",
+    ];
+    let page = dev.wait_for("counts of each port", |dev| {
+        let page = dev.call("GET", "/metrics", "").body;
+        wanted
+            .iter()
+            .all(|line| page.lines().any(|l| l == *line))
+            .then_some(page)
+    });
+    assert!(page.contains("quayside_port_last_success_timestamp_seconds{port=\"orders.archive\""));
+    let mut typed = BTreeSet::new();
+    for line in page.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("a kind");
+            assert!(["counter", "gauge"].contains(&kind), "{line}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            assert!(typed.insert(name.to_owned()), "{line} twice");
+            assert!(page.contains(&format!("# HELP {name} ")), "{line}");
+        } else if !line.starts_with('#') {
+            let name = line.split(['{', ' ']).next().expect("a name");
+            assert!(typed.contains(name), "{line}");
+            let value = line.rsplit(' ').next().expect("a value");
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The verbs of an operator and the admin API against a running gateway.
+
+mod api;
+mod dev;
+mod tls;
+mod told;
+mod verbs;
