@@ -2,15 +2,24 @@
 
 use std::fmt;
 
-use crate::{Delivery, Outbound};
+use crate::{Delivery, Incoming, Outbound};
 
 impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")
-            .field("content_type", &self.content_type)
-            .field("key", &self.key)
+            .field("message", &self.message)
+            .field("others", &self.others)
             .field("source", &self.source)
             .field("reply", &self.reply)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Incoming")
+            .field("content_type", &self.content_type)
+            .field("key", &self.key)
             .finish_non_exhaustive()
     }
 }

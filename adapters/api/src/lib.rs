@@ -19,16 +19,20 @@ use futures_util::Stream;
 pub mod config;
 mod debug;
 pub mod error;
+pub mod keys;
 pub mod services;
 pub mod units;
+pub mod verdict;
 
 pub use config::{Block, parse};
 pub use error::{AdapterError, ErrorKind};
+pub use keys::{NaturalKey, Source};
 pub use quayside_model as model;
-pub use services::{PendingSource, SecretRef, Secrets, Services, Sources};
+pub use services::{Messages, PendingSource, SecretRef, Secrets, Services, Sources, Standing};
 pub use units::{ByteSize, Span};
+pub use verdict::{Accepted, Answer, RejectKind, Rejected};
 
-use model::{Code, Context, DeliveryId, Fault, Message, MessageId, Name, Text};
+use model::{Context, DeliveryId, Fault, Message, Monotonic, Name, Text};
 
 /// An adapter: named by its key in the configuration, as in `[send.erp.primary.http]`.
 #[async_trait]
@@ -79,41 +83,34 @@ pub trait Receive: Send {
 /// The bytes of a body, in pieces. An error ends it, and then nothing of it is stored.
 pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, AdapterError>> + Send>>;
 
-/// One thing that arrived, not yet accepted.
+/// What arrived at once, not yet accepted.
 pub struct Delivery {
-    /// Its properties, `http.method` or `file.name`; nothing of its content.
-    pub context: Context,
-    /// Its media type, as the sender gave it.
-    pub content_type: Option<Text>,
-    /// Its body.
-    pub body: Body,
-    /// The key that the protocol itself gives it, if it gives one, with the scope that it is unique in
-    /// (the credential, say). Used unless the receive port names another key.
-    pub key: Option<NaturalKey>,
-    /// The mark to commit with the message, if something at the source has to be cleaned up after it.
+    /// When it was handed to the engine, by [`Services::clock`]. Who waits for a receipt has it, or is
+    /// told to come back, soon after; only the time that the body takes to come is not counted.
+    pub arrived: Monotonic,
+    /// The message.
+    pub message: Incoming,
+    /// The messages that came with it, in order. All of them are stored together with it, or none is.
+    pub others: Vec<Incoming>,
+    /// The mark to commit with it, if something at the source has to be cleaned up after it.
     pub source: Option<Source>,
-    /// What the sender waits for.
+    /// What the sender waits for. Of several messages none can be answered, only receipted.
     pub reply: Reply,
     /// How to answer. Dropping it unanswered means: nothing is known to be stored.
     pub settle: Box<dyn Settle>,
 }
 
-/// A dedupe key that comes with the protocol.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NaturalKey {
-    /// Within which it is unique, beside the location.
-    pub scope: Text,
-    /// The key.
-    pub key: Text,
-}
-
-/// A mark at the source, handed back by [`Sources::pending`] until it is settled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// Unique in the location.
-    pub key: Text,
-    /// What the adapter needs to settle it.
-    pub state: Text,
+/// One message that arrived.
+pub struct Incoming {
+    /// Its properties, `http.method` or `file.name`; nothing of its content.
+    pub context: Context,
+    /// Its media type, as the sender gave it.
+    pub content_type: Option<Text>,
+    /// Its body. Of several messages that come together each must be there already.
+    pub body: Body,
+    /// The key that the protocol itself gives it, if it gives one, with the scope that it is unique in
+    /// (the credential, say). Used unless the receive port names another key.
+    pub key: Option<NaturalKey>,
 }
 
 /// What a sender waits for.
@@ -136,60 +133,6 @@ pub trait Settle: Send {
 
     /// Nothing is stored.
     async fn reject(self: Box<Self>, rejected: Rejected);
-}
-
-/// Why a delivery counts as accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accepted {
-    /// The message; of a repeat, the one that was first.
-    pub message: MessageId,
-    /// Whether this is a repeat of an earlier delivery.
-    pub replayed: bool,
-    /// The answer, where one was waited for.
-    pub answer: Option<Answer>,
-}
-
-/// What a subscriber answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The partner's status, in the words of the adapter that sent.
-    pub status: u16,
-    /// Its media type.
-    pub content_type: Option<Text>,
-    /// Its body.
-    pub body: Bytes,
-}
-
-/// Why a delivery is not accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
-    /// What the sender can do.
-    pub kind: RejectKind,
-    /// The stable code.
-    pub code: Code,
-    /// The cause, for a person at the sender's side: no inner details.
-    pub detail: String,
-    /// When to try again, where that helps.
-    pub retry_after: Option<Duration>,
-}
-
-/// What a sender can do about a rejection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RejectKind {
-    /// Correct the content.
-    Invalid,
-    /// Send less.
-    TooLarge,
-    /// Use a new key: this one stood for another request.
-    KeyReused,
-    /// Ask again: the first request of this key has no answer yet.
-    InProgress,
-    /// Slow down.
-    Overloaded,
-    /// Try again: the gateway cannot store anything now.
-    Unavailable,
-    /// Ask again with the same key: the subscriber did not answer in time, the request goes on.
-    NoAnswer,
 }
 
 /// An open send transport. Shared by all sends of its port; the port's window bounds how many.

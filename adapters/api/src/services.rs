@@ -20,6 +20,8 @@ pub struct Services {
     pub secrets: Arc<dyn Secrets>,
     /// Marks and leases in the store, scoped to the location.
     pub sources: Arc<dyn Sources>,
+    /// What became of messages.
+    pub messages: Arc<dyn Messages>,
     /// Ends when the host stops. An adapter that waits for anything else than its partner watches it.
     pub stopping: CancellationToken,
 }
@@ -111,4 +113,24 @@ pub struct PendingSource {
     pub state: Text,
     /// The message that came of it.
     pub message: MessageId,
+}
+
+/// Tells what became of a message, for a sender that asks.
+#[async_trait]
+pub trait Messages: Send + Sync {
+    /// Where the message stands. `None` after retention, or if there never was one. Whoever passes this
+    /// on has to look first whether the asker may know of the [`Standing::location`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Retry`](crate::ErrorKind::Retry) if the store does not answer.
+    async fn standing(&self, message: MessageId) -> Result<Option<Standing>, AdapterError>;
+}
+
+/// Where a message stands: as much as its sender may know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// The receive location that it came in by.
+    pub location: Text,
+    /// Whether nothing of it is under way any more.
+    pub ended: bool,
 }

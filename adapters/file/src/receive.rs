@@ -4,8 +4,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use quayside_adapter_api::{
-    Accepted, AdapterError, Delivery, ErrorKind, NaturalKey, Receive, RejectKind, Rejected, Reply,
-    Settle, Source,
+    Accepted, AdapterError, Delivery, ErrorKind, Incoming, NaturalKey, Receive, RejectKind,
+    Rejected, Reply, Settle, Source,
     model::{Context, Monotonic, Name, Text, Value},
 };
 use tokio::task::JoinHandle;
@@ -231,7 +231,7 @@ fn delivery(mut taken: Taken) -> Delivery {
         name: name.clone(),
         read: 0,
     };
-    Delivery {
+    let message = Incoming {
         context: context(&taken, &name),
         content_type: declared.map(Text::lossy),
         body: reading.body(),
@@ -239,6 +239,11 @@ fn delivery(mut taken: Taken) -> Delivery {
             scope: Text::lossy("file"),
             key: taken.name.key(),
         }),
+    };
+    Delivery {
+        arrived: taken.holder.services.clock.monotonic(),
+        message,
+        others: Vec::new(),
         source: Some(Source {
             key: taken.name.key(),
             state: taken.mark().text(),

@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use quayside_adapter_api::{
-    Accepted, Adapter, AdapterError, Block, Delivery, ErrorKind, PendingSource, Receive, Secrets,
-    Services, Sources,
+    Accepted, Adapter, AdapterError, Block, Delivery, ErrorKind, Messages, PendingSource, Receive,
+    Secrets, Services, Sources, Standing,
     model::{Clock, Entropy, MessageId, Name, SystemClock, SystemEntropy, Text},
     services::{CancellationToken, Secret, SecretRef},
 };
@@ -110,6 +110,7 @@ impl Process {
             entropy: Arc::new(SystemEntropy),
             secrets: Arc::new(NoSecrets),
             sources: Arc::new(self.clone()),
+            messages: Arc::new(self.clone()),
             stopping: CancellationToken::new(),
         }
     }
@@ -130,20 +131,22 @@ impl Process {
     /// Stores a delivery with its mark in one step, as the engine does; the answer is not given yet.
     pub(crate) async fn commit(&self, delivery: &mut Delivery) -> Result<Accepted, AdapterError> {
         let empty: quayside_adapter_api::Body = Box::pin(futures_util::stream::empty());
-        let body = std::mem::replace(&mut delivery.body, empty);
+        let body = std::mem::replace(&mut delivery.message.body, empty);
         let pieces: Vec<Bytes> = body.try_collect().await?;
         let name = delivery
+            .message
             .context
             .promoted("file.name")
             .expect("a name")
             .to_string();
-        let key = delivery.key.clone().expect("a file has a key").key;
+        let key = delivery.message.key.clone().expect("a file has a key").key;
         let source = delivery.source.clone().expect("a file has a mark");
         let mut rows = self.store.0.lock().unwrap();
         Store::is_live(&rows, self.id)?;
         if let Some((message, ..)) = rows.messages.get(key.as_str()) {
             return Ok(Accepted {
                 message: *message,
+                others: Vec::new(),
                 replayed: true,
                 answer: None,
             });
@@ -159,6 +162,7 @@ impl Process {
         rows.marks.push((self.location, mark));
         Ok(Accepted {
             message,
+            others: Vec::new(),
             replayed: false,
             answer: None,
         })
@@ -170,10 +174,23 @@ impl Process {
         let accepted = self.commit(&mut delivery).await.expect("stored");
         delivery.settle.accept(accepted).await.expect("cleaned up");
         delivery
+            .message
             .context
             .promoted("file.name")
             .expect("a name")
             .to_string()
+    }
+}
+
+#[async_trait]
+impl Messages for Process {
+    async fn standing(&self, id: MessageId) -> Result<Option<Standing>, AdapterError> {
+        let rows = self.store.0.lock().unwrap();
+        let known = rows.messages.values().any(|(message, ..)| *message == id);
+        Ok(known.then(|| Standing {
+            location: Text::lossy(self.location),
+            ended: true,
+        }))
     }
 }
 

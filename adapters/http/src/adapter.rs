@@ -24,7 +24,6 @@ use tokio_util::{
 
 use crate::{
     DEFAULT_LISTENER, ListenerOptions, ReceiveConfig, SendConfig,
-    credential::Gate,
     error::{NO_LISTENER, PATH_TAKEN, config as config_error},
     listener::Listener,
     location::Location,
@@ -243,8 +242,7 @@ impl Adapter for HttpAdapter {
     ) -> Result<Box<dyn Receive>, AdapterError> {
         let config = ReceiveConfig::read(block).map_err(first_fault)?;
         let listener = self.listener(&config)?;
-        let gate = config.auth.as_ref().map(|auth| Gate::new(auth, &services));
-        let (location, deliveries) = Location::new(name.clone(), config, gate)?;
+        let (location, deliveries) = Location::new(name.clone(), config, &services)?;
         if !listener.routes().insert(&location) {
             let path = &location.config.path;
             return Err(config_error(PATH_TAKEN, format!("`{path}` is taken")));

@@ -1,6 +1,7 @@
-//! CloudEvents 1.0: attributes in headers (binary mode) or around the data (structured mode).
+//! CloudEvents 1.0: attributes in headers (binary mode), around the data (structured mode), or several
+//! events in one array (batched mode).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
@@ -10,14 +11,22 @@ use quayside_adapter_api::{
     AdapterError, Body,
     model::{Context, INLINE_MAX, Text},
 };
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
     config::CloudEvents,
-    error::{BAD_EVENT, WRONG_TYPE, invalid, too_large},
+    error::{BAD_EVENT, EMPTY, OVERLOADED, WRONG_TYPE, invalid, too_large},
     form,
     problem::Problem,
 };
+
+/// The most bytes of a batch.
+const BATCH_BYTES: usize = 1024 * 1024;
+
+/// The most events of a batch: as many as the engine commits at once anyway.
+const BATCH_EVENTS: usize = 256;
 
 /// How a request carries an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +37,22 @@ pub(crate) enum Shape {
     Binary,
     /// The content is a JSON document with attributes and data.
     Structured,
+    /// The content is a JSON array of such documents.
+    Batch,
+}
+
+/// One message of a request: its data, and the event that it came in.
+pub(crate) struct Content {
+    pub(crate) event: Option<Event>,
+    pub(crate) body: Body,
+}
+
+/// What a request holds.
+pub(crate) struct Read<'a> {
+    /// The message, and those that came with it.
+    pub(crate) contents: (Content, Vec<Content>),
+    /// The memory that it takes.
+    pub(crate) share: Option<SemaphorePermit<'a>>,
 }
 
 /// The attributes of an event, and what its data becomes.
@@ -41,7 +66,7 @@ pub(crate) struct Event {
 /// Looks at the headers how a request carries an event.
 ///
 /// # Errors
-/// A batch, which would be several messages; an unknown format; no event where one is required.
+/// An unknown format; no event where one is required.
 pub(crate) fn shape(headers: &HeaderMap, mode: CloudEvents) -> Result<Shape, Problem> {
     if mode == CloudEvents::Off {
         return Ok(Shape::Plain);
@@ -55,11 +80,17 @@ pub(crate) fn shape(headers: &HeaderMap, mode: CloudEvents) -> Result<Shape, Pro
         .next()
         .unwrap_or_default();
     let essence = essence.trim().to_ascii_lowercase();
+    if essence == "application/cloudevents-batch+json" {
+        return Ok(Shape::Batch);
+    }
     if essence == "application/cloudevents+json" {
         return Ok(Shape::Structured);
     }
     if essence.starts_with("application/cloudevents") {
-        let detail = format!("`{essence}` is not taken; application/cloudevents+json is");
+        let detail = format!(
+            "`{essence}` is not taken; application/cloudevents+json and \
+             application/cloudevents-batch+json are"
+        );
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             WRONG_TYPE,
@@ -76,27 +107,39 @@ pub(crate) fn shape(headers: &HeaderMap, mode: CloudEvents) -> Result<Shape, Pro
     Ok(Shape::Plain)
 }
 
-/// Takes the event out of a request; what is left is its data.
+/// Takes the events out of a request; what is left is their data. `room` is the memory, in KiB, for
+/// contents that have to be whole to be taken apart.
 ///
 /// # Errors
-/// `BAD_EVENT` if it is none of version 1.0, `TOO_LARGE` if a structured one is above 256 KiB: it has
-/// to be whole in memory to be taken apart.
-pub(crate) async fn read(
+/// `BAD_EVENT` if one is none of version 1.0, `TOO_LARGE` if one is above 256 KiB or a batch above its
+/// limits, `OVERLOADED` if there is no room.
+pub(crate) async fn read<'a>(
     shape: Shape,
     head: &Parts,
     body: Body,
-) -> Result<(Option<Event>, Body), AdapterError> {
-    match shape {
-        Shape::Plain => Ok((None, body)),
+    room: &'a Semaphore,
+) -> Result<Read<'a>, Problem> {
+    let (event, body, share) = match shape {
+        Shape::Plain => (None, body, None),
         Shape::Binary => {
             let attributes = attributes_of(&head.headers)?;
-            Ok((Some(Event::new(attributes, None)?), body))
+            (Some(Event::new(attributes, None)?), body, None)
         }
         Shape::Structured => {
-            let (event, data) = take_apart(&collect(body).await?)?;
-            Ok((Some(event), Box::pin(stream::iter([Ok(data)]))))
+            let (document, share) = collect(body, INLINE_MAX, room).await?;
+            let Content { event, body } = content_of(&document)?;
+            (event, body, share)
         }
-    }
+        Shape::Batch => {
+            let (document, share) = collect(body, BATCH_BYTES, room).await?;
+            let contents = take_batch_apart(&document)?;
+            return Ok(Read { contents, share });
+        }
+    };
+    Ok(Read {
+        contents: (Content { event, body }, Vec::new()),
+        share,
+    })
 }
 
 impl Event {
@@ -178,15 +221,104 @@ fn decode(value: &str) -> Option<String> {
     String::from_utf8(form::percent_decode(&unquoted)).ok()
 }
 
-async fn collect(mut body: Body) -> Result<Bytes, AdapterError> {
-    let mut whole = BytesMut::new();
+/// Reads a content to its end, taking `room` for each KiB as it comes, so that who announces much and
+/// sends little takes little.
+async fn collect(
+    mut body: Body,
+    max: usize,
+    room: &Semaphore,
+) -> Result<(Bytes, Option<SemaphorePermit<'_>>), Problem> {
+    let (mut whole, mut paid) = (BytesMut::new(), 0);
+    let mut share: Option<SemaphorePermit<'_>> = None;
     while let Some(piece) = body.next().await.transpose()? {
-        if whole.len() + piece.len() > INLINE_MAX {
-            return Err(too_large("a structured event has at most 256 KiB"));
+        let len = whole.len() + piece.len();
+        if len > max {
+            let limit = format!("what is taken apart has at most {} KiB", max / 1024);
+            return Err(too_large(limit).into());
         }
+        let due = len.div_ceil(1024);
+        let more = room.try_acquire_many(u32::try_from(due - paid).unwrap_or(u32::MAX));
+        let more = more.map_err(|_| {
+            let detail = "the listener takes as many events apart as it may";
+            Problem::busy(StatusCode::TOO_MANY_REQUESTS, OVERLOADED, detail)
+        })?;
+        match &mut share {
+            Some(share) => share.merge(more),
+            None => share = Some(more),
+        }
+        paid = due;
         whole.extend_from_slice(&piece);
     }
-    Ok(whole.freeze())
+    Ok((whole.freeze(), share))
+}
+
+/// The documents of a batch, up to the limit, and how many there are.
+struct Documents<'a> {
+    taken: Vec<&'a RawValue>,
+    count: usize,
+}
+
+impl<'de> Deserialize<'de> for Documents<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Array;
+        impl<'de> Visitor<'de> for Array {
+            type Value = Documents<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of events")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut taken = Vec::new();
+                while taken.len() < BATCH_EVENTS
+                    && let Some(document) = seq.next_element()?
+                {
+                    taken.push(document);
+                }
+                let mut count = taken.len();
+                if count == BATCH_EVENTS {
+                    while seq.next_element::<IgnoredAny>()?.is_some() {
+                        count += 1;
+                    }
+                }
+                Ok(Documents { taken, count })
+            }
+        }
+        deserializer.deserialize_seq(Array)
+    }
+}
+
+fn take_batch_apart(document: &[u8]) -> Result<(Content, Vec<Content>), Problem> {
+    let documents: Documents<'_> = serde_json::from_slice(document)
+        .map_err(|error| invalid(BAD_EVENT, format!("the batch: {error}")))?;
+    if documents.count > BATCH_EVENTS {
+        let count = documents.count;
+        let detail = format!("the batch has {count} events and {BATCH_EVENTS} are allowed");
+        return Err(too_large(detail).into());
+    }
+    let mut contents = Vec::with_capacity(documents.taken.len());
+    for (document, index) in documents.taken.into_iter().zip(0..) {
+        let document = document.get().as_bytes();
+        let content = if document.len() > INLINE_MAX {
+            Err(too_large("an event has at most 256 KiB"))
+        } else {
+            content_of(document)
+        };
+        contents.push(content.map_err(|error| Problem::from(error).of_event(index))?);
+    }
+    let mut contents = contents.into_iter();
+    match contents.next() {
+        Some(first) => Ok((first, contents.collect())),
+        None => Err(invalid(EMPTY, "the batch has no event").into()),
+    }
+}
+
+fn content_of(document: &[u8]) -> Result<Content, AdapterError> {
+    let (event, data) = take_apart(document)?;
+    Ok(Content {
+        event: Some(event),
+        body: Box::pin(stream::iter([Ok(data)])),
+    })
 }
 
 fn take_apart(document: &[u8]) -> Result<(Event, Bytes), AdapterError> {

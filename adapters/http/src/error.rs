@@ -50,6 +50,8 @@ codes! {
         "Correct the request as the detail says.";
     BAD_EVENT = "QS0421", "The request is no valid CloudEvent.",
         "Send a CloudEvent of version 1.0, as the detail says.";
+    NO_MESSAGE = "QS0422", "There is no such message, or not for this sender.",
+        "Correct the id, or ask with the credential that may send to its receive location.";
     BIND_FAILED = "QS0430", "A listener cannot be bound to its address.",
         "Correct `listen`, or stop the process that has the address.";
     BAD_TLS = "QS0431", "Certificates or keys cannot be used.",

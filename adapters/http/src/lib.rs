@@ -11,9 +11,10 @@
 //!
 //! Use: [`HttpAdapter::new`], then [`HttpAdapter::bind`]; at the end [`HttpAdapter::drain`] and
 //! [`HttpAdapter::shutdown`]. Reading order: [`config`], `adapter`, `listener`, `connection`, `receive`,
-//! `body`; then `send`, `client`, `oauth`.
+//! `admission`, `body`; then `send`, `client`, `oauth`.
 
 mod adapter;
+mod admission;
 mod answer;
 mod body;
 mod client;
@@ -38,6 +39,7 @@ mod properties;
 mod receive;
 mod routes;
 mod send;
+mod standing;
 mod target;
 mod tls;
 

@@ -19,6 +19,12 @@ use crate::{
 /// and then trying at once again would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How much of contents that are taken apart is in memory at once, in KiB; requests beyond it get 429.
+const WHOLE_KIB: usize = 64 * 1024;
+
+/// How many senders may ask the store at once what became of a message: it has better things to do.
+const QUESTIONS: usize = 8;
+
 /// The settings of a listener, as `[http]` of the node's configuration has them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -93,6 +99,10 @@ pub(crate) struct Shared {
     pub(crate) options: ListenerOptions,
     pub(crate) routes: Arc<Routes>,
     pub(crate) requests: Semaphore,
+    /// Kibibytes of contents that have to be whole in memory to be taken apart.
+    pub(crate) whole: Semaphore,
+    /// How many senders may ask at once what became of a message.
+    pub(crate) questions: Semaphore,
     connections: Arc<Semaphore>,
 }
 
@@ -114,6 +124,8 @@ impl Listener {
         let shared = Shared {
             routes: Arc::default(),
             requests: Semaphore::new(options.max_requests.min(Semaphore::MAX_PERMITS)),
+            whole: Semaphore::new(WHOLE_KIB),
+            questions: Semaphore::new(QUESTIONS),
             connections: Arc::new(Semaphore::new(
                 options.max_connections.min(Semaphore::MAX_PERMITS),
             )),

@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use quayside_adapter_api::{
-    Delivery,
-    model::{Name, Text},
+    AdapterError, Delivery, Messages, Services,
+    model::{Clock, Name, Text},
 };
 use tokio::sync::mpsc;
 
@@ -20,6 +20,8 @@ pub(crate) struct Location {
     pub(crate) methods: Vec<Method>,
     pub(crate) allow: HeaderValue,
     pub(crate) gate: Option<Gate>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) messages: Arc<dyn Messages>,
     pub(crate) deliveries: mpsc::Sender<Delivery>,
 }
 
@@ -36,8 +38,9 @@ impl Location {
     pub(crate) fn new(
         name: Name,
         config: ReceiveConfig,
-        gate: Option<Gate>,
-    ) -> Result<(Arc<Self>, mpsc::Receiver<Delivery>), quayside_adapter_api::AdapterError> {
+        services: &Services,
+    ) -> Result<(Arc<Self>, mpsc::Receiver<Delivery>), AdapterError> {
+        let gate = config.auth.as_ref().map(|auth| Gate::new(auth, services));
         let (deliveries, receiver) = mpsc::channel(config.max_in_flight);
         let methods = config
             .methods
@@ -53,6 +56,8 @@ impl Location {
             methods,
             allow,
             gate,
+            clock: Arc::clone(&services.clock),
+            messages: Arc::clone(&services.messages),
             deliveries,
         };
         Ok((Arc::new(location), receiver))

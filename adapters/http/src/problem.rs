@@ -20,6 +20,8 @@ pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) code: Code,
     pub(crate) detail: String,
+    /// Which event of a batch is to blame, counted from 0.
+    pub(crate) index: Option<u16>,
     pub(crate) retry_after: Option<std::time::Duration>,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -33,6 +35,8 @@ struct Document<'a> {
     code: &'a str,
     instance: &'a str,
     retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u16>,
 }
 
 impl Problem {
@@ -42,6 +46,7 @@ impl Problem {
             status,
             code,
             detail: detail.into(),
+            index: None,
             retry_after: None,
             headers: Vec::new(),
         }
@@ -52,6 +57,15 @@ impl Problem {
         Self {
             retry_after: Some(RETRY_SOON),
             ..Self::new(status, code, detail)
+        }
+    }
+
+    /// The fault of one event of a batch, counted from 0.
+    pub(crate) fn of_event(self, index: u16) -> Self {
+        Self {
+            detail: format!("event {index} of the batch: {}", self.detail),
+            index: Some(index),
+            ..self
         }
     }
 
@@ -71,6 +85,7 @@ impl Problem {
             code: self.code.code,
             instance: path,
             retryable: is_retryable(self.status),
+            index: self.index,
         };
         let body = serde_json::to_vec(&document).expect("strings and numbers are JSON");
         let mut reply = Response::new(Full::from(body));
@@ -129,9 +144,13 @@ impl From<Rejected> for Problem {
             }
             _ => rejected.retry_after,
         };
-        Self {
+        let problem = Self {
             retry_after,
             ..Self::new(status, rejected.code, rejected.detail)
+        };
+        match rejected.index {
+            Some(index) => problem.of_event(index),
+            None => problem,
         }
     }
 }

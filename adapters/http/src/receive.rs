@@ -7,37 +7,35 @@ use bytes::Bytes;
 use http::{
     HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts,
 };
-use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use quayside_adapter_api::{
-    Accepted, AdapterError, Answer, Body, Delivery, ErrorKind, NaturalKey, Receive, RejectKind,
-    Rejected, Reply as Awaited, Settle, model::Text,
+    Accepted, AdapterError, Answer, Body, Delivery, ErrorKind, Incoming as Arrived, NaturalKey,
+    Receive, RejectKind, Rejected, Reply as Awaited, Settle,
+    model::{Context, Text},
 };
+use serde_json::json;
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
     oneshot,
 };
 
 use crate::{
+    admission::{Admitted, admit, closed, full},
     body::{RequestBody, prefetch},
-    cloudevents::{self, Event, Shape},
+    cloudevents::{self, Content, Shape},
     config::Returns,
     connection::Connection,
-    digest::Digests,
-    error::{
-        BAD_REQUEST, CLOSED, KEY_REQUIRED, NO_CERTIFICATE, NO_LOCATION, NOT_AUTHENTICATED,
-        NOT_READY, NOT_SETTLED, OVERLOADED, TOO_LARGE, WRONG_ENCODING, WRONG_METHOD, WRONG_TYPE,
-    },
-    form, idempotency,
+    error::{BAD_KEY, CLOSED, NOT_SETTLED, OVERLOADED, invalid},
+    form,
     location::Location,
     problem::{Problem, Reply},
     properties,
     routes::Routes,
+    standing,
 };
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 /// Answers a request. Never fails: what goes wrong is an answer too.
 pub(crate) async fn answer(connection: &Connection, request: Request<Incoming>) -> Reply {
@@ -78,28 +76,23 @@ fn probe(yes: bool) -> Reply {
     reply
 }
 
-/// Everything that is known of a request before its content is read.
-struct Admitted {
-    location: Arc<Location>,
-    client: Option<Text>,
-    key: Option<Text>,
-    digests: Option<Digests>,
-    is_gzip: bool,
-    shape: Shape,
-}
-
 async fn take(connection: &Connection, head: &Parts, body: Incoming) -> Result<Reply, Problem> {
     let _serving = connection.shared.requests.try_acquire().map_err(|_| {
         let detail = "the listener serves as many requests as it may";
         Problem::busy(StatusCode::TOO_MANY_REQUESTS, OVERLOADED, detail)
     })?;
+    if let Some(message) = standing::asked_for(head) {
+        return standing::answer(connection, head, message).await;
+    }
     let mut admitted = admit(connection, head, &body)?;
-    let location = Arc::clone(&admitted.location);
+    let (location, shape) = (Arc::clone(&admitted.location), admitted.shape);
     let body = content(head, body, &mut admitted).await?;
-    let (event, body) = cloudevents::read(admitted.shape, head, body).await?;
+    let read = cloudevents::read(shape, head, body, &connection.shared.whole).await?;
+    // What is whole in memory keeps its share of it until the engine has spoken.
+    let _share = read.share;
     let (settle, settled) = oneshot::channel();
     let settle = HttpSettle(settle);
-    let delivery = delivery(connection, head, admitted, event, body, settle)?;
+    let delivery = delivery(connection, head, admitted, read.contents, settle)?;
     location
         .deliveries
         .try_send(delivery)
@@ -108,7 +101,7 @@ async fn take(connection: &Connection, head: &Parts, body: Incoming) -> Result<R
             TrySendError::Closed(_) => closed(),
         })?;
     match settled.await {
-        Ok(Settled::Accepted(accepted)) => Ok(accepted_reply(&location, accepted)),
+        Ok(Settled::Accepted(accepted)) => Ok(accepted_reply(&location, shape, accepted)),
         Ok(Settled::Rejected(rejected)) => Err(rejected.into()),
         Err(_) => {
             let detail = "the request ended without a result; the message may be stored or not";
@@ -117,155 +110,6 @@ async fn take(connection: &Connection, head: &Parts, body: Incoming) -> Result<R
                 NOT_SETTLED,
                 detail,
             ))
-        }
-    }
-}
-
-/// Decides by the head alone, so that `Expect: 100-continue` and large contents are refused unread.
-fn admit(connection: &Connection, head: &Parts, body: &Incoming) -> Result<Admitted, Problem> {
-    check_host(head)?;
-    let path = head.uri.path();
-    let location = connection.shared.routes.find(path).ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            NO_LOCATION,
-            format!("nothing listens at `{path}`"),
-        )
-    })?;
-    if !location.methods.contains(&head.method) {
-        let detail = format!("`{}` is not taken here", head.method);
-        return Err(
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, WRONG_METHOD, detail)
-                .header(header::ALLOW, location.allow.clone()),
-        );
-    }
-    let client = authenticate(connection, head, &location)?;
-    if location.is_closed() {
-        return Err(closed());
-    }
-    if !(connection.life.readiness)().ready {
-        let detail = "messages cannot be stored now";
-        return Err(Problem::busy(
-            StatusCode::SERVICE_UNAVAILABLE,
-            NOT_READY,
-            detail,
-        ));
-    }
-    if location.deliveries.capacity() == 0 {
-        return Err(full());
-    }
-    let is_gzip = check_content(head, body, &location)?;
-    let key = idempotency::from_headers(&head.headers)?;
-    if key.is_none() && location.config.require_idempotency_key {
-        let detail = "this location takes requests with an Idempotency-Key only";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, KEY_REQUIRED, detail));
-    }
-    let digests = Digests::from_headers(&head.headers)?;
-    let shape = cloudevents::shape(&head.headers, location.config.cloudevents)?;
-    Ok(Admitted {
-        location,
-        client,
-        key,
-        digests,
-        is_gzip,
-        shape,
-    })
-}
-
-/// HTTP/1.1 wants exactly one Host (RFC 9112, 3.2); proxies that disagree about it can be misled.
-fn check_host(head: &Parts) -> Result<(), Problem> {
-    let hosts = head.headers.get_all(header::HOST).iter().count();
-    if head.version == Version::HTTP_11 && hosts != 1 {
-        let detail = format!("a request has one Host header, this one has {hosts}");
-        // Who disagrees about the target may disagree about where the next request begins.
-        return Err(Problem::new(StatusCode::BAD_REQUEST, BAD_REQUEST, detail)
-            .header(header::CONNECTION, HeaderValue::from_static("close")));
-    }
-    Ok(())
-}
-
-fn authenticate(
-    connection: &Connection,
-    head: &Parts,
-    location: &Location,
-) -> Result<Option<Text>, Problem> {
-    let subject = connection.certificate.as_ref().map(|shown| &shown.subject);
-    if location.config.client_certificate && !subject.is_some_and(|s| location.takes_subject(s)) {
-        let detail = "a client certificate that this location accepts is needed";
-        return Err(Problem::new(StatusCode::FORBIDDEN, NO_CERTIFICATE, detail));
-    }
-    let Some(gate) = &location.gate else {
-        return Ok(subject.cloned());
-    };
-    let admitted = gate.admit(&head.headers).map_err(|error| {
-        tracing::error!(code = %error.code, location = %location.name, detail = error.detail,
-            "a credential cannot be read");
-        let detail = "credentials cannot be checked now";
-        Problem::busy(StatusCode::SERVICE_UNAVAILABLE, NOT_READY, detail)
-    })?;
-    match admitted {
-        Some(name) => Ok(Some(name)),
-        None => {
-            let detail = "the request carries no valid credential";
-            Err(
-                Problem::new(StatusCode::UNAUTHORIZED, NOT_AUTHENTICATED, detail)
-                    .header(header::WWW_AUTHENTICATE, gate.challenge()),
-            )
-        }
-    }
-}
-
-/// Whether the content is gzip.
-fn check_content(head: &Parts, body: &Incoming, location: &Location) -> Result<bool, Problem> {
-    if head.method == Method::GET {
-        return Ok(false);
-    }
-    if !location.takes_type(&head.headers) {
-        let detail = format!("this location takes {}", location.config.accept.join(", "));
-        let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, WRONG_TYPE, detail);
-        return Err(match location.accept_post() {
-            Some(types) => problem.header(ACCEPT_POST, types),
-            None => problem,
-        });
-    }
-    let is_gzip = is_gzip(head, location)?;
-    let max = location.config.max_body.bytes();
-    let announced = body.size_hint().lower();
-    if announced > max {
-        let detail = format!("{announced} bytes are announced and {max} are allowed");
-        return Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            TOO_LARGE,
-            detail,
-        ));
-    }
-    Ok(is_gzip)
-}
-
-fn is_gzip(head: &Parts, location: &Location) -> Result<bool, Problem> {
-    let enabled = location.config.gzip.enabled;
-    let mut encodings = head.headers.get_all(header::CONTENT_ENCODING).iter();
-    match (
-        encodings.next().map(HeaderValue::as_bytes),
-        encodings.next(),
-    ) {
-        (None, _) => Ok(false),
-        (Some(one), None) if one.eq_ignore_ascii_case(b"identity") => Ok(false),
-        (Some(one), None)
-            if enabled
-                && (one.eq_ignore_ascii_case(b"gzip") || one.eq_ignore_ascii_case(b"x-gzip")) =>
-        {
-            Ok(true)
-        }
-        _ => {
-            let known = if enabled {
-                "gzip, identity"
-            } else {
-                "identity"
-            };
-            let detail = format!("supported encodings: {known}");
-            let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, WRONG_ENCODING, detail);
-            Err(problem.header(header::ACCEPT_ENCODING, HeaderValue::from_static(known)))
         }
     }
 }
@@ -294,30 +138,42 @@ fn delivery(
     connection: &Connection,
     head: &Parts,
     admitted: Admitted,
-    event: Option<Event>,
-    body: Body,
+    contents: (Content, Vec<Content>),
     settle: HttpSettle,
-) -> Result<Delivery, AdapterError> {
+) -> Result<Delivery, Problem> {
     let Admitted {
         location,
         client,
         key,
+        shape,
         ..
     } = admitted;
-    let mut context = properties::context(connection, head, client.as_ref(), key.as_ref());
-    let mut content_type = None;
-    let mut event_key = None;
-    if let Some(event) = event {
-        event.promote(&mut context);
-        event_key = Some(event.key()?);
-        content_type = event.content_type;
-    }
+    let context = properties::context(connection, head, client.as_ref(), key.as_ref());
     let scope = client.unwrap_or_else(|| Text::lossy(""));
+    let (first, others) = contents;
+    let others: Result<Vec<_>, Problem> = others
+        .into_iter()
+        .zip(1..)
+        .map(|(content, index)| {
+            let key = key_of_event(key.as_ref(), index)?;
+            let arrived = arrived(content, context.clone(), key, &scope, head);
+            arrived.map_err(|error| Problem::from(error).of_event(index))
+        })
+        .collect();
+    let others = others?;
+    let first_key = match shape {
+        Shape::Batch => key_of_event(key.as_ref(), 0)?,
+        _ => key,
+    };
+    let message =
+        arrived(first, context, first_key, &scope, head).map_err(|error| match shape {
+            Shape::Batch => Problem::from(error).of_event(0),
+            _ => Problem::from(error),
+        })?;
     Ok(Delivery {
-        context,
-        content_type: content_type.or_else(|| declared_type(head)),
-        body,
-        key: key.or(event_key).map(|key| NaturalKey { scope, key }),
+        arrived: location.clock.monotonic(),
+        message,
+        others,
         source: None,
         reply: match location.config.answer_within {
             Some(within) => Awaited::Answer(within.duration()),
@@ -327,29 +183,60 @@ fn delivery(
     })
 }
 
+/// The key of a request of several events, for one of them. No key of a sender holds a line end.
+fn key_of_event(key: Option<&Text>, index: u16) -> Result<Option<Text>, AdapterError> {
+    key.map(|key| Text::new(format!("{key}\n{index}")))
+        .transpose()
+        .map_err(|error| invalid(BAD_KEY, error.to_string()))
+}
+
+fn arrived(
+    content: Content,
+    mut context: Context,
+    key: Option<Text>,
+    scope: &Text,
+    head: &Parts,
+) -> Result<Arrived, AdapterError> {
+    let Content { event, body } = content;
+    let (mut content_type, mut event_key) = (None, None);
+    if let Some(event) = event {
+        event.promote(&mut context);
+        event_key = Some(event.key()?);
+        content_type = event.content_type;
+    }
+    let natural = |key| NaturalKey {
+        scope: scope.clone(),
+        key,
+    };
+    Ok(Arrived {
+        context,
+        content_type: content_type.or_else(|| declared_type(head)),
+        body,
+        key: key.or(event_key).map(natural),
+    })
+}
+
 fn declared_type(head: &Parts) -> Option<Text> {
     let value = head.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     Text::new(value).ok()
 }
 
-fn full() -> Problem {
-    let detail = "the receive location has as many requests in flight as it may";
-    Problem::busy(StatusCode::TOO_MANY_REQUESTS, OVERLOADED, detail)
-}
-
-fn closed() -> Problem {
-    let detail = "the receive location is being closed";
-    Problem::busy(StatusCode::SERVICE_UNAVAILABLE, CLOSED, detail)
-}
-
-fn accepted_reply(location: &Location, accepted: Accepted) -> Reply {
+fn accepted_reply(location: &Location, shape: Shape, accepted: Accepted) -> Reply {
     let id = accepted.message.to_string();
     let mut reply = match accepted.answer {
         Some(answer) => answer_reply(location, answer),
-        None => receipt(location, &id),
+        None if shape == Shape::Batch => {
+            let ids = std::iter::once(accepted.message).chain(accepted.others);
+            let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
+            receipt(location, json!({ "ids": ids }).to_string())
+        }
+        None => receipt(location, format!("{{\"id\":\"{id}\"}}")),
     };
     let headers = reply.headers_mut();
-    if let Ok(place) = HeaderValue::from_str(&format!("/messages/{id}")) {
+    // Several messages have no place in common.
+    if shape != Shape::Batch
+        && let Ok(place) = HeaderValue::from_str(&standing::place(&id))
+    {
         headers.insert(header::LOCATION, place);
     }
     if accepted.replayed {
@@ -358,9 +245,9 @@ fn accepted_reply(location: &Location, accepted: Accepted) -> Reply {
     reply
 }
 
-fn receipt(location: &Location, id: &str) -> Reply {
+fn receipt(location: &Location, document: String) -> Reply {
     let mut reply = match location.config.returns {
-        Returns::Id => Response::new(Full::from(format!("{{\"id\":\"{id}\"}}"))),
+        Returns::Id => Response::new(Full::from(document)),
         Returns::Nothing => Response::new(Full::default()),
     };
     *reply.status_mut() = StatusCode::ACCEPTED;
@@ -440,6 +327,7 @@ impl Receive for HttpReceive {
                 kind: RejectKind::Unavailable,
                 code: CLOSED,
                 detail: "the receive location is being closed".to_owned(),
+                index: None,
                 retry_after: None,
             };
             delivery.settle.reject(rejected).await;

@@ -41,6 +41,12 @@ impl Routes {
         }
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Location>> {
+        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        table.values().map(Arc::clone).collect()
+    }
+
     /// The location of a path: the exact one, else the longest `/*` above it.
     pub(crate) fn find(&self, path: &str) -> Option<Arc<Location>> {
         let table = self.0.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,8 +1,8 @@
 //! Group commit: every publication and settlement of the process queues here, and whatever waits goes
 //! into one transaction, bounded by count and bytes, with no artificial delay.
 //!
-//! A settlement is tried until the store has answered it. A publication is given up after
-//! [`PUBLISH_WITHIN`]: its sender is told to come back, and whether the store has it is unknown. When a
+//! A settlement is tried until the store has answered it. A publication is given up at the deadline that
+//! comes with it: its sender is told to come back, and whether the store has it is unknown. When a
 //! COMMIT is in the dark the same items run again with the same ids (`reference/store.md` 3).
 
 use std::{sync::Arc, time::Duration};
@@ -17,8 +17,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::writable::Writable;
-
-use crate::options::PUBLISH_WITHIN;
 
 /// The most items of one transaction.
 const MAX_ITEMS: usize = 256;
@@ -42,7 +40,7 @@ pub(crate) struct Committer {
 struct Item {
     op: Op,
     bytes: usize,
-    /// When a publication is given up; settlements never are.
+    /// When a publication is given up, if ever; settlements never are.
     deadline: Option<Monotonic>,
     reply: oneshot::Sender<Outcome>,
     /// Its share of [`MAX_WAITING`], given back with the item.
@@ -83,8 +81,13 @@ impl Committer {
         Self { queue, room, clock }
     }
 
-    /// Publishes. `None`: the store did not take it in time; it may still come to be stored.
-    pub(crate) async fn publish(&self, publish: Publish) -> Option<PublishOutcome> {
+    /// Publishes, by `deadline` if there is one. `None`: the store did not take it in time; it may still
+    /// come to be stored. Without a deadline: the store failed for good, or the process is cut off.
+    pub(crate) async fn publish(
+        &self,
+        publish: Publish,
+        deadline: Option<Monotonic>,
+    ) -> Option<PublishOutcome> {
         let bytes = publish
             .message
             .parts
@@ -94,10 +97,9 @@ impl Committer {
                 Content::Stored(_) => 0,
             });
         let bytes = bytes.sum();
-        let deadline = self.clock.monotonic().plus(PUBLISH_WITHIN);
         let answer = async {
             match self
-                .submit(Op::Publish(Box::new(publish)), bytes, Some(deadline))
+                .submit(Op::Publish(Box::new(publish)), bytes, deadline)
                 .await?
             {
                 Outcome::Published(outcome) => Some(outcome),
@@ -106,10 +108,11 @@ impl Committer {
         };
         // The committer answers by the deadline too, but only between two tries: a try that hangs in a
         // paused database must not hold the sender's answer.
-        tokio::time::timeout(PUBLISH_WITHIN, answer)
-            .await
-            .ok()
-            .flatten()
+        let Some(deadline) = deadline else {
+            return answer.await;
+        };
+        let left = deadline.since(self.clock.monotonic());
+        tokio::time::timeout(left, answer).await.ok().flatten()
     }
 
     /// Settles, however long it takes. `None`: the process is being cut off.

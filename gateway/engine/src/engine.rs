@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream;
-use quayside_adapter_api::{Accepted, Rejected, Reply, Services};
+use quayside_adapter_api::{Accepted, Incoming, Rejected, Reply, Services};
 use quayside_model::{
     Context, InstanceId, Message, MessageId, Name, PortStatus, Text, Timestamp, Transport,
     port::PortControl,
@@ -21,9 +21,9 @@ use crate::{
     claimer, codes,
     committer::Committer,
     counters::Counters,
-    options::{EngineError, Options},
+    options::{EngineError, Options, PUBLISH_WITHIN},
     plan::Plan,
-    publish::{Extras, prepare},
+    publish::{Extras, places_until, prepare},
     receive::{
         body,
         intake::{self, Arrival},
@@ -313,14 +313,16 @@ impl Engine {
             ..old
         };
         let routes = self.shared.routes();
-        let prepared = prepare(&self.shared, &routes, Arc::new(message), Extras::default()).await;
+        let (extras, until) = (Extras::default(), places_until());
+        let prepared = prepare(&self.shared, &routes, Arc::new(message), extras, until).await;
         let Some(prepared) = prepared else {
             return Err(coded(
                 codes::NO_SUBSCRIBER,
                 "nobody subscribes to the message",
             ));
         };
-        match prepared.commit(&self.shared).await {
+        let deadline = self.shared.options.clock.monotonic().plus(PUBLISH_WITHIN);
+        match prepared.commit(&self.shared, Some(deadline)).await {
             Some(PublishOutcome::Stored { .. }) => Ok(new),
             Some(PublishOutcome::Refused(detail)) => Err(coded(codes::REFUSED, &detail)),
             _ => Err(coded(
@@ -354,16 +356,15 @@ impl Engine {
         }
         let reply = port.answer_within.map_or(Reply::Receipt, Reply::Answer);
         let body = Box::pin(stream::once(async move { Ok(body) }));
-        let arrival = Arrival {
+        let message = Incoming {
             context,
             content_type,
             body,
             key: None,
-            source: None,
-            reply,
         };
+        let arrival = Arrival::alone(&self.shared, message, reply);
         let accepted = intake::accept(&self.shared, port, place, arrival).await;
-        Ok(accepted.map_err(|refused| refused.rejected))
+        Ok(accepted.map_err(|refused| *refused.rejected))
     }
 
     /// Waits until this instance is lost for good: its session was ended by another node, or a task of

@@ -5,14 +5,14 @@
 use std::sync::Arc;
 
 use quayside_model::{
-    Claim, DedupeKey, DeliveryId, Failure, FailureClass, Message, Name, OnOrderFailure, Priority,
-    Transport, hash16,
+    Claim, DedupeKey, DeliveryId, Failure, FailureClass, Message, Monotonic, Name, OnOrderFailure,
+    Priority, Transport, hash16,
 };
 use quayside_store::{
     Claimed, Publish, PublishOutcome,
     commit::{Birth, NewDelivery, NewExchange, NewSource, OrderKey},
 };
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use crate::{
     codes,
@@ -44,12 +44,18 @@ pub(crate) struct Prepared {
     places: Vec<(u16, Arc<SendRuntime>, OwnedSemaphorePermit)>,
 }
 
-/// Routes `message`. `None`: nobody subscribes to it.
+/// Until when a publication that begins now waits for places.
+pub(crate) fn places_until() -> Instant {
+    Instant::now() + PLACE_WITHIN
+}
+
+/// Routes `message`, waiting for places until `until`. `None`: nobody subscribes to it.
 pub(crate) async fn prepare(
     shared: &Shared,
     routes: &Routes,
     message: Arc<Message>,
     extras: Extras,
+    until: Instant,
 ) -> Option<Prepared> {
     let subscribers = routes.subscribers_of(&message);
     if subscribers.is_empty() {
@@ -57,7 +63,6 @@ pub(crate) async fn prepare(
     }
     let mut places = Vec::new();
     let mut deliveries = Vec::with_capacity(subscribers.len());
-    let until = tokio::time::Instant::now() + PLACE_WITHIN;
     for (no, subscriber) in (0u16..).zip(subscribers) {
         let id = DeliveryId {
             message: message.id,
@@ -168,7 +173,7 @@ async fn place(
     shared: &Shared,
     routes: &Routes,
     port: &Name,
-    until: tokio::time::Instant,
+    until: Instant,
 ) -> Option<(Arc<SendRuntime>, OwnedSemaphorePermit)> {
     if shared.stopping.is_cancelled() || !shared.trust.may_act() {
         return None;
@@ -180,8 +185,13 @@ async fn place(
 }
 
 impl Prepared {
-    /// Commits, and hands over what was born claimed. `None`: the store did not answer in time.
-    pub(crate) async fn commit(self, shared: &Shared) -> Option<PublishOutcome> {
+    /// Commits by `deadline`, if there is one, and hands over what was born claimed. `None`: the store did
+    /// not answer in time.
+    pub(crate) async fn commit(
+        self,
+        shared: &Shared,
+        deadline: Option<Monotonic>,
+    ) -> Option<PublishOutcome> {
         let Self {
             message,
             publish,
@@ -204,7 +214,7 @@ impl Prepared {
             .collect();
         let exchange = publish.exchange.map(|exchange| exchange.id);
         let count_all = publish.deliveries.len();
-        let outcome = shared.committer.publish(publish).await;
+        let outcome = shared.committer.publish(publish, deadline).await;
         let claimed: &[u16] = match &outcome {
             Some(PublishOutcome::Stored { claimed }) => claimed,
             _ => &[],

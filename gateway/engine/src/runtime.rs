@@ -21,7 +21,7 @@ use crate::{
     plan::{Plan, ReceivePort},
     receive::{
         location::{self, LocationRuntime},
-        sources::LocationSources,
+        sources::{LocationSources, StoredMessages},
     },
     routing::Table,
     send::{
@@ -284,6 +284,9 @@ pub(crate) fn services(shared: &Arc<Shared>, name: &Name) -> Services {
             store: Arc::clone(&shared.store),
             location: name.clone(),
             instance: shared.instance,
+        }),
+        messages: Arc::new(StoredMessages {
+            store: Arc::clone(&shared.store),
         }),
         stopping: shared.stopping.clone(),
     }

@@ -24,6 +24,7 @@ fn rejected(kind: RejectKind) -> Rejected {
         kind,
         code: codes::IO,
         detail: "of no use".into(),
+        index: None,
         retry_after,
     }
 }
@@ -40,13 +41,16 @@ async fn a_file_becomes_a_message_and_goes() {
     fs::write(temp.path().join("a.xml"), "<a/>").unwrap();
     let mut receive = process.open(temp.path(), json!({})).await;
     let mut delivery = receive.receive().await.unwrap();
-    assert_eq!(delivery.content_type.as_deref(), Some("application/xml"));
     assert_eq!(
-        delivery.context.value("file.size"),
+        delivery.message.content_type.as_deref(),
+        Some("application/xml")
+    );
+    assert_eq!(
+        delivery.message.context.value("file.size"),
         Some(&Value::Integer(4))
     );
-    assert!(delivery.context.promoted("file.folder").is_some());
-    assert!(delivery.context.promoted("file.size").is_none());
+    assert!(delivery.message.context.promoted("file.folder").is_some());
+    assert!(delivery.message.context.promoted("file.size").is_none());
     let accepted = process.commit(&mut delivery).await.unwrap();
     assert_eq!(names_in(temp.path()).len(), 1, "it stays until the answer");
     delivery.settle.accept(accepted).await.unwrap();
@@ -220,6 +224,7 @@ async fn a_large_body_comes_in_pieces() {
     for expected in [vec![1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 7], vec![]] {
         let delivery = receive.receive().await.unwrap();
         let pieces: Vec<_> = delivery
+            .message
             .body
             .map_ok(|piece| piece.len())
             .try_collect()

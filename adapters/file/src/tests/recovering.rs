@@ -66,11 +66,11 @@ async fn a_crash_before_the_commit_loses_nothing() {
     fs::write(temp.path().join("a"), "x").unwrap();
     let mut receive = first.open(temp.path(), json!({})).await;
     let mut stale = receive.receive().await.unwrap();
-    let key = stale.key.clone();
+    let key = stale.message.key.clone();
     first.kill();
     let mut receive = second.open(temp.path(), json!({})).await;
     let mut delivery = receive.receive().await.unwrap();
-    assert_eq!(delivery.key, key, "the id survives the crash");
+    assert_eq!(delivery.message.key, key, "the id survives the crash");
     let accepted = second.commit(&mut delivery).await.unwrap();
     // The dead one wakes up with the file still open: it can neither store nor touch anything.
     first.commit(&mut stale).await.expect_err("fenced");
@@ -157,7 +157,7 @@ async fn a_delivery_dropped_unanswered_comes_again_or_is_cleaned_up() {
         fs::write(temp.path().join("a"), "x").unwrap();
         let mut receive = first.open(temp.path(), json!({})).await;
         let mut delivery = receive.receive().await.unwrap();
-        let key = delivery.key.clone();
+        let key = delivery.message.key.clone();
         if committed {
             first.commit(&mut delivery).await.unwrap();
             drop(delivery);
@@ -242,6 +242,7 @@ fn unavailable() -> quayside_adapter_api::Rejected {
         kind: quayside_adapter_api::RejectKind::Unavailable,
         code: crate::codes::CLOSED,
         detail: "fenced".into(),
+        index: None,
         retry_after: None,
     }
 }

@@ -1,11 +1,15 @@
 //! CloudEvents on the wire.
 
-use serde_json::json;
+use quayside_adapter_api::RejectKind;
+use quayside_adapter_http::error;
+use serde_json::{Value, json};
 
 use crate::{
-    gateway::{Gateway, Verdict},
+    gateway::{Gateway, ID, OTHER, Verdict, problem},
     receive::client,
 };
+
+const BATCH: &str = "application/cloudevents-batch+json";
 
 #[tokio::test]
 async fn events_are_taken_apart() {
@@ -36,7 +40,7 @@ async fn events_are_taken_apart() {
     let document =
         r#"{"specversion":"1.0","id":"8","source":"/shop a","type":"order","data":{"n":1.10}}"#;
     let json_event = "application/cloudevents+json; charset=utf-8";
-    let batch = "application/cloudevents-batch+json";
+    let batch = BATCH;
     for (request, status) in [
         (binary("/off"), 202),
         (binary("/accept"), 202),
@@ -46,7 +50,8 @@ async fn events_are_taken_apart() {
         (typed("/accept", "text/xml", "<a/>"), 202),
         (typed("/require", "text/xml", "<a/>"), 400),
         (typed("/accept", json_event, "{}"), 400),
-        (typed("/accept", batch, "[]"), 415),
+        (typed("/accept", "application/cloudevents+avro", "x"), 415),
+        (typed("/off", batch, "[]"), 202),
         (binary("/accept").header("ce-id", "9"), 400),
     ] {
         let response = request.send().await.unwrap();
@@ -64,9 +69,154 @@ async fn events_are_taken_apart() {
         .collect();
     let (event, own) = (Some("/shop a\n7".to_owned()), Some("own".to_owned()));
     let structured = Some("/shop a\n8".to_owned());
-    assert_eq!(keys, [None, event.clone(), own, event, structured, None]);
+    assert_eq!(
+        keys,
+        [None, event.clone(), own, event, structured, None, None]
+    );
     assert_eq!(seen[1].promoted("ce.source").as_deref(), Some("/shop a"));
     assert_eq!(seen[4].promoted("ce.type").as_deref(), Some("order"));
     assert_eq!(seen[4].content_type.as_deref(), Some("application/json"));
     assert_eq!(seen[4].body, br#"{"n":1.10}"#);
+}
+
+fn event(id: usize) -> Value {
+    json!({ "specversion": "1.0", "id": id.to_string(), "source": "/s", "type": "t", "data": id })
+}
+
+/// A gateway that takes events at `/in`.
+async fn taking_events(verdict: fn() -> Verdict) -> Gateway {
+    let mut gateway = Gateway::start().await;
+    let block = json!({ "path": "/in", "cloudevents": "require" });
+    gateway.location(block, move |_| verdict()).await;
+    gateway
+}
+
+async fn post_batch(gateway: &Gateway, body: String) -> reqwest::Response {
+    let request = client().post(gateway.url("/in")).body(body);
+    request.header("content-type", BATCH).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_batch_is_one_delivery_of_many_messages() {
+    let gateway = taking_events(|| Verdict::Accept).await;
+    let batch = Value::from_iter((0..3).map(event));
+    let response = post_batch(&gateway, batch.to_string()).await;
+    assert_eq!(response.status(), 202);
+    assert!(!response.headers().contains_key("location"));
+    let text = response.text().await.unwrap();
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(answer, json!({ "ids": [ID, OTHER, OTHER] }));
+
+    let keyed = client().post(gateway.url("/in")).body(batch.to_string());
+    let keyed = keyed.header("content-type", BATCH);
+    let keyed = keyed.header("idempotency-key", "k").send().await.unwrap();
+    assert_eq!(keyed.status(), 202);
+
+    let seen = gateway.seen.lock().unwrap();
+    let all: Vec<_> = seen
+        .iter()
+        .map(|seen| {
+            let key = seen.key.as_ref().unwrap().key.to_string();
+            (String::from_utf8(seen.body.clone()).unwrap(), key)
+        })
+        .collect();
+    let want = ["/s\n0", "/s\n1", "/s\n2", "k\n0", "k\n1", "k\n2"];
+    let bodies = ["0", "1", "2", "0", "1", "2"];
+    let want: Vec<_> = bodies
+        .iter()
+        .zip(want)
+        .map(|(body, key)| ((*body).to_owned(), key.to_owned()))
+        .collect();
+    assert_eq!(all, want);
+    assert_eq!(seen[2].promoted("ce.id").as_deref(), Some("2"));
+    assert_eq!(seen[2].content_type.as_deref(), Some("application/json"));
+}
+
+#[tokio::test]
+async fn one_event_alone_is_a_batch_too() {
+    let gateway = taking_events(|| Verdict::Replay).await;
+    let response = post_batch(&gateway, json!([event(7)]).to_string()).await;
+    assert_eq!(response.status(), 202);
+    assert_eq!(response.headers()["idempotency-replayed"], "true");
+    assert_eq!(
+        response.text().await.unwrap(),
+        format!("{{\"ids\":[\"{ID}\"]}}")
+    );
+}
+
+#[tokio::test]
+async fn a_batch_that_cannot_be_taken_is_refused_as_a_whole() {
+    let gateway = taking_events(|| Verdict::Accept).await;
+    let large = |len: usize| json!({ "id": "x".repeat(len) });
+    let cases = [
+        ("{}".to_owned(), 400, error::BAD_EVENT.code, None),
+        ("[".to_owned(), 400, error::BAD_EVENT.code, None),
+        ("[]".to_owned(), 400, error::EMPTY.code, None),
+        (
+            json!([event(0), 1, event(2)]).to_string(),
+            400,
+            error::BAD_EVENT.code,
+            Some(1),
+        ),
+        (
+            json!([event(0), event(1), { "specversion": "1.0" }]).to_string(),
+            400,
+            error::BAD_EVENT.code,
+            Some(2),
+        ),
+        (
+            Value::from_iter((0..257).map(event)).to_string(),
+            413,
+            error::TOO_LARGE.code,
+            None,
+        ),
+        (
+            json!([event(0), large(262_200)]).to_string(),
+            413,
+            error::TOO_LARGE.code,
+            Some(1),
+        ),
+        (
+            Value::from_iter((0..5).map(|_| large(250_000))).to_string(),
+            413,
+            error::TOO_LARGE.code,
+            None,
+        ),
+    ];
+    for (body, status, code, index) in cases {
+        let start: String = body.chars().take(60).collect();
+        let response = post_batch(&gateway, body).await;
+        assert_eq!(response.status(), status, "{start}");
+        let problem = problem(response).await;
+        assert_eq!(problem["code"], code, "{start}: {problem:?}");
+        let named = problem.get("index").and_then(Value::as_u64);
+        assert_eq!(named, index, "{start}: {problem:?}");
+    }
+    assert_eq!(gateway.seen_count(), 0, "the engine saw none of them");
+    let full = Value::from_iter((0..256).map(event)).to_string();
+    assert_eq!(post_batch(&gateway, full).await.status(), 202);
+    assert_eq!(gateway.seen_count(), 256);
+}
+
+#[tokio::test]
+async fn the_engine_names_the_event_that_it_refuses() {
+    let gateway = taking_events(|| Verdict::Reject(RejectKind::Invalid)).await;
+    let response = post_batch(&gateway, json!([event(0), event(1)]).to_string()).await;
+    assert_eq!(response.status(), 422);
+    let problem = problem(response).await;
+    assert_eq!(
+        (&problem["code"], &problem["index"]),
+        (&json!("QS0999"), &json!(1))
+    );
+    let detail = problem["detail"].as_str().unwrap();
+    assert_eq!(detail, "event 1 of the batch: because the test says so");
+}
+
+#[tokio::test]
+async fn a_location_that_answers_takes_no_batch() {
+    let mut gateway = Gateway::start().await;
+    let block = json!({ "path": "/in", "cloudevents": "accept", "answer_within": "5s" });
+    gateway.location(block, |_| Verdict::Accept).await;
+    let response = post_batch(&gateway, json!([event(0)]).to_string()).await;
+    assert_eq!(response.status(), 415);
 }

@@ -13,8 +13,9 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use quayside_adapter_api::{
-    Accepted, Adapter as _, AdapterError, Answer, Delivery, ErrorKind, NaturalKey, PendingSource,
-    Receive, RejectKind, Rejected, Reply, SecretRef, Secrets, Services, Settle, Sources,
+    Accepted, Adapter as _, AdapterError, Answer, Delivery, ErrorKind, Incoming, Messages,
+    NaturalKey, PendingSource, Receive, RejectKind, Rejected, Reply, SecretRef, Secrets, Services,
+    Settle, Sources, Standing,
     model::{Code, Context, MessageId, Name, SystemClock, SystemEntropy, Text},
     services::{CancellationToken, Secret},
 };
@@ -30,6 +31,9 @@ use tokio::{
 
 /// The id of every message: the engine here stores nothing.
 pub(crate) const ID: &str = "01890000-0000-7000-8000-000000000001";
+
+/// The id of every message that comes with another one.
+pub(crate) const OTHER: &str = "01890000-0000-7000-8000-000000000002";
 
 /// A code of the engine.
 pub(crate) const ENGINE: Code = Code {
@@ -180,45 +184,57 @@ async fn settle(
     mut release: watch::Receiver<bool>,
 ) {
     let Delivery {
-        context,
-        content_type,
-        mut body,
-        key,
+        message,
+        others,
         reply,
         settle,
         ..
     } = delivery;
-    let (mut bytes, mut pieces) = (BytesMut::new(), 0);
-    while let Some(piece) = body.next().await {
-        match piece {
-            Ok(piece) => {
-                bytes.extend_from_slice(&piece);
-                pieces += 1;
-            }
+    let mut together = Vec::new();
+    for message in std::iter::once(message).chain(others) {
+        match see(message, reply).await {
+            Ok(seen) => together.push(seen),
             Err(error) => return refuse(settle, error).await,
         }
     }
-    let seen = Seen {
+    // The engine speaks of all in one word; the last one's is as good as any.
+    let last = together.last().map(verdict).unwrap();
+    let others = together.len() - 1;
+    all.lock().unwrap().extend(together);
+    count.send_modify(|count| *count += 1 + others);
+    if matches!(last, Verdict::Hold) {
+        let _ = release.wait_for(|released| *released).await;
+    }
+    conclude(settle, last, others).await;
+}
+
+async fn see(message: Incoming, reply: Reply) -> Result<Seen, AdapterError> {
+    let Incoming {
+        context,
+        content_type,
+        mut body,
+        key,
+    } = message;
+    let (mut bytes, mut pieces) = (BytesMut::new(), 0);
+    while let Some(piece) = body.next().await {
+        bytes.extend_from_slice(&piece?);
+        pieces += 1;
+    }
+    Ok(Seen {
         context,
         content_type,
         body: bytes.into(),
         pieces,
         key,
         reply,
-    };
-    let verdict = verdict(&seen);
-    all.lock().unwrap().push(seen);
-    count.send_modify(|count| *count += 1);
-    if matches!(verdict, Verdict::Hold) {
-        let _ = release.wait_for(|released| *released).await;
-    }
-    conclude(settle, verdict).await;
+    })
 }
 
-async fn conclude(settle: Box<dyn Settle>, verdict: Verdict) {
+async fn conclude(settle: Box<dyn Settle>, verdict: Verdict, others: usize) {
     let message: MessageId = ID.parse().unwrap();
     let accepted = |replayed, answer| Accepted {
         message,
+        others: vec![OTHER.parse().unwrap(); others],
         replayed,
         answer,
     };
@@ -238,6 +254,7 @@ async fn conclude(settle: Box<dyn Settle>, verdict: Verdict) {
                     kind,
                     code: ENGINE,
                     detail,
+                    index: (others > 0).then_some(u16::try_from(others).unwrap()),
                     retry_after: None,
                 })
                 .await;
@@ -255,6 +272,7 @@ async fn refuse(settle: Box<dyn Settle>, error: AdapterError) {
         kind,
         code: error.code,
         detail: error.detail,
+        index: None,
         retry_after: None,
     };
     settle.reject(rejected).await;
@@ -267,6 +285,7 @@ pub(crate) fn services() -> Services {
         entropy: Arc::new(SystemEntropy),
         secrets: Arc::new(Safe),
         sources: Arc::new(NoSources),
+        messages: Arc::new(NoSources),
         stopping: CancellationToken::new(),
     }
 }
@@ -286,6 +305,16 @@ impl Secrets for Safe {
         Ok(Secret::new(
             format!("the {}\n", reference.secret).as_bytes(),
         ))
+    }
+}
+
+#[async_trait]
+impl Messages for NoSources {
+    async fn standing(&self, message: MessageId) -> Result<Option<Standing>, AdapterError> {
+        Ok((message.to_string() == ID).then(|| Standing {
+            location: Text::lossy("app.port.location"),
+            ended: false,
+        }))
     }
 }
 

@@ -272,5 +272,5 @@ async fn slow_senders_of_short_contents_take_nobodys_place() {
     let delivery = crate::gateway::within("the quick one", receive.receive())
         .await
         .unwrap();
-    assert_eq!(delivery.context.value("http.header.expect"), None);
+    assert_eq!(delivery.message.context.value("http.header.expect"), None);
 }

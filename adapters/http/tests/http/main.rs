@@ -15,4 +15,5 @@ mod raw;
 mod receive;
 mod send;
 mod settings;
+mod standing;
 mod tls;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use quayside_adapter_api::{NaturalKey, Rejected, Reply};
+use quayside_adapter_api::{Incoming, NaturalKey, Rejected, Reply};
 use quayside_model::{EndResult, Failure, FailureClass, Text};
 use quayside_store::{Change, Claimed};
 use tracing::warn;
@@ -45,7 +45,7 @@ async fn again(shared: &Arc<Shared>, routes: &Routes, claimed: &Claimed) -> Opti
             context.remove(&name);
         }
     }
-    let arrival = Arrival {
+    let incoming = Incoming {
         context,
         content_type: message.body().content_type.clone(),
         body: open_body(&shared.store, message),
@@ -54,9 +54,8 @@ async fn again(shared: &Arc<Shared>, routes: &Routes, claimed: &Claimed) -> Opti
             scope: Text::lossy("resumed"),
             key: Text::lossy(&claimed.id().to_string()),
         }),
-        source: None,
-        reply: Reply::Receipt,
     };
+    let arrival = Arrival::alone(shared, incoming, Reply::Receipt);
     match intake::accept_resumed(shared, port, location, arrival).await {
         Ok(accepted) => Some(Change::End {
             result: EndResult::Consumed,

@@ -8,6 +8,7 @@ use quayside_pipeline::{Invalid, Kind, Limits, Scanned, Scanner};
 use quayside_store::{StoreError, StoreErrorKind, bodies::CHUNK};
 use sha2::{Digest, Sha256};
 
+use super::patience::Patience;
 use crate::{plan::ReceivePort, shared::Shared};
 
 /// A body that was read to its end.
@@ -15,8 +16,16 @@ use crate::{plan::ReceivePort, shared::Shared};
 pub(crate) struct ReadBody {
     pub(crate) content: Content,
     pub(crate) sha256: [u8; 32],
-    /// What the content says of itself, or why it is not acceptable.
+    /// What the content says of itself, or why it is not acceptable, where that is no refusal.
     pub(crate) scanned: Result<Scanned, Invalid>,
+}
+
+/// A body that was not read to its end.
+#[derive(Debug)]
+pub(crate) struct BrokenBody {
+    pub(crate) error: BodyError,
+    /// What has been stored of it, to be given up.
+    pub(crate) leftover: Option<BodyId>,
 }
 
 /// Why a body could not be read to its end.
@@ -24,26 +33,29 @@ pub(crate) struct ReadBody {
 pub(crate) enum BodyError {
     /// The source broke off or is over a limit.
     Source(AdapterError),
+    /// What came is not acceptable.
+    Invalid(Invalid),
     /// The chunks could not be stored.
     Store(StoreError),
     /// This process is not live any more.
     Fenced,
 }
 
-/// Reads `body`. Whether content that is not acceptable is read on is the caller's choice: it is when
+/// Reads `body`; the time that its source takes is not taken from `patience`. Whether content that is not acceptable is read on is the caller's choice: it is when
 /// nobody is there to refuse it to, because then it is kept as it came.
 pub(crate) async fn read(
     shared: &Shared,
     port: &ReceivePort,
     content_type: Option<&str>,
     mut body: Body,
+    patience: &mut Patience,
     read_on: bool,
-) -> Result<ReadBody, BodyError> {
+) -> Result<ReadBody, BrokenBody> {
     let mut look = Look::new(port, content_type);
     let mut sink = Sink::default();
     let mut sha = Sha256::new();
     let end = loop {
-        let Some(bytes) = body.next().await else {
+        let Some(bytes) = patience.lend(body.next()).await else {
             break Ok(());
         };
         let bytes = match bytes {
@@ -60,18 +72,15 @@ pub(crate) async fn read(
         }
     };
     if let Err(error) = end {
-        sink.abandon(shared).await;
-        return Err(error);
+        let leftover = sink.leftover();
+        return Err(BrokenBody { error, leftover });
     }
     let sha256: [u8; 32] = sha.finalize().into();
     let scanned = look.finish();
-    if scanned.is_err() && !read_on {
-        sink.abandon(shared).await;
-        return Ok(ReadBody {
-            content: Content::Inline(Bytes::new()),
-            sha256,
-            scanned,
-        });
+    if let (Err(invalid), false) = (&scanned, read_on) {
+        let error = BodyError::Invalid(invalid.clone());
+        let leftover = sink.leftover();
+        return Err(BrokenBody { error, leftover });
     }
     let content = sink.finish(shared, sha256).await?;
     Ok(ReadBody {
@@ -189,14 +198,17 @@ impl Sink {
         }
     }
 
-    async fn finish(mut self, shared: &Shared, sha256: [u8; 32]) -> Result<Content, BodyError> {
+    async fn finish(mut self, shared: &Shared, sha256: [u8; 32]) -> Result<Content, BrokenBody> {
         if let Some(first) = self.first {
             return Ok(Content::Inline(first));
         }
         if self.len <= INLINE_MAX as u64 {
             return Ok(Content::Inline(self.buffer.freeze()));
         }
-        self.flush(shared, 1).await?;
+        if let Err(error) = self.flush(shared, 1).await {
+            let leftover = self.leftover();
+            return Err(BrokenBody { error, leftover });
+        }
         let (id, chunks) = self
             .stored
             .expect("more than fits inline was flushed into chunks");
@@ -208,10 +220,9 @@ impl Sink {
         }))
     }
 
-    async fn abandon(self, shared: &Shared) {
-        if let Some((body, _)) = self.stored {
-            abandon(shared, body).await;
-        }
+    /// The body whose chunks are in the store.
+    fn leftover(&self) -> Option<BodyId> {
+        self.stored.map(|(body, _)| body)
     }
 }
 

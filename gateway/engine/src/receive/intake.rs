@@ -1,49 +1,49 @@
 //! One delivery on its way into the store: read, promote, key, route, commit, settle.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use quayside_adapter_api::{
-    Accepted, AdapterError, Body, Delivery, ErrorKind, NaturalKey, RejectKind, Rejected, Reply,
-    Source,
+    Accepted, AdapterError, Delivery, Incoming, RejectKind, Reply, Settle, Source, Span,
 };
-use quayside_model::{
-    Code, Content, Context, DedupeKey, ExchangeId, Failure, FailureClass, Message, MessageId, Part,
-    Text, hash16,
-};
-use quayside_pipeline::{Invalid, Scanned};
-use quayside_store::{
-    PublishOutcome,
-    commit::{First, NewExchange, NewSource},
-};
-use tracing::{info, warn};
+use quayside_model::{BodyId, ExchangeId, MessageId, Monotonic};
+use quayside_store::PublishOutcome;
+use tracing::info;
 
-use super::body::{self, BodyError, ReadBody};
+use super::{
+    body,
+    ready::{Intake, Ready},
+    refusal::{Refused, key_reused, rejected, unavailable},
+};
 use crate::{
     codes,
-    committer::chain,
     counters::count,
-    plan::{DedupePlan, Location, ReceivePort, Unrouted},
-    publish::{Extras, Prepared, prepare, prepare_suspended},
-    send::{decide::body_name, failed::failed_message},
-    shared::{Routes, Shared},
+    plan::{DedupePlan, Location, ReceivePort},
+    shared::Shared,
 };
-
-/// When a sender may come back after the store failed.
-const STORE_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// A dedupe key may live this much longer than its window, and once more as long as that.
-const KEY_SLACK: Duration = Duration::from_secs(300);
 
 /// How long the key of a resumption is remembered: longer than any outage between its two commits.
 const RESUMED_WINDOW: Duration = Duration::from_secs(30 * 86_400);
 
 /// What arrived, apart from how to answer.
 pub(crate) struct Arrival {
-    pub(crate) context: Context,
-    pub(crate) content_type: Option<Text>,
-    pub(crate) body: Body,
-    pub(crate) key: Option<NaturalKey>,
+    pub(crate) arrived: Monotonic,
+    pub(crate) message: Incoming,
+    pub(crate) others: Vec<Incoming>,
     pub(crate) source: Option<Source>,
     pub(crate) reply: Reply,
+}
+
+impl Arrival {
+    /// One message that comes from within, now.
+    pub(crate) fn alone(shared: &Shared, message: Incoming, reply: Reply) -> Self {
+        Self {
+            arrived: shared.options.clock.monotonic(),
+            message,
+            others: Vec::new(),
+            source: None,
+            reply,
+        }
+    }
 }
 
 /// Takes one delivery in and answers its sender. Returns whether the location worked: a refusal of what
@@ -55,54 +55,47 @@ pub(crate) async fn take(
     delivery: Delivery,
 ) -> Result<(), AdapterError> {
     let Delivery {
-        context,
-        content_type,
-        body,
-        key,
+        arrived,
+        message,
+        others,
         source,
         reply,
         settle,
     } = delivery;
     let arrival = Arrival {
-        context,
-        content_type,
-        body,
-        key,
+        arrived,
+        message,
+        others,
         source,
         reply,
     };
-    match accept(&shared, &port, &location, arrival).await {
-        Ok(accepted) => settle.accept(accepted).await,
-        Err(refused) => {
-            let Refused { rejected, known } = refused;
-            count(&shared.counters.rejected);
-            info!(code = %rejected.code, location = %location.name, detail = %rejected.detail,
-                kind = ?rejected.kind, "delivery refused");
-            if known || reply != Reply::Nothing {
-                settle.reject(rejected).await;
-            }
-            // Otherwise the settle handle is dropped unanswered: the adapter keeps what it has taken under
-            // the same key until the store says whether it has it. Put back, it would come again under
-            // another key.
-            Ok(())
-        }
+    let intake = Intake {
+        shared: &shared,
+        port: &port,
+        location: &location,
+        reply,
+    };
+    let (ready, patience) = match intake.prepare(arrival).await {
+        Ok(prepared) => prepared,
+        Err(refused) => return intake.refuse(settle, refused).await,
+    };
+    if !port.ordered {
+        let stored = intake.store(ready, Some(patience.until())).await;
+        return intake.answer(settle, stored).await;
     }
-}
-
-/// Why an arrival was not accepted.
-#[derive(Debug)]
-pub(crate) struct Refused {
-    /// What its sender is told.
-    pub(crate) rejected: Rejected,
-    /// Whether nothing is stored for sure. The store may answer later than the sender can wait.
-    pub(crate) known: bool,
-}
-
-impl From<Rejected> for Refused {
-    fn from(rejected: Rejected) -> Self {
-        Self {
-            rejected,
-            known: true,
+    // What comes behind it must not overtake it: the sender is told in time, but the location goes on only
+    // when the store has said what became of it (`reference/store.md` 4).
+    let mut storing = pin!(intake.store(ready, None));
+    match tokio::time::timeout(patience.left(), &mut storing).await {
+        Ok(stored) => intake.answer(settle, stored).await,
+        Err(_) => {
+            let told = intake.refuse(settle, Refused::late()).await;
+            match storing.await {
+                Ok(stored) => info!(message = %stored.first.message, location = %location.name,
+                    "stored after its sender was told to come back"),
+                Err(refused) => give_up(&shared, &refused.leftover).await,
+            }
+            told
         }
     }
 }
@@ -117,30 +110,22 @@ pub(crate) async fn accept(
     location: &Location,
     arrival: Arrival,
 ) -> Result<Accepted, Refused> {
-    if !shared.trust.may_act() {
-        return Err(unavailable("the store does not answer").into());
-    }
-    let Arrival {
-        context,
-        content_type,
-        body,
-        key,
-        source,
-        reply,
-    } = arrival;
-    let read_on = reply == Reply::Nothing;
-    let read = body::read(shared, port, content_type.as_deref(), body, read_on)
-        .await
-        .map_err(broken_body)?;
     let intake = Intake {
         shared,
         port,
         location,
-        reply,
+        reply: arrival.reply,
     };
-    intake
-        .publish(context, content_type, key, source, &read)
-        .await
+    let accepted = async {
+        let (ready, patience) = intake.prepare(arrival).await?;
+        let stored = intake.store(ready, Some(patience.until())).await?;
+        intake.accepted(stored).await
+    };
+    let accepted = accepted.await;
+    if let Err(refused) = &accepted {
+        give_up(shared, &refused.leftover).await;
+    }
+    accepted
 }
 
 /// [`accept`] for a message that was suspended on receipt: its key is that of the resumption alone,
@@ -165,344 +150,152 @@ pub(crate) async fn accept_resumed(
     accept(shared, &port, location, arrival).await
 }
 
-struct Intake<'a> {
-    shared: &'a Shared,
-    port: &'a ReceivePort,
-    location: &'a Location,
-    reply: Reply,
+async fn give_up(shared: &Shared, bodies: &[BodyId]) {
+    for body in bodies {
+        body::abandon(shared, *body).await;
+    }
+}
+
+/// A message that is in the store.
+struct Stored {
+    message: MessageId,
+    replayed: bool,
+    exchange: Option<ExchangeId>,
+}
+
+/// Everything of a delivery that is in the store.
+struct AllStored {
+    first: Stored,
+    others: Vec<Stored>,
 }
 
 impl Intake<'_> {
-    async fn publish(
+    /// Commits everything by `deadline`, if there is one: all of it or nothing.
+    async fn store(
         &self,
-        mut context: Context,
-        content_type: Option<Text>,
-        key: Option<NaturalKey>,
-        source: Option<Source>,
-        read: &ReadBody,
-    ) -> Result<Accepted, Refused> {
-        let invalid = match &read.scanned {
-            Ok(scanned) => {
-                add_properties(&mut context, scanned);
-                None
-            }
-            Err(invalid) if self.reply == Reply::Nothing => Some(invalid),
-            Err(invalid) => return Err(refused(invalid).into()),
+        mut all: Vec<Ready>,
+        deadline: Option<Monotonic>,
+    ) -> Result<AllStored, Refused> {
+        let stored_bodies = bodies(&all);
+        if all.len() > 1 {
+            return Err(unavailable("several messages at once are not taken yet").into());
+        }
+        let one = all.pop().expect("a delivery has a message");
+        let outcome = one.prepared.commit(self.shared, deadline).await;
+        let kept = matches!(outcome, Some(PublishOutcome::Stored { .. }));
+        let (message, exchange) = (one.message, one.exchange);
+        let first = match outcome {
+            Some(outcome) => self.stored(message, exchange, outcome),
+            None => Err(Refused::late()),
         };
-        let dedupe = self.dedupe_key(&context, key, read);
-        let message_type = read
-            .scanned
-            .as_ref()
-            .ok()
-            .and_then(|s| s.message_type.clone());
-        let message = Arc::new(self.message(context, content_type, message_type, read));
-        let exchange = self.exchange();
-        let extras = || Extras {
-            priority: self.port.priority,
-            dedupe,
-            exchange,
-            source: source.as_ref().map(|source| NewSource {
-                location: self.location.name.clone(),
-                key: source.key.clone(),
-                state: source.state.clone(),
+        match first {
+            Ok(first) => {
+                if !kept {
+                    give_up(self.shared, &stored_bodies).await;
+                }
+                Ok(AllStored {
+                    first,
+                    others: Vec::new(),
+                })
+            }
+            Err(refused) => Err(Refused {
+                leftover: stored_bodies,
+                ..refused
             }),
-        };
-        let routes = self.shared.routes();
-        let prepared = match invalid {
-            Some(invalid) => {
-                let failure = Failure::new(invalid.code, FailureClass::GiveUp, &invalid.detail);
-                Ok(self.failed(&routes, &message, failure, &extras).await)
-            }
-            None => match prepare(self.shared, &routes, Arc::clone(&message), extras()).await {
-                Some(prepared) => Ok(prepared),
-                None => self.unrouted(&routes, &message, &extras).await,
-            },
-        };
-        let outcome = match prepared {
-            Ok(prepared) => prepared.commit(self.shared).await,
-            Err(rejected) => {
-                self.drop_body(read).await;
-                return Err(rejected.into());
-            }
-        };
-        if !matches!(outcome, Some(PublishOutcome::Stored { .. })) {
-            self.drop_body(read).await;
-        }
-        self.conclude(message.id, exchange.map(|e| e.id), outcome)
-            .await
-    }
-
-    /// A body in chunks that no message names. Had a commit in the dark named it all the same, it is
-    /// sealed, and giving it up does nothing.
-    async fn drop_body(&self, read: &ReadBody) {
-        if let Content::Stored(body) = &read.content {
-            body::abandon(self.shared, body.id).await;
         }
     }
 
-    fn message(
+    /// What the store's word on one message means.
+    fn stored(
         &self,
-        context: Context,
-        content_type: Option<Text>,
-        message_type: Option<Text>,
-        read: &ReadBody,
-    ) -> Message {
-        let now = self.shared.options.clock.now();
-        Message {
-            id: MessageId::new(now, &*self.shared.options.entropy),
-            received_at: now,
-            origin: Text::lossy(&self.location.name),
-            message_type,
-            context,
-            parts: vec![Part {
-                name: body_name(),
-                content_type,
-                content: read.content.clone(),
-            }],
-        }
-    }
-
-    fn exchange(&self) -> Option<NewExchange> {
-        let Reply::Answer(within) = self.reply else {
-            return None;
-        };
-        let options = &self.shared.options;
-        let id = ExchangeId::new(options.clock.now(), &*options.entropy);
-        Some(NewExchange {
-            id,
-            // As long as a repeat may find the key, it has to find the answer.
-            keep: within + (self.port.dedupe.window + KEY_SLACK) * 2,
-        })
-    }
-
-    /// The key under which the message is accepted once: the first named property that is present, else
-    /// the protocol's own.
-    fn dedupe_key(
-        &self,
-        context: &Context,
-        natural: Option<NaturalKey>,
-        read: &ReadBody,
-    ) -> Option<DedupeKey> {
-        let plan = &self.port.dedupe;
-        let named = plan.keys.iter().find_map(|name| match name.as_str() {
-            "msg.sha256" => Some(hex(&read.sha256)),
-            name => context.value(name).map(ToString::to_string),
-        });
-        let client = || {
-            context
-                .value("http.client")
-                .map(ToString::to_string)
-                .unwrap_or_default()
-        };
-        let (scope, key) = match (named, natural) {
-            (Some(key), _) => (client(), key),
-            (None, Some(natural)) => (natural.scope.to_string(), natural.key.to_string()),
-            (None, None) => return None,
-        };
-        let place = self.location.name.as_bytes();
-        let method = context
-            .value("http.method")
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        Some(DedupeKey {
-            hash: hash16(&[b"key", place, scope.as_bytes(), key.as_bytes()]),
-            fingerprint: hash16(&[b"print", place, method.as_bytes(), &read.sha256]),
-            window: plan.window,
-        })
-    }
-
-    async fn unrouted(
-        &self,
-        routes: &Routes,
-        message: &Arc<Message>,
-        extras: &(dyn Fn() -> Extras + Sync),
-    ) -> Result<Prepared, Rejected> {
-        let detail = format!(
-            "nobody subscribes to a message of type {} with its properties ({})",
-            message.message_type.as_deref().unwrap_or("(none)"),
-            promoted_names(&message.context),
-        );
-        if self.port.unrouted == Unrouted::Reject && self.reply != Reply::Nothing {
-            return Err(rejected(
-                RejectKind::Invalid,
-                codes::NO_SUBSCRIBER,
-                detail,
-                None,
-            ));
-        }
-        let failure = Failure::new(codes::NO_SUBSCRIBER, FailureClass::Stop, &detail);
-        Ok(self.failed(routes, message, failure, extras).await)
-    }
-
-    /// What cannot go on: published as a failed message if the port says so and somebody wants it,
-    /// suspended otherwise.
-    async fn failed(
-        &self,
-        routes: &Routes,
-        message: &Arc<Message>,
-        failure: Failure,
-        extras: &(dyn Fn() -> Extras + Sync),
-    ) -> Prepared {
-        if self.port.publish_failures {
-            let names: [(&str, &str); 2] = [
-                ("error.receive-port", &self.port.name),
-                ("error.receive-location", &self.location.name),
-            ];
-            // The body is this message's own and not sealed yet: the failed message takes it over.
-            let parts = message.parts.clone();
-            let failed = failed_message(self.shared, message, parts, &failure, &names);
-            if let Some(prepared) = prepare(self.shared, routes, Arc::new(failed), extras()).await {
-                return prepared;
-            }
-        }
-        count(&self.shared.counters.suspended_on_receipt);
-        warn!(code = %failure.code, message = %message.id, location = %self.location.name,
-            detail = %failure.detail, "message suspended on receipt");
-        prepare_suspended(
-            routes,
-            Arc::clone(message),
-            &self.location.name,
-            failure,
-            extras(),
-        )
-    }
-
-    async fn conclude(
-        &self,
-        id: MessageId,
+        message: MessageId,
         exchange: Option<ExchangeId>,
-        outcome: Option<PublishOutcome>,
-    ) -> Result<Accepted, Refused> {
+        outcome: PublishOutcome,
+    ) -> Result<Stored, Refused> {
         match outcome {
-            Some(PublishOutcome::Stored { .. }) => {
+            PublishOutcome::Stored { .. } => {
                 count(&self.shared.counters.accepted);
-                self.accepted(id, false, exchange).await
+                Ok(Stored {
+                    message,
+                    replayed: false,
+                    exchange,
+                })
             }
-            Some(PublishOutcome::Duplicate(first)) => {
+            PublishOutcome::Duplicate(first) => {
                 count(&self.shared.counters.duplicates);
-                self.accepted(first.message, true, first.exchange).await
+                Ok(Stored {
+                    message: first.message,
+                    replayed: true,
+                    exchange: first.exchange,
+                })
             }
-            Some(PublishOutcome::Mismatch(first)) => Err(key_reused(&first).into()),
-            Some(PublishOutcome::Refused(detail)) => {
+            PublishOutcome::Mismatch(first) => Err(key_reused(&first).into()),
+            PublishOutcome::Refused(detail) => {
                 let detail = format!("the store refused the message: {detail}");
                 let kind = RejectKind::Invalid;
                 Err(rejected(kind, codes::REFUSED, detail, None).into())
             }
-            Some(PublishOutcome::Fenced) => {
-                Err(unavailable("this instance is being replaced").into())
-            }
-            None => Err(Refused {
-                rejected: unavailable("the store did not answer in time"),
-                known: false,
-            }),
+            PublishOutcome::Fenced => Err(unavailable("this instance is being replaced").into()),
         }
     }
 
-    async fn accepted(
+    /// Tells the sender that everything is stored, with its answer if it waits for one.
+    async fn answer(
         &self,
-        message: MessageId,
-        replayed: bool,
-        exchange: Option<ExchangeId>,
-    ) -> Result<Accepted, Refused> {
-        let (Reply::Answer(within), Some(exchange)) = (self.reply, exchange) else {
-            return Ok(Accepted {
-                message,
-                replayed,
-                answer: None,
-            });
+        settle: Box<dyn Settle>,
+        stored: Result<AllStored, Refused>,
+    ) -> Result<(), AdapterError> {
+        let accepted = match stored {
+            Ok(stored) => self.accepted(stored).await,
+            Err(refused) => Err(refused),
         };
-        match self.shared.exchanges.wait(exchange, within).await {
-            Some(answer) => Ok(Accepted {
-                message,
-                replayed,
-                answer: Some(answer),
-            }),
-            None => {
-                let detail = format!("no subscriber answered message {message} within {within:?}");
-                let after = Some(within);
-                Err(rejected(RejectKind::NoAnswer, codes::NO_ANSWER, detail, after).into())
-            }
+        match accepted {
+            Ok(accepted) => settle.accept(accepted).await,
+            Err(refused) => self.refuse(settle, refused).await,
         }
     }
-}
 
-fn add_properties(context: &mut Context, scanned: &Scanned) {
-    for (name, value) in &scanned.properties {
-        context.promote(name.clone(), value.clone());
-    }
-}
-
-fn promoted_names(context: &Context) -> String {
-    let promoted = context
-        .iter()
-        .filter(|(name, p)| p.promoted && !name.contains('.'));
-    let names: Vec<&str> = promoted.map(|(name, _)| name.as_str()).collect();
-    if names.is_empty() {
-        "none promoted".to_owned()
-    } else {
-        names.join(", ")
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes any text");
-        text
-    })
-}
-
-fn rejected(
-    kind: RejectKind,
-    code: Code,
-    detail: String,
-    retry_after: Option<Duration>,
-) -> Rejected {
-    Rejected {
-        kind,
-        code,
-        detail,
-        retry_after,
-    }
-}
-
-fn unavailable(detail: &str) -> Rejected {
-    let after = Some(STORE_RETRY_AFTER);
-    rejected(
-        RejectKind::Unavailable,
-        codes::STORE_UNAVAILABLE,
-        detail.to_owned(),
-        after,
-    )
-}
-
-fn refused(invalid: &Invalid) -> Rejected {
-    let detail = format!("{} (at byte {})", invalid.detail, invalid.offset);
-    rejected(RejectKind::Invalid, invalid.code, detail, None)
-}
-
-fn key_reused(first: &First) -> Rejected {
-    let detail = format!(
-        "the key stood for another request, which became message {} at {}",
-        first.message, first.stored_at
-    );
-    rejected(RejectKind::KeyReused, codes::KEY_REUSED, detail, None)
-}
-
-fn broken_body(error: BodyError) -> Rejected {
-    match error {
-        BodyError::Source(error) => {
-            let kind = match error.kind {
-                ErrorKind::TooLarge => RejectKind::TooLarge,
-                ErrorKind::Retry(_) | ErrorKind::Disconnected => RejectKind::Unavailable,
-                _ => RejectKind::Invalid,
-            };
-            rejected(kind, error.code, error.detail, None)
+    async fn refuse(&self, settle: Box<dyn Settle>, refused: Refused) -> Result<(), AdapterError> {
+        let Refused {
+            rejected,
+            known,
+            leftover,
+        } = refused;
+        count(&self.shared.counters.rejected);
+        info!(code = %rejected.code, location = %self.location.name, detail = %rejected.detail,
+            kind = ?rejected.kind, "delivery refused");
+        if known || self.reply != Reply::Nothing {
+            settle.reject(*rejected).await;
         }
-        BodyError::Store(error) => {
-            warn!(code = %error.kind.code(), error = %chain(&error), "storing a large body failed");
-            unavailable("the store did not take the body")
-        }
-        BodyError::Fenced => unavailable("this instance is being replaced"),
+        // Otherwise the settle handle is dropped unanswered: the adapter keeps what it has taken under
+        // the same key until the store says whether it has it. Put back, it would come again under
+        // another key.
+        give_up(self.shared, &leftover).await;
+        Ok(())
     }
+
+    async fn accepted(&self, stored: AllStored) -> Result<Accepted, Refused> {
+        let AllStored { first, others } = stored;
+        let mut accepted = Accepted {
+            message: first.message,
+            replayed: first.replayed && others.iter().all(|other| other.replayed),
+            others: others.into_iter().map(|other| other.message).collect(),
+            answer: None,
+        };
+        let (Reply::Answer(within), Some(exchange)) = (self.reply, first.exchange) else {
+            return Ok(accepted);
+        };
+        accepted.answer = self.shared.exchanges.wait(exchange, within).await;
+        if accepted.answer.is_some() {
+            return Ok(accepted);
+        }
+        let (message, shown) = (first.message, Span::new(within));
+        let detail = format!("no subscriber answered message {message} within {shown}");
+        let after = Some(within);
+        Err(rejected(RejectKind::NoAnswer, codes::NO_ANSWER, detail, after).into())
+    }
+}
+
+fn bodies(all: &[Ready]) -> Vec<BodyId> {
+    all.iter().filter_map(|ready| ready.stored_body).collect()
 }

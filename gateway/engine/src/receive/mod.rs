@@ -4,4 +4,7 @@ pub(crate) mod again;
 pub(crate) mod body;
 pub(crate) mod intake;
 pub(crate) mod location;
+mod patience;
+mod ready;
+mod refusal;
 pub(crate) mod sources;

@@ -1,8 +1,8 @@
-//! The adapters' marks and leases, scoped to one location.
+//! The adapters' marks and leases, scoped to one location, and what they may know of messages.
 
 use async_trait::async_trait;
-use quayside_adapter_api::{AdapterError, ErrorKind, PendingSource, Sources};
-use quayside_model::{InstanceId, Name, Text};
+use quayside_adapter_api::{AdapterError, ErrorKind, Messages, PendingSource, Sources, Standing};
+use quayside_model::{InstanceId, MessageId, Name, Text};
 use quayside_store::{AnyStore, StoreError};
 
 use crate::committer::chain;
@@ -59,6 +59,22 @@ impl Sources for LocationSources {
             .settle_sources(&self.location, keys)
             .await
             .map_err(|e| failed(&e))
+    }
+}
+
+/// What became of messages.
+pub(crate) struct StoredMessages {
+    pub(crate) store: AnyStore,
+}
+
+#[async_trait]
+impl Messages for StoredMessages {
+    async fn standing(&self, message: MessageId) -> Result<Option<Standing>, AdapterError> {
+        let way = self.store.message(message).await.map_err(|e| failed(&e))?;
+        Ok(way.map(|way| Standing {
+            location: way.row.origin,
+            ended: way.row.live == 0,
+        }))
     }
 }
 

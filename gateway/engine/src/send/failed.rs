@@ -13,7 +13,8 @@ use tracing::warn;
 use super::port::SendRuntime;
 use crate::{
     committer::chain,
-    publish::{Extras, prepare},
+    options::PUBLISH_WITHIN,
+    publish::{Extras, places_until, prepare},
     receive::body,
     shared::Shared,
 };
@@ -63,10 +64,12 @@ pub(crate) async fn publish_instead(
         dedupe,
         ..Extras::default()
     };
-    let Some(prepared) = prepare(shared, &routes, Arc::new(message), extras).await else {
+    let prepared = prepare(shared, &routes, Arc::new(message), extras, places_until()).await;
+    let Some(prepared) = prepared else {
         return change;
     };
-    let published: MessageId = match prepared.commit(shared).await {
+    let deadline = shared.options.clock.monotonic().plus(PUBLISH_WITHIN);
+    let published: MessageId = match prepared.commit(shared, Some(deadline)).await {
         Some(PublishOutcome::Stored { .. }) => id,
         Some(PublishOutcome::Duplicate(first)) => first.message,
         _ => return change,

@@ -1,0 +1,316 @@
+//! From what arrived to what only has to be committed: read, promote, key, route.
+
+use std::{sync::Arc, time::Duration};
+
+use quayside_adapter_api::{Incoming, NaturalKey, RejectKind, Rejected, Reply, Source};
+use quayside_model::{
+    BodyId, Content, Context, DedupeKey, ExchangeId, Failure, FailureClass, Message, MessageId,
+    Part, Text, hash16,
+};
+use quayside_pipeline::Scanned;
+use quayside_store::commit::{NewExchange, NewSource};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::{
+    body::{self, ReadBody},
+    intake::Arrival,
+    patience::Patience,
+    refusal::{Refused, broken_body, rejected, unavailable},
+};
+use crate::{
+    codes,
+    counters::count,
+    plan::{Location, ReceivePort, Unrouted},
+    publish::{Extras, Prepared, places_until, prepare, prepare_suspended},
+    send::{decide::body_name, failed::failed_message},
+    shared::{Routes, Shared},
+};
+
+/// A dedupe key may live this much longer than its window, and once more as long as that.
+const KEY_SLACK: Duration = Duration::from_secs(300);
+
+/// What every message of one delivery is taken in by.
+pub(crate) struct Intake<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) port: &'a ReceivePort,
+    pub(crate) location: &'a Location,
+    pub(crate) reply: Reply,
+}
+
+/// A message that only has to be committed.
+pub(crate) struct Ready {
+    pub(crate) message: MessageId,
+    pub(crate) exchange: Option<ExchangeId>,
+    /// Its body, if it is in chunks.
+    pub(crate) stored_body: Option<BodyId>,
+    pub(crate) prepared: Prepared,
+}
+
+impl Intake<'_> {
+    /// Reads and routes everything that arrived.
+    ///
+    /// # Errors
+    /// Why nothing of it can be taken.
+    pub(crate) async fn prepare(
+        &self,
+        arrival: Arrival,
+    ) -> Result<(Vec<Ready>, Patience), Refused> {
+        if !self.shared.trust.may_act() {
+            return Err(unavailable("the store does not answer").into());
+        }
+        let mut patience = Patience::from(arrival.arrived, &self.shared.options.clock);
+        if patience.left().is_zero() && self.reply != Reply::Nothing {
+            return Err(unavailable("the request waited too long for its turn").into());
+        }
+        let several = !arrival.others.is_empty();
+        let mut source = arrival.source;
+        let mut all = Vec::with_capacity(1 + arrival.others.len());
+        let mut until = None;
+        let messages = std::iter::once(arrival.message).chain(arrival.others);
+        for (incoming, index) in messages.zip(0..) {
+            let one = self.ready(incoming, source.take(), &mut patience, &mut until);
+            match one.await {
+                Ok(ready) => all.push(ready),
+                Err(mut refused) => {
+                    let read = all.iter().filter_map(|ready| ready.stored_body);
+                    refused.leftover.extend(read);
+                    return Err(if several { refused.of(index) } else { refused });
+                }
+            }
+        }
+        Ok((all, patience))
+    }
+
+    /// Reads and routes one message. All of one delivery wait for places until the same moment.
+    async fn ready(
+        &self,
+        incoming: Incoming,
+        source: Option<Source>,
+        patience: &mut Patience,
+        until: &mut Option<Instant>,
+    ) -> Result<Ready, Refused> {
+        let Incoming {
+            mut context,
+            content_type,
+            body,
+            key,
+        } = incoming;
+        let read_on = self.reply == Reply::Nothing;
+        let read = body::read(
+            self.shared,
+            self.port,
+            content_type.as_deref(),
+            body,
+            patience,
+            read_on,
+        );
+        let read = read.await.map_err(broken_body)?;
+        if let Ok(scanned) = &read.scanned {
+            add_properties(&mut context, scanned);
+        }
+        let dedupe = self.dedupe_key(&context, key, &read);
+        let message = Arc::new(self.message(context, content_type, &read));
+        let exchange = self.exchange();
+        let extras = || Extras {
+            priority: self.port.priority,
+            dedupe,
+            exchange,
+            source: source.as_ref().map(|source| NewSource {
+                location: self.location.name.clone(),
+                key: source.key.clone(),
+                state: source.state.clone(),
+            }),
+        };
+        let until =
+            *until.get_or_insert_with(|| places_until().min(Instant::now() + patience.left()));
+        let routed = self.route(&message, &read, &extras, until).await;
+        let stored_body = match &read.content {
+            Content::Stored(body) => Some(body.id),
+            Content::Inline(_) => None,
+        };
+        match routed {
+            Ok(prepared) => Ok(Ready {
+                message: message.id,
+                exchange: exchange.map(|exchange| exchange.id),
+                stored_body,
+                prepared,
+            }),
+            Err(rejected) => Err(Refused {
+                leftover: stored_body.into_iter().collect(),
+                ..rejected.into()
+            }),
+        }
+    }
+
+    async fn route(
+        &self,
+        message: &Arc<Message>,
+        read: &ReadBody,
+        extras: &(dyn Fn() -> Extras + Sync),
+        until: Instant,
+    ) -> Result<Prepared, Rejected> {
+        let routes = self.shared.routes();
+        if let Err(invalid) = &read.scanned {
+            let failure = Failure::new(invalid.code, FailureClass::GiveUp, &invalid.detail);
+            return Ok(self.failed(&routes, message, failure, extras, until).await);
+        }
+        let prepared = prepare(self.shared, &routes, Arc::clone(message), extras(), until);
+        match prepared.await {
+            Some(prepared) => Ok(prepared),
+            None => self.unrouted(&routes, message, extras, until).await,
+        }
+    }
+
+    fn message(&self, context: Context, content_type: Option<Text>, read: &ReadBody) -> Message {
+        let now = self.shared.options.clock.now();
+        let scanned = read.scanned.as_ref().ok();
+        Message {
+            id: MessageId::new(now, &*self.shared.options.entropy),
+            received_at: now,
+            origin: Text::lossy(&self.location.name),
+            message_type: scanned.and_then(|scanned| scanned.message_type.clone()),
+            context,
+            parts: vec![Part {
+                name: body_name(),
+                content_type,
+                content: read.content.clone(),
+            }],
+        }
+    }
+
+    fn exchange(&self) -> Option<NewExchange> {
+        let Reply::Answer(within) = self.reply else {
+            return None;
+        };
+        let options = &self.shared.options;
+        let id = ExchangeId::new(options.clock.now(), &*options.entropy);
+        Some(NewExchange {
+            id,
+            // As long as a repeat may find the key, it has to find the answer.
+            keep: within + (self.port.dedupe.window + KEY_SLACK) * 2,
+        })
+    }
+
+    /// The key under which the message is accepted once: the first named property that is present, else
+    /// the protocol's own.
+    fn dedupe_key(
+        &self,
+        context: &Context,
+        natural: Option<NaturalKey>,
+        read: &ReadBody,
+    ) -> Option<DedupeKey> {
+        let plan = &self.port.dedupe;
+        let named = plan.keys.iter().find_map(|name| match name.as_str() {
+            "msg.sha256" => Some(hex(&read.sha256)),
+            name => context.value(name).map(ToString::to_string),
+        });
+        let client = || {
+            context
+                .value("http.client")
+                .map(ToString::to_string)
+                .unwrap_or_default()
+        };
+        let (scope, key) = match (named, natural) {
+            (Some(key), _) => (client(), key),
+            (None, Some(natural)) => (natural.scope.to_string(), natural.key.to_string()),
+            (None, None) => return None,
+        };
+        let place = self.location.name.as_bytes();
+        let method = context
+            .value("http.method")
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        Some(DedupeKey {
+            hash: hash16(&[b"key", place, scope.as_bytes(), key.as_bytes()]),
+            fingerprint: hash16(&[b"print", place, method.as_bytes(), &read.sha256]),
+            window: plan.window,
+        })
+    }
+
+    async fn unrouted(
+        &self,
+        routes: &Routes,
+        message: &Arc<Message>,
+        extras: &(dyn Fn() -> Extras + Sync),
+        until: Instant,
+    ) -> Result<Prepared, Rejected> {
+        let detail = format!(
+            "nobody subscribes to a message of type {} with its properties ({})",
+            message.message_type.as_deref().unwrap_or("(none)"),
+            promoted_names(&message.context),
+        );
+        if self.port.unrouted == Unrouted::Reject && self.reply != Reply::Nothing {
+            return Err(rejected(
+                RejectKind::Invalid,
+                codes::NO_SUBSCRIBER,
+                detail,
+                None,
+            ));
+        }
+        let failure = Failure::new(codes::NO_SUBSCRIBER, FailureClass::Stop, &detail);
+        Ok(self.failed(routes, message, failure, extras, until).await)
+    }
+
+    /// What cannot go on: published as a failed message if the port says so and somebody wants it,
+    /// suspended otherwise.
+    async fn failed(
+        &self,
+        routes: &Routes,
+        message: &Arc<Message>,
+        failure: Failure,
+        extras: &(dyn Fn() -> Extras + Sync),
+        until: Instant,
+    ) -> Prepared {
+        if self.port.publish_failures {
+            let names: [(&str, &str); 2] = [
+                ("error.receive-port", &self.port.name),
+                ("error.receive-location", &self.location.name),
+            ];
+            // The body is this message's own and not sealed yet: the failed message takes it over.
+            let parts = message.parts.clone();
+            let failed = failed_message(self.shared, message, parts, &failure, &names);
+            let failed = Arc::new(failed);
+            let prepared = prepare(self.shared, routes, failed, extras(), until).await;
+            if let Some(prepared) = prepared {
+                return prepared;
+            }
+        }
+        count(&self.shared.counters.suspended_on_receipt);
+        warn!(code = %failure.code, message = %message.id, location = %self.location.name,
+            detail = %failure.detail, "message suspended on receipt");
+        prepare_suspended(
+            routes,
+            Arc::clone(message),
+            &self.location.name,
+            failure,
+            extras(),
+        )
+    }
+}
+
+fn add_properties(context: &mut Context, scanned: &Scanned) {
+    for (name, value) in &scanned.properties {
+        context.promote(name.clone(), value.clone());
+    }
+}
+
+fn promoted_names(context: &Context) -> String {
+    let promoted = context
+        .iter()
+        .filter(|(name, p)| p.promoted && !name.contains('.'));
+    let names: Vec<&str> = promoted.map(|(name, _)| name.as_str()).collect();
+    if names.is_empty() {
+        "none promoted".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes any text");
+        text
+    })
+}
