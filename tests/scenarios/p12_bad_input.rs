@@ -91,9 +91,18 @@ fn four_locations(partner: SocketAddr) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hostile_requests_get_their_code_within_a_second_and_harm_nobody() {
+async fn hostile_requests_get_their_code_within_a_second_and_harm_nobody_on_sqlite() {
+    hostile_requests(Store::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_requests_get_their_code_within_a_second_and_harm_nobody_on_postgres() {
+    hostile_requests(Store::Postgres).await;
+}
+
+async fn hostile_requests(store: Store) {
     let (folder, files) = hostile();
-    let site = Site::new(Store::Sqlite, 1, &four_locations, &[]).await;
+    let site = Site::new(store, 1, &four_locations, &[]).await;
     assert_eq!(site.order("before").await.status, 202);
     let mut plan = LoadPlan::new(&site.servers(), "/in/orders", 4);
     plan.rest = Some(Duration::from_millis(5));
@@ -159,9 +168,18 @@ async fn hostile_requests_get_their_code_within_a_second_and_harm_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hostile_files_are_suspended_with_their_code() {
+async fn hostile_files_are_suspended_with_their_code_on_sqlite() {
+    hostile_files(Store::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_files_are_suspended_with_their_code_on_postgres() {
+    hostile_files(Store::Postgres).await;
+}
+
+async fn hostile_files(store: Store) {
     let (folder, files) = hostile();
-    let site = Site::new(Store::Sqlite, 1, &four_locations, &[]).await;
+    let site = Site::new(store, 1, &four_locations, &[]).await;
     assert_eq!(site.order("before").await.status, 202);
     let rss = site.gateway().process.rss();
     for (name, file) in &files {
