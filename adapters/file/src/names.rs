@@ -57,7 +57,7 @@ pub(crate) fn confine(name: &str, subfolders: bool) -> Result<(Vec<&str>, &str),
             return Err(format!("`{name}` has a part that begins with a dot"));
         }
         if piece.chars().any(char::is_control) {
-            return Err(format!("{name:?} has a control character"));
+            return Err(format!("`{}` has a control character", name.escape_debug()));
         }
         if piece.len() > MAX_NAME {
             return Err(format!("`{name}` has a part longer than {MAX_NAME} bytes"));

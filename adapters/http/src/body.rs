@@ -10,7 +10,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream};
 use http_body::Body as HttpBody;
-use quayside_adapter_api::{AdapterError, Body};
+use quayside_adapter_api::{AdapterError, Body, Span};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::{
@@ -179,8 +179,9 @@ where
         let error = invalid(
             TOO_SLOW,
             format!(
-                "{} bytes came, then too little for {:?}",
-                self.seen, self.limits.timeout
+                "{} bytes came, then too little for {}",
+                self.seen,
+                Span::new(self.limits.timeout)
             ),
         );
         Poll::Ready(Some(Err(error)))

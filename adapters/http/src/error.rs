@@ -6,6 +6,7 @@ use quayside_adapter_api::{
     AdapterError, ErrorKind,
     model::{Code, codes},
 };
+use reqwest::Url;
 
 codes! {
     NO_LOCATION = "QS0401", "No receive location listens at this path.",
@@ -113,6 +114,33 @@ pub(crate) fn too_large(detail: impl Into<String>) -> AdapterError {
 /// Something that an operator has to repair.
 pub(crate) fn config(code: Code, detail: impl Into<String>) -> AdapterError {
     AdapterError::new(ErrorKind::Config, code, detail)
+}
+
+/// Which host and port gave no answer, and why: for an operator who has never seen the libraries' words.
+pub(crate) fn unreached(url: &Url, error: &reqwest::Error) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or_default();
+    let why = if error.is_timeout() && error.is_connect() {
+        "connecting took too long".to_owned()
+    } else if error.is_timeout() {
+        "no answer in time".to_owned()
+    } else {
+        innermost(error)
+    };
+    format!("{host}:{port}: {why}")
+}
+
+/// The causes of `error` without the layers of the HTTP client, which name themselves only.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut layer: &dyn Error = error;
+    while let Some(cause) = layer.source() {
+        let text = layer.to_string();
+        if !text.starts_with("error sending request") && !text.starts_with("client error (") {
+            break;
+        }
+        layer = cause;
+    }
+    chain(layer)
 }
 
 /// `error` and all its causes in one line: most HTTP libraries keep the telling part in the last one.

@@ -6,14 +6,15 @@ use quayside_adapter_api::{
     AdapterError, ErrorKind, Secrets, Services,
     model::{Clock, Monotonic},
 };
-use reqwest::{Client, RequestBuilder, StatusCode, header};
+use reqwest::{Client, RequestBuilder, StatusCode, Url, header};
 use serde::Deserialize;
+use serde_json::error::Category;
 use tokio::sync::Mutex;
 
 use crate::{
     answer::read_up_to,
     config::{OAuth2, TokenAuth},
-    error::{NO_TOKEN, chain, config as config_error},
+    error::{BAD_URL, NO_TOKEN, config as config_error, unreached},
     form,
 };
 
@@ -91,11 +92,15 @@ impl Tokens {
     }
 
     async fn fetch(&self) -> Result<TokenAnswer, AdapterError> {
-        let response = self.request()?.send().await.map_err(|error| {
+        let (request, url) = self.request()?;
+        let response = request.send().await.map_err(|error| {
             AdapterError::new(
                 ErrorKind::Retry(None),
                 NO_TOKEN,
-                chain(&error.without_url()),
+                format!(
+                    "the token endpoint: {}",
+                    unreached(&url, &error.without_url())
+                ),
             )
         })?;
         let status = response.status();
@@ -114,7 +119,9 @@ impl Tokens {
         })
     }
 
-    fn request(&self) -> Result<RequestBuilder, AdapterError> {
+    fn request(&self) -> Result<(RequestBuilder, Url), AdapterError> {
+        let url = Url::parse(&self.config.token_url)
+            .map_err(|error| config_error(BAD_URL, format!("`token_url`: {error}")))?;
         let secret = self.secrets.resolve(&self.config.client_secret)?;
         let secret = secret.expose_text().ok_or_else(|| {
             config_error(
@@ -130,7 +137,7 @@ impl Tokens {
         for (name, value) in optional {
             fields.extend(value.as_deref().map(|value| (name, value)));
         }
-        let request = self.client.post(&self.config.token_url);
+        let request = self.client.post(url.clone());
         let request = match self.config.client_auth {
             // RFC 6749, 2.3.1: both parts are form-encoded before they become Basic.
             TokenAuth::Basic => request.basic_auth(
@@ -143,10 +150,11 @@ impl Tokens {
                 request
             }
         };
-        Ok(request
+        let request = request
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form::fields(&fields)))
+            .body(form::fields(&fields));
+        Ok((request, url))
     }
 }
 
@@ -171,6 +179,11 @@ trait ClassifyText {
 
 impl ClassifyText for serde_json::Error {
     fn classify_text(&self) -> String {
-        format!("{:?} error at column {}", self.classify(), self.column())
+        let what = match self.classify() {
+            Category::Syntax => "a slip in the JSON",
+            Category::Data => "a member is missing or of another type",
+            Category::Eof | Category::Io => "the JSON ends too early",
+        };
+        format!("{what}, at column {}", self.column())
     }
 }

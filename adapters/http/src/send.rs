@@ -18,7 +18,7 @@ use crate::{
     error::{
         ANSWER_TOO_LARGE, BAD_REDIRECT, BAD_RENDERING, BAD_URL, BODY_UNREADABLE,
         CREDENTIAL_REFUSED, NO_TARGET, NOT_REACHED, NOT_TRUSTED, OUTCOME_UNKNOWN, PARTNER_BUSY,
-        chain, config as config_error,
+        chain, config as config_error, unreached,
     },
     headers::{Credential, Headers},
     target::Target,
@@ -152,7 +152,7 @@ impl HttpTransmit {
         }
         let prepared = builder
             .build()
-            .map_err(|error| failure(&error.without_url()))?;
+            .map_err(|error| failure(&request.url, &error.without_url()))?;
         if !outbound.may_act() {
             let detail = "the process is not trusted to act any more";
             return Err(AdapterError::new(
@@ -162,7 +162,7 @@ impl HttpTransmit {
             ));
         }
         let sent = self.client.execute(prepared).await;
-        sent.map_err(|error| failure(&error.without_url()))
+        sent.map_err(|error| failure(&request.url, &error.without_url()))
     }
 
     async fn finish(&self, response: Response, wanted: bool) -> Result<Sent, AdapterError> {
@@ -214,13 +214,14 @@ impl HttpTransmit {
     async fn probe(&self, method: Method, url: Url) -> Result<StatusCode, AdapterError> {
         let mut headers = HeaderMap::new();
         self.authorize(&mut headers).await?;
+        let shown = url.clone();
         let request = self
             .client
             .request(method, url)
             .headers(headers)
             .body(Bytes::new());
         let answered = request.send().await.map_err(|error| {
-            let detail = chain(&error.without_url());
+            let detail = unreached(&shown, &error.without_url());
             AdapterError::new(ErrorKind::Retry(None), NOT_REACHED, detail)
         })?;
         Ok(answered.status())
@@ -313,10 +314,10 @@ fn bad_redirect(detail: String) -> AdapterError {
 }
 
 /// What a request that got no answer means.
-fn failure(error: &reqwest::Error) -> AdapterError {
-    let detail = chain(error);
+fn failure(url: &Url, error: &reqwest::Error) -> AdapterError {
+    let detail = unreached(url, error);
     if error.is_builder() {
-        return AdapterError::new(ErrorKind::Rejected, BAD_RENDERING, detail);
+        return AdapterError::new(ErrorKind::Rejected, BAD_RENDERING, chain(error));
     }
     if error.is_connect() {
         return AdapterError::new(ErrorKind::Retry(None), NOT_REACHED, detail);

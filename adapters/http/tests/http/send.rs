@@ -206,6 +206,41 @@ async fn what_may_have_happened_is_said() {
 }
 
 #[tokio::test]
+async fn who_cannot_be_reached_is_named_with_the_cause() {
+    // Bound and closed again: nobody listens there.
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    drop(socket);
+    let nobody = json!({ "url": format!("http://{address}/orders") });
+    let error = send(nobody.clone()).await.expect_err("nobody is there");
+    assert_eq!((error.code, error.in_doubt), (error::NOT_REACHED, false));
+    assert!(
+        error.detail.starts_with(&format!("{address}: ")) && error.detail.contains("refused"),
+        "{}",
+        error.detail
+    );
+    assert!(!error.detail.contains("(Connect)"), "{}", error.detail);
+    let tested = transport(nobody).await.unwrap().test().await;
+    let tested = tested.expect_err("nobody is there").detail;
+    assert!(tested.starts_with(&format!("{address}: ")), "{tested}");
+
+    let unknown = json!({ "url": "http://nobody.invalid/orders" });
+    let error = send(unknown).await.expect_err("no such name");
+    assert!(
+        error.detail.starts_with("nobody.invalid:80: "),
+        "{}",
+        error.detail
+    );
+
+    let silent = Partner::that_hangs_up().await;
+    let error = send(json!({ "url": silent.url("/") })).await;
+    let error = error.expect_err("it hangs up");
+    assert_eq!((error.code, error.in_doubt), (error::OUTCOME_UNKNOWN, true));
+    let place = format!("{}: ", silent.address);
+    assert!(error.detail.starts_with(&place), "{}", error.detail);
+}
+
+#[tokio::test]
 async fn a_process_that_is_not_trusted_sends_nothing() {
     let partner = Partner::with(200, "").await;
     let transport = transport(json!({ "url": partner.url("/") })).await.unwrap();
