@@ -40,7 +40,13 @@ pub(crate) fn admit(
 ) -> Result<Admitted, Problem> {
     check_host(head)?;
     let path = head.uri.path();
+    check_path(path)?;
+    let is_ready = (connection.life.readiness)().ready;
     let location = connection.shared.routes.find(path).ok_or_else(|| {
+        // Locations open when the gateway is ready: until then nobody can say that there is no such place.
+        if !is_ready {
+            return not_ready();
+        }
         Problem::new(
             StatusCode::NOT_FOUND,
             NO_LOCATION,
@@ -58,13 +64,8 @@ pub(crate) fn admit(
     if location.is_closed() {
         return Err(closed());
     }
-    if !(connection.life.readiness)().ready {
-        let detail = "messages cannot be stored now";
-        return Err(Problem::busy(
-            StatusCode::SERVICE_UNAVAILABLE,
-            NOT_READY,
-            detail,
-        ));
+    if !is_ready {
+        return Err(not_ready());
     }
     if location.deliveries.capacity() == 0 {
         return Err(full());
@@ -105,6 +106,26 @@ fn check_host(head: &Parts) -> Result<(), Problem> {
             .header(header::CONNECTION, HeaderValue::from_static("close")));
     }
     Ok(())
+}
+
+/// What stands for another path, for a file system or for a proxy, is no path of a location. Nothing here
+/// resolves it, so that nothing here can disagree with a proxy about what it means.
+fn check_path(path: &str) -> Result<(), Problem> {
+    if !path.contains(['.', '%', '\\']) {
+        return Ok(());
+    }
+    let turns = |segment: &str| matches!(segment, "." | "..");
+    let plain = path
+        .to_ascii_lowercase()
+        .replace("%2e", ".")
+        .replace("%2f", "/")
+        .replace("%5c", "/");
+    let hidden = plain.contains("%00") || path.contains('\\');
+    if !hidden && !plain.split('/').any(turns) {
+        return Ok(());
+    }
+    let detail = "the path holds a `.` or `..` segment, a backslash or a zero byte";
+    Err(Problem::new(StatusCode::BAD_REQUEST, BAD_REQUEST, detail))
 }
 
 /// The name of who sends, if the location lets them.
@@ -192,6 +213,11 @@ fn is_gzip(head: &Parts, location: &Location) -> Result<bool, Problem> {
             Err(problem.header(header::ACCEPT_ENCODING, HeaderValue::from_static(known)))
         }
     }
+}
+
+fn not_ready() -> Problem {
+    let detail = "messages cannot be stored now";
+    Problem::busy(StatusCode::SERVICE_UNAVAILABLE, NOT_READY, detail)
 }
 
 pub(crate) fn full() -> Problem {

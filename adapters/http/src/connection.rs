@@ -25,7 +25,9 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{adapter::Life, linger::Linger, listener::Shared, receive, tls::ClientCertificate};
+use crate::{
+    adapter::Life, linger::Linger, listener::Shared, receive, stall::Stall, tls::ClientCertificate,
+};
 
 /// How long the TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -105,6 +107,8 @@ where
     let options = &connection.shared.options;
     let header_timeout = options.header_timeout.duration();
     let builder = builder(&connection);
+    // A client may be as slow to take an answer as to send a head.
+    let stream = Stall::new(stream, header_timeout);
     let io = TokioIo::new(Linger::new(stream, Arc::clone(&connection.linger)));
     let service = service_fn(|request| {
         connection.requests.fetch_add(1, Ordering::Relaxed);

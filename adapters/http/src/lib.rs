@@ -39,6 +39,7 @@ mod properties;
 mod receive;
 mod routes;
 mod send;
+mod stall;
 mod standing;
 mod target;
 mod tls;
@@ -47,6 +48,7 @@ pub use adapter::{HttpAdapter, HttpOptions, Readiness, ReadinessCheck, Shutdown}
 pub use config::{ReceiveAuth, ReceiveConfig, SendAuth, SendConfig, TextOrSecret};
 pub use error::ALL;
 pub use listener::ListenerOptions;
+pub use problem::refusal;
 pub use tls::TlsOptions;
 
 /// The listener that a receive location uses if it names none.

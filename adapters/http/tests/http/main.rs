@@ -10,6 +10,7 @@ mod events;
 mod gateway;
 mod hostile;
 mod life;
+mod odd;
 mod partner;
 mod raw;
 mod receive;

@@ -37,6 +37,11 @@ impl Raw {
         self.stream.shutdown().await.unwrap();
     }
 
+    /// Says that nothing more comes, if anybody still listens.
+    pub(crate) async fn try_end(&mut self) {
+        let _ = self.stream.shutdown().await;
+    }
+
     /// Everything until the other side closes.
     pub(crate) async fn rest(mut self) -> String {
         let reading = self.stream.read_to_end(&mut self.unread);
