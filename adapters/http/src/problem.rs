@@ -126,24 +126,32 @@ impl From<AdapterError> for Problem {
     }
 }
 
+/// How a refusal of the engine is answered: the status, and when to come back. Public for the admin API,
+/// which takes messages in as well and refuses them in the same way.
+#[must_use]
+pub fn refusal(rejected: &Rejected) -> (StatusCode, Option<std::time::Duration>) {
+    let by_kind = match rejected.kind {
+        RejectKind::Invalid | RejectKind::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+        RejectKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        RejectKind::InProgress => StatusCode::CONFLICT,
+        RejectKind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+        RejectKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        RejectKind::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
+    };
+    // A body that failed on its way carries this crate's own code through the engine.
+    let status = status_of(rejected.code).unwrap_or(by_kind);
+    let retry_after = match rejected.kind {
+        RejectKind::Overloaded | RejectKind::Unavailable => {
+            rejected.retry_after.or(Some(RETRY_SOON))
+        }
+        _ => rejected.retry_after,
+    };
+    (status, retry_after)
+}
+
 impl From<Rejected> for Problem {
     fn from(rejected: Rejected) -> Self {
-        let by_kind = match rejected.kind {
-            RejectKind::Invalid | RejectKind::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            RejectKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            RejectKind::InProgress => StatusCode::CONFLICT,
-            RejectKind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
-            RejectKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            RejectKind::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
-        };
-        // A body that failed on its way carries this crate's own code through the engine.
-        let status = status_of(rejected.code).unwrap_or(by_kind);
-        let retry_after = match rejected.kind {
-            RejectKind::Overloaded | RejectKind::Unavailable => {
-                rejected.retry_after.or(Some(RETRY_SOON))
-            }
-            _ => rejected.retry_after,
-        };
+        let (status, retry_after) = refusal(&rejected);
         let problem = Self {
             retry_after,
             ..Self::new(status, rejected.code, rejected.detail)

@@ -85,14 +85,20 @@ pub(crate) fn context(
         context.write(certificate.clone(), shown.thumbprint.clone());
     }
     add_headers(&mut context, head);
-    // As it is meant and not as it is written: a key with and one without quotes are the same key.
-    if let (Some(key), Some(name)) = (key, COMMON.get("idempotency-key")) {
-        context.promote(name.clone(), key.clone());
+    if let Some(key) = key {
+        put_key(&mut context, key);
     }
     if let Some(query) = head.uri.query() {
         add_query(&mut context, query);
     }
     context
+}
+
+/// Puts a key in as it is meant and not as it is written: one with and one without quotes are the same.
+pub(crate) fn put_key(context: &mut Context, key: &Text) {
+    if let Some(name) = COMMON.get("idempotency-key") {
+        context.promote(name.clone(), key.clone());
+    }
 }
 
 fn add_headers(context: &mut Context, head: &Parts) {

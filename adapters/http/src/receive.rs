@@ -102,7 +102,13 @@ async fn take(connection: &Connection, head: &Parts, body: Incoming) -> Result<R
         })?;
     match settled.await {
         Ok(Settled::Accepted(accepted)) => Ok(accepted_reply(&location, shape, accepted)),
-        Ok(Settled::Rejected(rejected)) => Err(rejected.into()),
+        Ok(Settled::Rejected(mut rejected)) => {
+            if shape == Shape::Batch && is_about_content(rejected.kind) {
+                // Of one event alone the engine does not say which.
+                rejected.index.get_or_insert(0);
+            }
+            Err(rejected.into())
+        }
         Err(_) => {
             let detail = "the request ended without a result; the message may be stored or not";
             Err(Problem::busy(
@@ -151,25 +157,22 @@ fn delivery(
     let context = properties::context(connection, head, client.as_ref(), key.as_ref());
     let scope = client.unwrap_or_else(|| Text::lossy(""));
     let (first, others) = contents;
-    let others: Result<Vec<_>, Problem> = others
-        .into_iter()
-        .zip(1..)
-        .map(|(content, index)| {
-            let key = key_of_event(key.as_ref(), index)?;
-            let arrived = arrived(content, context.clone(), key, &scope, head);
-            arrived.map_err(|error| Problem::from(error).of_event(index))
-        })
-        .collect();
-    let others = others?;
-    let first_key = match shape {
-        Shape::Batch => key_of_event(key.as_ref(), 0)?,
-        _ => key,
+    let event = |content, index: u16| {
+        let mut context = context.clone();
+        let key = key.as_ref().map(|key| key_of_event(key, index));
+        let key = key
+            .transpose()?
+            .inspect(|key| properties::put_key(&mut context, key));
+        arrived(content, context, key, &scope, head)
+            .map_err(|error| Problem::from(error).of_event(index))
     };
-    let message =
-        arrived(first, context, first_key, &scope, head).map_err(|error| match shape {
-            Shape::Batch => Problem::from(error).of_event(0),
-            _ => Problem::from(error),
-        })?;
+    let (message, others) = if shape == Shape::Batch {
+        let others = others.into_iter().zip(1..);
+        let others: Result<Vec<_>, Problem> = others.map(|(one, no)| event(one, no)).collect();
+        (event(first, 0)?, others?)
+    } else {
+        (arrived(first, context, key, &scope, head)?, Vec::new())
+    };
     Ok(Delivery {
         arrived: location.clock.monotonic(),
         message,
@@ -184,10 +187,8 @@ fn delivery(
 }
 
 /// The key of a request of several events, for one of them. No key of a sender holds a line end.
-fn key_of_event(key: Option<&Text>, index: u16) -> Result<Option<Text>, AdapterError> {
-    key.map(|key| Text::new(format!("{key}\n{index}")))
-        .transpose()
-        .map_err(|error| invalid(BAD_KEY, error.to_string()))
+fn key_of_event(key: &Text, index: u16) -> Result<Text, AdapterError> {
+    Text::new(format!("{key}\n{index}")).map_err(|error| invalid(BAD_KEY, error.to_string()))
 }
 
 fn arrived(
@@ -243,6 +244,13 @@ fn accepted_reply(location: &Location, shape: Shape, accepted: Accepted) -> Repl
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
     reply
+}
+
+fn is_about_content(kind: RejectKind) -> bool {
+    matches!(
+        kind,
+        RejectKind::Invalid | RejectKind::TooLarge | RejectKind::KeyReused
+    )
 }
 
 fn receipt(location: &Location, document: String) -> Reply {

@@ -128,6 +128,10 @@ async fn a_batch_is_one_delivery_of_many_messages() {
         .map(|(body, key)| ((*body).to_owned(), key.to_owned()))
         .collect();
     assert_eq!(all, want);
+    let header = |no: usize| seen[no].promoted("http.header.idempotency-key");
+    assert_eq!(header(1), None);
+    // A port that names the header as its key must not take the events for repeats of each other.
+    assert_eq!(header(4).as_deref(), Some("k\n1"));
     assert_eq!(seen[2].promoted("ce.id").as_deref(), Some("2"));
     assert_eq!(seen[2].content_type.as_deref(), Some("application/json"));
 }
