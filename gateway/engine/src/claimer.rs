@@ -81,6 +81,7 @@ async fn round(shared: &Arc<Shared>, again: &mut JoinSet<()>) -> More {
             port: name.clone(),
             room,
             ordered: runtime.plan.ordered.is_some(),
+            marks: runtime.plan.marks_sends(),
         });
         places.insert(name.clone(), (Arc::clone(runtime), free));
     }
@@ -90,6 +91,7 @@ async fn round(shared: &Arc<Shared>, again: &mut JoinSet<()>) -> More {
             port: name.clone(),
             room: MAX_AGAIN,
             ordered: false,
+            marks: false,
         }));
     }
     if wants.is_empty() {

@@ -145,6 +145,15 @@ pub struct SendPort {
     pub publish_failures: bool,
 }
 
+impl SendPort {
+    /// Whether the intent of each send is recorded before it (`reference/store.md` 2), so that of the
+    /// claims of a dead owner only those under way are in doubt. Elsewhere the claim is the intent.
+    #[must_use]
+    pub fn marks_sends(&self) -> bool {
+        self.ordered.is_some() || self.in_doubt == InDoubt::Hold
+    }
+}
+
 /// What happens to a delivery that may have been sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InDoubt {

@@ -5,8 +5,8 @@ WITH me AS MATERIALIZED (
   WHERE i.id = $1 AND i.state = 0 AND s.live
   FOR KEY SHARE OF i
 ), found AS MATERIALIZED (
-  SELECT w.port, w.room, d.place, d.rank
-  FROM me, unnest($2::text[], $3::int[]) AS w(port, room), generate_series(1, 10) AS p(priority)
+  SELECT w.port, w.room, w.marks, d.place, d.rank
+  FROM me, unnest($2::text[], $3::int[], $4::bool[]) AS w(port, room, marks), generate_series(1, 10) AS p(priority)
   CROSS JOIN LATERAL (
     SELECT r.ctid AS place, r.rank FROM delivery r
     WHERE r.state = 0 AND r.order_key IS NULL AND r.port = w.port
@@ -14,11 +14,12 @@ WITH me AS MATERIALIZED (
     ORDER BY r.port, r.priority, r.due LIMIT w.room
     FOR UPDATE SKIP LOCKED) d
 ), chosen AS (
-  SELECT place
+  SELECT place, marks
   FROM (SELECT f.*, row_number() OVER (PARTITION BY port ORDER BY rank) AS turn FROM found f) f
   WHERE turn <= room
 )
-UPDATE delivery d SET state = 1, instance = $1, token = d.token + 1
+UPDATE delivery d SET state = 1, instance = $1, token = d.token + 1,
+       unsent = CASE WHEN c.marks THEN d.token + 1 ELSE 0 END
 FROM chosen c WHERE d.ctid = c.place AND d.state + 0 = 0
 RETURNING d.message, d.no, d.token, d.port, d.transport, d.attempts, d.rendered, d.lane, d.order_key,
           d.exchange, d.in_doubt, d.rank, d.seq, d.state

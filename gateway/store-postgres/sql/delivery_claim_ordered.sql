@@ -27,7 +27,8 @@ WITH me AS MATERIALIZED (
 )
 UPDATE delivery d SET state = CASE WHEN c.head THEN 1 ELSE 2 END,
        instance = CASE WHEN c.head THEN $1::uuid END,
-       token = d.token + CASE WHEN c.head THEN 1 ELSE 0 END
+       token = d.token + CASE WHEN c.head THEN 1 ELSE 0 END,
+       unsent = CASE WHEN c.head THEN d.token + 1 ELSE d.unsent END
 FROM chosen c WHERE d.ctid = c.place AND d.state + 0 = 0
 RETURNING d.message, d.no, d.token, d.port, d.transport, d.attempts, d.rendered, d.lane, d.order_key,
           d.exchange, d.in_doubt, d.rank, d.seq, d.state

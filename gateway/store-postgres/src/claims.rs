@@ -135,8 +135,9 @@ async fn take(
     taken: &mut Vec<Taken>,
 ) -> Result<(), StoreError> {
     let me = Id::from(instance);
-    let params: crate::pool::Params<'_> = vec![&me, &ports.names, &ports.rooms];
+    let params: crate::pool::Params<'_> = vec![&me, &ports.names, &ports.rooms, &ports.marks];
     for row in &conn.rows(CLAIM, Sql::DeliveryClaim, params).await? {
+    marks: Vec<bool>,
         taken.push(read_taken(row, instance)?);
     }
     Ok(())
@@ -149,6 +150,7 @@ async fn take_ordered(
     instance: InstanceId,
     ports: &Ports<'_>,
     taken: &mut Vec<Taken>,
+                ports.marks.push(want.marks || want.ordered);
 ) -> Result<(), StoreError> {
     let me = Id::from(instance);
     let failed = |e| fail(CLAIM, e);

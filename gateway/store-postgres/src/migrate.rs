@@ -11,10 +11,13 @@ use crate::{
 };
 
 /// The migrations, from version 1.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_initial.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../migrations/0001_initial.sql"),
+    include_str!("../migrations/0002_intent.sql"),
+];
 
 /// The version that this program works by. It also runs on the next one, which by rule only adds.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// Two starters of one empty store take turns. The number is that of the word, for whoever looks at locks.
 const TURN: &str = "SELECT pg_advisory_xact_lock(hashtext('quayside migrate'))";

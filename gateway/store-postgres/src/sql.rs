@@ -57,6 +57,7 @@ statements! {
     DeliveryReleaseDead "delivery_release_dead"
     DeliveryResume "delivery_resume"
     DeliveryRetry "delivery_retry"
+    DeliverySending "delivery_sending"
     DeliverySettled "delivery_settled"
     DeliverySuspend "delivery_suspend"
     DeliveryTerminate "delivery_terminate"

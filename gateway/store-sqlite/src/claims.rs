@@ -118,9 +118,15 @@ impl Taken {
     }
 }
 
-/// Gives a ready delivery to `instance`. `None`: it is not ready any more.
-pub(crate) fn take(tx: &Tx<'_>, instance: InstanceId, id: DeliveryId) -> DbResult<Option<Taken>> {
-    let params = (id.message.to_bytes(), id.no, instance.to_bytes());
+/// Gives a ready delivery to `instance`, where it `marks` as no intent yet. `None`: it is not ready any
+/// more.
+pub(crate) fn take(
+    tx: &Tx<'_>,
+    instance: InstanceId,
+    id: DeliveryId,
+    marks: bool,
+) -> DbResult<Option<Taken>> {
+    let params = (id.message.to_bytes(), id.no, instance.to_bytes(), marks);
     tx.first(include_str!("../sql/delivery_claim.sql"), params, |row| {
         Taken::read(id, row)
     })
@@ -167,7 +173,7 @@ fn take_wanted(tx: &Tx<'_>, instance: InstanceId, want: &Want) -> DbResult<Vec<T
     })?;
     let mut taken = Vec::with_capacity(ready.len());
     for id in ready {
-        taken.extend(take(tx, instance, id)?);
+        taken.extend(take(tx, instance, id, want.marks)?);
     }
     Ok(taken)
 }
@@ -252,13 +258,20 @@ fn release_dead(tx: &Tx<'_>, limit: u32) -> DbResult<u32> {
         let DeliveryId { message, no } = orphan.id;
         tx.execute(
             include_str!("../sql/delivery_release_dead.sql"),
-            (message.to_bytes(), no),
+            (message.to_bytes(), no, orphan.intended),
         )?;
-        let detail = format!("its owner {} died; it may have been sent", orphan.owner);
+        let what = match orphan.intended {
+            true => "it may have been sent",
+            false => "it had not been sent",
+        };
+        let detail = format!("its owner {} died; {what}", orphan.owner);
         Event::of_delivery(orphan.id, "released", &orphan.port)
-            .attempts(orphan.attempts + 1)
+            .attempts(orphan.attempts + u32::from(orphan.intended))
             .detail(&detail)
             .insert(tx, &mut numbers)?;
     }
     Ok(u32::try_from(orphans.len()).expect("bounded by the limit"))
+    /// Whether its claim was an intent to send.
+    intended: bool,
 }
+            intended: cell(row, 5, "delivery.unsent")?,

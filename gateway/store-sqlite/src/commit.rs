@@ -137,7 +137,7 @@ fn change_failure(change: &Change) -> Option<String> {
         Change::Retry { failure, .. } | Change::Suspend { failure, .. } => {
             Some(failure_cell(failure))
         }
-        Change::End { .. } | Change::Release => None,
+        Change::End { .. } | Change::Release | Change::Sending => None,
     }
 }
 

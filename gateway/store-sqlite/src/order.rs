@@ -1,11 +1,11 @@
 //! Order by key (`store.md` 4): who may have the next delivery of a key, and what waits behind it.
 //!
-//! A key's live deliveries stand in the order of `seq`; the first is its head. Only a run of ready ones
-//! from the head on is given out. Ready ones that stand behind anything else are *held* when a claim
-//! meets them, so that the next claim does not meet them again, and come back in batches when what they
-//! wait for leaves the order.
+//! A key's live deliveries stand in the order of `seq`; the first is its head. Only the head is given out,
+//! so that no key keeps others from their turn. Ready ones that stand behind anything are *held* when a
+//! claim meets them, so that the next claim does not meet them again, and come back one by one when what
+//! they wait for leaves the order: further ones would only be held again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use quayside_store::{
     commit::OrderKey,
@@ -27,8 +27,6 @@ const LOOK: u32 = 64;
 const ROUNDS: u32 = 8;
 /// How many deliveries of a key are held in one round.
 const HOLD: u32 = 512;
-/// How many held deliveries of a key come back at once.
-const RETURN: u32 = 64;
 
 /// The state in which an ordered delivery is born: claimed only if that cannot change the order.
 pub(crate) fn born_as(
@@ -56,24 +54,32 @@ pub(crate) fn claim(
     room: usize,
 ) -> DbResult<Vec<Taken>> {
     let mut taken = Vec::new();
+    // The keys that were met, with the head that the others wait for.
+    let mut heads = HashMap::new();
     for _ in 0..ROUNDS {
         let ready = tx.all(
             include_str!("../sql/delivery_ready_ordered.sql"),
             (port, instance.to_bytes(), LOOK),
             Met::read,
         )?;
-        let mut keys = HashSet::new();
+        let mut held = HashSet::new();
         for met in &ready {
             if taken.len() >= room {
                 return Ok(taken);
             }
-            match &met.order {
+            let Some(key) = met.order else {
                 // Skipped and resumed: it has no place any more.
-                None => taken.extend(take(tx, instance, met.id)?),
-                Some(key) if keys.insert(key.hash) && take_lane(tx, instance, port, key.lane)? => {
-                    take_run(tx, instance, port, key.hash, room, &mut taken)?;
-                }
+                taken.extend(take(tx, instance, met.id, true)?);
+                continue;
+            };
+            match heads.get(&key.hash) {
+                Some(head) if held.insert(key.hash) => hold_behind(tx, port, key.hash, *head)?,
                 Some(_) => {}
+                None if take_lane(tx, instance, port, key.lane)? => {
+                    let head = take_head(tx, instance, port, key.hash, &mut taken)?;
+                    heads.extend(head.map(|head| (key.hash, head)));
+                }
+                None => {}
             }
         }
         if ready.len() < LOOK as usize {
@@ -90,15 +96,12 @@ pub(crate) fn go_on(tx: &Tx<'_>, left: &Place) -> DbResult<()> {
     if head_of_held(tx, port, key)? != Some(left.seq) {
         return Ok(());
     }
-    let back = tx.all(
-        include_str!("../sql/delivery_unhold.sql"),
-        (port, key, RETURN),
-        |row| cell::<i64>(row, 0, "delivery.seq"),
-    )?;
-    match back.iter().max() {
-        // More may be held: they come back when the last of these leaves.
-        Some(last) if back.len() == RETURN as usize => wait_for(tx, port, key, *last),
-        _ => {
+    let sql = include_str!("../sql/delivery_unhold.sql");
+    let next = tx.first(sql, (port, key), |row| cell::<i64>(row, 0, "delivery.seq"))?;
+    match next {
+        // More may be held: they wait for this one now.
+        Some(next) => wait_for(tx, port, key, next),
+        None => {
             tx.execute(include_str!("../sql/order_key_delete.sql"), (port, key))?;
             Ok(())
         }
@@ -152,27 +155,24 @@ fn line(tx: &Tx<'_>, port: &str, key: [u8; 16], count: usize) -> DbResult<Vec<St
     )
 }
 
-/// Takes the ready deliveries from the head of a key on; if its head is not ready, holds what is.
-fn take_run(
+/// Takes the head of a key if it is ready; else holds what is. Gives the number of the head.
+fn take_head(
     tx: &Tx<'_>,
     instance: InstanceId,
     port: &str,
     key: [u8; 16],
-    room: usize,
     taken: &mut Vec<Taken>,
-) -> DbResult<()> {
-    let line = line(tx, port, key, room - taken.len())?;
-    let ready = line
-        .iter()
-        .take_while(|standing| standing.state == state::READY);
-    let before = taken.len();
-    for standing in ready {
-        taken.extend(take(tx, instance, standing.id)?);
+) -> DbResult<Option<i64>> {
+    let line = line(tx, port, key, 1)?;
+    let Some(head) = line.first() else {
+        return Ok(None);
+    };
+    if head.state == state::READY {
+        taken.extend(take(tx, instance, head.id, true)?);
+    } else {
+        hold_behind(tx, port, key, head.seq)?;
     }
-    match line.first() {
-        Some(head) if taken.len() == before => hold_behind(tx, port, key, head.seq),
-        _ => Ok(()),
-    }
+    Ok(Some(head.seq))
 }
 
 fn hold_behind(tx: &Tx<'_>, port: &str, key: [u8; 16], head: i64) -> DbResult<()> {

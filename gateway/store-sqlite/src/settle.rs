@@ -83,6 +83,13 @@ pub(crate) fn settle(
         Change::Release => {
             tx.execute(include_str!("../sql/delivery_release.sql"), cells(claim))? == 1
         }
+        Change::Sending => {
+            let sql = include_str!("../sql/delivery_sending.sql");
+            return Ok(match tx.execute(sql, cells(claim))? {
+                1 => SettleOutcome::Done,
+                _ => SettleOutcome::Fenced,
+            });
+        }
     };
     if done {
         Ok(SettleOutcome::Done)
@@ -102,7 +109,7 @@ fn failure_told(change: &Change) -> String {
         Change::Retry { failure, .. } | Change::Suspend { failure, .. } => {
             format!("{}: {}", failure.code, failure.detail)
         }
-        Change::End { .. } | Change::Release => String::new(),
+        Change::End { .. } | Change::Release | Change::Sending => String::new(),
     }
 }
 

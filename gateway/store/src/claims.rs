@@ -10,7 +10,8 @@ use crate::{StoreError, commit::OrderKey};
 /// Taking and giving back deliveries.
 #[async_trait]
 pub trait Claims: Send + Sync {
-    /// Claims what is due for `wants`, first ranks first, for `instance`. Empty if nothing is due or the
+    /// Claims what is due for `wants`, first ranks first, for `instance`; of each order key its head only,
+    /// so that no key keeps others from their turn. Empty if nothing is due or the
     /// instance is not live. Never waits for another instance's claim. Durable when it returns.
     async fn claim(&self, instance: InstanceId, wants: &[Want])
     -> Result<Vec<Claimed>, StoreError>;
@@ -19,8 +20,10 @@ pub trait Claims: Send + Sync {
     async fn claims_of(&self, instance: InstanceId) -> Result<Vec<Claim>, StoreError>;
 
     /// Gives back up to `limit` deliveries claimed by instances that are not live, whoever they were.
-    /// Each counts as an attempt made and is marked in doubt: its owner may have sent it. On an ordered
-    /// port its key goes on with it. Level-triggered: call it until it returns 0.
+    /// One whose intent was recorded counts as an attempt made and is marked in doubt: its owner may have
+    /// sent it. The claim itself is the intent, unless it was claimed with [`Want::marks`]: then
+    /// [`Change::Sending`](crate::Change::Sending) is. On an ordered port the key goes on with it.
+    /// Level-triggered: call it until it returns 0.
     async fn release_dead(&self, limit: u32) -> Result<u32, StoreError>;
 }
 
@@ -48,6 +51,9 @@ pub struct Claimed {
     pub transport: Transport,
     /// How many attempts of that transport were made.
     pub attempts: u32,
+    /// Whether [`Change::Sending`](crate::Change::Sending) goes before each send, so that a claim alone
+    /// is no intent yet. An ordered port is always served so.
+    pub marks: bool,
     /// What the engine rendered when it was published.
     pub rendered: Option<Text>,
     /// Its order key.

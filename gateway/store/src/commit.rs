@@ -166,6 +166,10 @@ pub enum Change {
     },
     /// It is given back untouched: nothing was sent.
     Release,
+    /// It is about to be sent: the intent is recorded, and the claim goes on. Wanted before the send of
+    /// what was claimed with [`Want::marks`](crate::Want::marks); of what was born claimed the birth is
+    /// the intent. Recorded again it stays recorded.
+    Sending,
 }
 
 /// An answer to a request.

@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use futures_util::future::join_all;
 use quayside_store::{
-    Op, SettleOutcome, Want,
+    Change, Claimed, Op, SettleOutcome, Want,
     commit::Birth,
     model::{DeliveryState, Priority},
 };
@@ -56,6 +56,7 @@ pub async fn a_claim_keeps_to_the_room(backend: &dyn Backend) {
         port: name(port),
         room,
         ordered: false,
+        marks: false,
     };
     let wants = [want("a", 2), want("b", 0), want("c", 5)];
     let claimed = scene.store.claim(scene.me, &wants).await.expect("claim");
@@ -148,4 +149,51 @@ pub async fn the_claims_of_the_dead_are_released(backend: &dyn Backend) {
         way.live_deliveries[0].in_doubt && way.live_deliveries[0].state == DeliveryState::Claimed
     );
     assert_eq!(way.history[0].event.as_str(), "released");
+}
+
+/// Where sends are marked, only what was marked may have been sent when its owner died.
+pub async fn only_a_marked_claim_of_the_dead_is_in_doubt(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let dead = scene.instance().await;
+    for body in ["unsent", "sending"] {
+        scene.stored(scene.publish(body, &["a"])).await;
+    }
+    let claimed = scene.claim_unsent_by(dead, "a", 9).await;
+    let marked = claimed
+        .iter()
+        .find(|c| bodies_of(std::slice::from_ref(c)) == ["sending"])
+        .expect("both are claimed")
+        .claim;
+    // Twice, as after a commit in the dark.
+    for _ in 0..2 {
+        scene.done(marked, Change::Sending).await;
+    }
+    let mut stale = marked;
+    stale.token += 1;
+    let outcome = scene.settle(stale, Change::Sending).await;
+    assert_eq!(outcome, SettleOutcome::Fenced);
+    // Born in its hands: the birth is the intent.
+    let mut born = scene.publish("born", &["a"]);
+    born.deliveries[0].birth = Birth::Claimed;
+    scene.outcome_by(dead, born).await;
+    scene.store.end_instance(dead).await.expect("end");
+    let outcome = scene.settle(marked, Change::Sending).await;
+    assert_eq!(outcome, SettleOutcome::Fenced, "it is dead");
+    assert_eq!(scene.store.release_dead(9).await.expect("release"), 3);
+    let outcome = scene.settle(marked, Change::Sending).await;
+    assert_eq!(outcome, SettleOutcome::Fenced, "nobody holds it");
+    let mut facts = Vec::new();
+    for _ in 0..2 {
+        let other = scene.instance().await;
+        let mut again = scene.claim_by(other, "a", 9).await;
+        again.sort_by_key(|c| bodies_of(std::slice::from_ref(c)));
+        let fact = |c: &Claimed| (c.in_doubt, c.attempts);
+        facts.push(again.iter().map(fact).collect::<Vec<_>>());
+        scene.store.end_instance(other).await.expect("end");
+        assert_eq!(scene.store.release_dead(9).await.expect("release"), 3);
+    }
+    // Born, sending, unsent. The second owner did not mark: its claims were intents.
+    let first = [(true, 1), (true, 1), (false, 0)];
+    let second = [(true, 2), (true, 2), (true, 1)];
+    assert_eq!(facts, [first, second]);
 }

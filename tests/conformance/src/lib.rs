@@ -81,6 +81,7 @@ macro_rules! store_conformance {
                 urgent_ones_go_first
                 an_old_token_is_fenced
                 the_claims_of_the_dead_are_released
+                only_a_marked_claim_of_the_dead_is_in_doubt
             }
             settle {
                 an_end_is_one_event
@@ -103,10 +104,12 @@ macro_rules! store_conformance {
                 one_in_hand_holds_its_key
                 a_retry_holds_its_key
                 a_suspended_head_keeps_its_place
+                one_that_waits_names_its_head
                 a_terminated_head_frees_its_key
                 a_skipped_one_loses_its_place
                 given_back_ones_come_in_order
                 a_long_queue_comes_back_in_order
+                a_long_queue_keeps_no_other_from_its_turn
                 a_hand_off_never_overtakes
                 a_lane_has_one_owner
                 one_suspended_at_birth_holds_its_key
@@ -121,6 +124,8 @@ macro_rules! store_conformance {
                 terminate_ends_what_nobody_holds
                 each_item_has_its_outcome
             }
+                failures_are_told_but_do_not_fill_history
+                a_resubmission_is_told_at_its_source
             sessions {
                 a_session_ends_by_its_lease_and_an_observer
                 an_instance_dies_with_its_session

@@ -276,6 +276,7 @@ pub async fn a_lane_has_one_owner(backend: &dyn Backend) {
         .await;
     let first = scene.claim_ordered_by(one, PORT, 9).await;
     assert_eq!(bodies_of(&first), ["k-1"]);
+    scene.done(first[0].claim, Change::Sending).await;
     scene
         .stored(scene.ordered("k-2", PORT, order_key("k", 0)))
         .await;
@@ -322,4 +323,28 @@ pub async fn one_suspended_at_birth_holds_its_key(backend: &dyn Backend) {
         .await
         .expect("terminate");
     assert_eq!(drain(&scene).await, ["k-2"]);
+}
+
+/// A claim takes the head of each key and no more: a long queue keeps no other key from its turn.
+pub async fn a_long_queue_keeps_no_other_from_its_turn(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let one = |n: u32| {
+        let publish = scene.ordered(&format!("k-{n}"), PORT, order_key("k", 0));
+        Op::Publish(Box::new(publish))
+    };
+    let ops: Vec<_> = (0..200).map(one).collect();
+    scene.commit(&ops).await.expect("commit");
+    publish(&scene, &["l-1", "m-1", "l-2"]).await;
+    let mut heads = scene.claim_ordered(PORT, 3).await;
+    heads.extend(scene.claim_ordered(PORT, 3).await);
+    let mut bodies = bodies_of(&heads);
+    bodies.sort();
+    assert_eq!(bodies, ["k-0", "l-1", "m-1"]);
+    for head in heads {
+        scene.done(head.claim, sent()).await;
+    }
+    let rest = drain(&scene).await;
+    assert_eq!(of_key(&rest, "l"), ["l-2"]);
+    let wanted: Vec<_> = (1..200).map(|n| format!("k-{n}")).collect();
+    assert_eq!(of_key(&rest, "k"), wanted);
 }

@@ -291,6 +291,23 @@ impl<'a> Scene<'a> {
             port: name(port),
             room,
             ordered: false,
+            marks: false,
+        };
+        self.store.claim(instance, &[want]).await.expect("claim")
+    }
+
+    /// Claims up to `room` deliveries of `port` for `instance`, which marks what it sends.
+    pub async fn claim_unsent_by(
+        &self,
+        instance: InstanceId,
+        port: &str,
+        room: u32,
+    ) -> Vec<Claimed> {
+        let want = Want {
+            port: name(port),
+            room,
+            ordered: false,
+            marks: true,
         };
         self.store.claim(instance, &[want]).await.expect("claim")
     }
@@ -311,6 +328,7 @@ impl<'a> Scene<'a> {
             port: name(port),
             room,
             ordered: true,
+            marks: true,
         };
         self.store.claim(instance, &[want]).await.expect("claim")
     }

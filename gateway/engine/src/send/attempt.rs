@@ -48,7 +48,7 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<SendRuntime>, work: Wo
     let ended = match &change {
         Change::End { .. } => Ended::Done,
         Change::Suspend { .. } => Ended::Suspended,
-        Change::Retry { .. } | Change::Release => Ended::Waits,
+        Change::Retry { .. } | Change::Release | Change::Sending => Ended::Waits,
     };
     let answer = answer_of(&change);
     let outcome = settle(&shared, &runtime, claimed.claim, change).await;
@@ -221,7 +221,7 @@ pub(crate) async fn settle(
                 detail = %failure.detail, "delivery suspended");
             Some((&shared.counters.suspended, Some(&tally.suspended)))
         }
-        Change::Release => None,
+        Change::Release | Change::Sending => None,
     };
     let ends = matches!(change, Change::End { .. });
     let outcome = shared.committer.settle(claim, change).await;

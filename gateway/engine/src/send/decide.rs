@@ -227,6 +227,7 @@ mod tests {
                 attempts, failure, ..
             } => format!("suspend {attempts} {:?}", failure.class),
             Change::Release => "release".to_owned(),
+            Change::Sending => "sending".to_owned(),
         }
     }
 

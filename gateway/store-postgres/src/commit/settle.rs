@@ -29,6 +29,7 @@ pub(super) struct Settlements<'a> {
     retries: Retries,
     suspensions: Suspensions,
     releases: Claims,
+    intents: Claims,
     done: HashSet<(DeliveryId, u32)>,
 }
 
@@ -79,6 +80,11 @@ impl<'a> Settlements<'a> {
             let mut params: Params<'_> = vec![me];
             params.extend(self.releases.params());
             steps.push(conn.step(Sql::DeliveryGiveback, params));
+        }
+        if !self.intents.is_empty() {
+            let mut params: Params<'_> = vec![me];
+            params.extend(self.intents.params());
+            steps.push(conn.step(Sql::DeliverySending, params));
         }
         steps
     }
@@ -185,6 +191,7 @@ impl<'a> Settlements<'a> {
                 self.suspensions.holds.push(*hold_key);
             }
             Change::Release => self.releases.push(claim),
+            Change::Sending => self.intents.push(claim),
         }
         Ok(())
     }
@@ -354,7 +361,8 @@ impl Standing {
             return false;
         }
         match change {
-            Change::End { .. } => false,
+            // An intent is found again under its claim.
+            Change::End { .. } | Change::Sending => false,
             Change::Retry {
                 attempts: made,
                 transport: next,

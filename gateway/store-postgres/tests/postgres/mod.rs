@@ -69,6 +69,7 @@ async fn two_processes_that_claim_at_once_share_without_overlap() {
                 port: name("a"),
                 room: 7,
                 ordered: false,
+                marks: false,
             }];
             let mut mine = Vec::new();
             loop {
