@@ -22,6 +22,7 @@ use crate::{
 };
 
 const CLAIM: &str = "claim deliveries";
+const LANES: &str = "keep lanes";
 
 /// How many rows of a lane one statement looks at: enough to find work behind rows that it parks.
 const ORDERED_SCAN: i32 = 256;
@@ -88,6 +89,47 @@ impl Claims for PostgresStore {
         });
         self.run(OPERATION, 1, self.work_timeout(), work).await
     }
+
+    async fn release_lanes(&self, instance: InstanceId, port: &Name) -> Result<u32, StoreError> {
+        let (me, port) = (Id::from(instance), port.as_str());
+        let ports = vec![port];
+        let work = self.work(LANES, async |conn| {
+            let steps = vec![
+                conn.simple("BEGIN"),
+                conn.step(Sql::LaneHold, vec![&me, &ports]),
+                conn.step(Sql::LaneRelease, vec![&me, &port]),
+                conn.simple("COMMIT"),
+            ];
+            let rows = conn.trip(steps).await.map_err(|e| fail(LANES, e))?;
+            Ok(u32::try_from(rows[2].len()).unwrap_or(u32::MAX))
+        });
+        self.run(LANES, 1, self.work_timeout(), work).await
+    }
+
+    async fn fix_lanes(
+        &self,
+        instance: InstanceId,
+        port: &Name,
+        wanted: u16,
+    ) -> Result<u16, StoreError> {
+        let (me, port, count) = (Id::from(instance), port.as_str(), i32::from(wanted));
+        let work = self.work(LANES, async |conn| {
+            let steps = vec![
+                conn.simple("BEGIN"),
+                conn.step(Sql::LanesInsert, vec![&port, &count]),
+                conn.step(Sql::LanesLock, vec![&port]),
+                conn.step(Sql::LanesFix, vec![&port, &count, &me]),
+                conn.step(Sql::LanesRead, vec![&port]),
+                conn.simple("COMMIT"),
+            ];
+            let rows = conn.trip(steps).await.map_err(|e| fail(LANES, e))?;
+            let fixed = rows[4]
+                .first()
+                .map(|row| Reader::new(row, LANES, "ordered_port").number::<i32, _>("lanes"));
+            fixed.transpose().map(|fixed| fixed.unwrap_or(wanted))
+        });
+        self.run(LANES, 1, self.work_timeout(), work).await
+    }
 }
 
 /// Wanted ports, as columns.
@@ -95,6 +137,7 @@ impl Claims for PostgresStore {
 struct Ports<'a> {
     names: Vec<&'a str>,
     rooms: Vec<i32>,
+    marks: Vec<bool>,
 }
 
 impl<'a> Ports<'a> {
@@ -107,6 +150,7 @@ impl<'a> Ports<'a> {
             if room > 0 {
                 ports.names.push(&want.port);
                 ports.rooms.push(room);
+                ports.marks.push(want.marks || want.ordered);
             }
         }
         ports
@@ -137,7 +181,6 @@ async fn take(
     let me = Id::from(instance);
     let params: crate::pool::Params<'_> = vec![&me, &ports.names, &ports.rooms, &ports.marks];
     for row in &conn.rows(CLAIM, Sql::DeliveryClaim, params).await? {
-    marks: Vec<bool>,
         taken.push(read_taken(row, instance)?);
     }
     Ok(())
@@ -150,7 +193,6 @@ async fn take_ordered(
     instance: InstanceId,
     ports: &Ports<'_>,
     taken: &mut Vec<Taken>,
-                ports.marks.push(want.marks || want.ordered);
 ) -> Result<(), StoreError> {
     let me = Id::from(instance);
     let failed = |e| fail(CLAIM, e);

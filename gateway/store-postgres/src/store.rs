@@ -34,6 +34,7 @@ const TRANSACTIONS: &[&str] = &[
     "claim deliveries",
     "list claims",
     "release dead claims",
+    "keep lanes",
     "keep session",
     "keep instance",
     "keep fence",

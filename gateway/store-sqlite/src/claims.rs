@@ -66,6 +66,35 @@ impl Claims for SqliteStore {
         self.write("release dead claims", move |tx| release_dead(tx, limit))
             .await
     }
+
+    async fn release_lanes(&self, instance: InstanceId, port: &Name) -> Result<u32, StoreError> {
+        let port = port.clone();
+        self.write("release lanes", move |tx| {
+            let sql = include_str!("../sql/lane_release.sql");
+            let released = tx.execute(sql, (port.as_str(), instance.to_bytes()))?;
+            Ok(u32::try_from(released).unwrap_or(u32::MAX))
+        })
+        .await
+    }
+
+    async fn fix_lanes(
+        &self,
+        instance: InstanceId,
+        port: &Name,
+        wanted: u16,
+    ) -> Result<u16, StoreError> {
+        let port = port.clone();
+        self.write("fix lanes", move |tx| {
+            let sql = include_str!("../sql/lanes_fix.sql");
+            tx.execute(sql, (port.as_str(), wanted, instance.to_bytes()))?;
+            let sql = include_str!("../sql/lanes_read.sql");
+            let fixed = tx.first(sql, [port.as_str()], |row| {
+                cell(row, 0, "ordered_port.lanes")
+            })?;
+            Ok(fixed.unwrap_or(wanted))
+        })
+        .await
+    }
 }
 
 /// A delivery row that was just claimed, without its message.
@@ -238,6 +267,8 @@ struct Orphan {
     port: String,
     attempts: u32,
     owner: InstanceId,
+    /// Whether its claim was an intent to send.
+    intended: bool,
 }
 
 fn release_dead(tx: &Tx<'_>, limit: u32) -> DbResult<u32> {
@@ -248,6 +279,7 @@ fn release_dead(tx: &Tx<'_>, limit: u32) -> DbResult<u32> {
             port: row.get(2)?,
             attempts: cell(row, 3, "delivery.attempts")?,
             owner: cell(row, 4, "delivery.instance")?,
+            intended: cell(row, 5, "delivery.unsent")?,
         })
     })?;
     if orphans.is_empty() {
@@ -271,7 +303,4 @@ fn release_dead(tx: &Tx<'_>, limit: u32) -> DbResult<u32> {
             .insert(tx, &mut numbers)?;
     }
     Ok(u32::try_from(orphans.len()).expect("bounded by the limit"))
-    /// Whether its claim was an intent to send.
-    intended: bool,
 }
-            intended: cell(row, 5, "delivery.unsent")?,

@@ -47,6 +47,8 @@ const TRANSACTIONS: &[&str] = &[
     "claim deliveries",
     "list claims",
     "release dead claims",
+    "release lanes",
+    "fix lanes",
     "open session",
     "renew session",
     "list sessions",

@@ -25,6 +25,21 @@ pub trait Claims: Send + Sync {
     /// [`Change::Sending`](crate::Change::Sending) is. On an ordered port the key goes on with it.
     /// Level-triggered: call it until it returns 0.
     async fn release_dead(&self, limit: u32) -> Result<u32, StoreError>;
+
+    /// Gives up the lanes of the ordered `port` that `instance` owns and holds nothing in, so that another
+    /// may take them. Returns how many. Durable when it returns. Those of a dead instance are free anyway.
+    async fn release_lanes(&self, instance: InstanceId, port: &Name) -> Result<u32, StoreError>;
+
+    /// Fixes into how many lanes the keys of the ordered `port` fall, and returns the count in force. That
+    /// is `wanted`, unless another was fixed before and is still in use: a delivery of the port with a key
+    /// lives, or an instance other than `instance` is live, which may publish by it at any moment. Durable
+    /// when it returns.
+    async fn fix_lanes(
+        &self,
+        instance: InstanceId,
+        port: &Name,
+        wanted: u16,
+    ) -> Result<u16, StoreError>;
 }
 
 /// How many deliveries of a port are wanted.
@@ -36,6 +51,9 @@ pub struct Want {
     pub room: u32,
     /// Whether the port is ordered: then only rows whose key has nothing earlier alive are given.
     pub ordered: bool,
+    /// Whether [`Change::Sending`](crate::Change::Sending) goes before each send, so that a claim alone
+    /// is no intent yet. An ordered port is always served so.
+    pub marks: bool,
 }
 
 /// A delivery in hand.
@@ -51,9 +69,6 @@ pub struct Claimed {
     pub transport: Transport,
     /// How many attempts of that transport were made.
     pub attempts: u32,
-    /// Whether [`Change::Sending`](crate::Change::Sending) goes before each send, so that a claim alone
-    /// is no intent yet. An ordered port is always served so.
-    pub marks: bool,
     /// What the engine rendered when it was published.
     pub rendered: Option<Text>,
     /// Its order key.

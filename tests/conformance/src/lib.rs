@@ -112,6 +112,8 @@ macro_rules! store_conformance {
                 a_long_queue_keeps_no_other_from_its_turn
                 a_hand_off_never_overtakes
                 a_lane_has_one_owner
+                a_lane_is_given_up_when_nothing_of_it_is_in_hand
+                the_count_of_lanes_stays_while_it_is_in_use
                 one_suspended_at_birth_holds_its_key
             }
             exchange {
@@ -122,10 +124,10 @@ macro_rules! store_conformance {
                 resume_brings_a_suspended_one_back
                 resume_hastens_and_settles_doubts
                 terminate_ends_what_nobody_holds
-                each_item_has_its_outcome
-            }
                 failures_are_told_but_do_not_fill_history
                 a_resubmission_is_told_at_its_source
+                each_item_has_its_outcome
+            }
             sessions {
                 a_session_ends_by_its_lease_and_an_observer
                 an_instance_dies_with_its_session

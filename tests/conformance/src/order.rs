@@ -348,3 +348,52 @@ pub async fn a_long_queue_keeps_no_other_from_its_turn(backend: &dyn Backend) {
     let wanted: Vec<_> = (1..200).map(|n| format!("k-{n}")).collect();
     assert_eq!(of_key(&rest, "k"), wanted);
 }
+
+/// An owner that has nothing of a lane in hand can give it up; what it has in hand keeps its lane.
+pub async fn a_lane_is_given_up_when_nothing_of_it_is_in_hand(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let (one, two) = (scene.instance().await, scene.instance().await);
+    for (body, lane) in [("k-1", 0), ("l-1", 1)] {
+        let key = order_key(&body[..1], lane);
+        scene.stored(scene.ordered(body, PORT, key)).await;
+    }
+    let port = crate::scene::name(PORT);
+    let mine = scene.claim_ordered_by(one, PORT, 9).await;
+    assert_eq!(mine.len(), 2);
+    let release = |instance| scene.store.release_lanes(instance, &port);
+    assert_eq!(release(one).await.expect("release"), 0, "both are in use");
+    let (kept, ended): (Vec<_>, Vec<_>) = mine
+        .into_iter()
+        .partition(|c| c.order == Some(order_key("l", 1)));
+    scene.done(ended[0].claim, sent()).await;
+    assert_eq!(release(two).await.expect("release"), 0, "it owns none");
+    assert_eq!(release(one).await.expect("release"), 1);
+    for (body, lane) in [("k-2", 0), ("m-1", 1)] {
+        let key = order_key(&body[..1], lane);
+        scene.stored(scene.ordered(body, PORT, key)).await;
+    }
+    let taken = scene.claim_ordered_by(two, PORT, 9).await;
+    assert_eq!(bodies_of(&taken), ["k-2"], "of the lane that was given up");
+    scene.done(kept[0].claim, sent()).await;
+    let rest = scene.claim_ordered_by(one, PORT, 9).await;
+    assert_eq!(bodies_of(&rest), ["m-1"], "the other lane stayed");
+}
+
+/// The count of lanes changes only while nobody can work by the old one.
+pub async fn the_count_of_lanes_stays_while_it_is_in_use(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let port = crate::scene::name(PORT);
+    let fix = async |wanted| {
+        let fixed = scene.store.fix_lanes(scene.me, &port, wanted).await;
+        fixed.expect("fix")
+    };
+    assert_eq!(fix(16).await, 16);
+    assert_eq!(fix(4).await, 4, "alone and without work");
+    publish(&scene, &["k-1"]).await;
+    assert_eq!(fix(8).await, 4, "it has work");
+    assert_eq!(drain(&scene).await, ["k-1"]);
+    let other = scene.instance().await;
+    assert_eq!(fix(8).await, 4, "another one may publish");
+    scene.store.end_instance(other).await.expect("end");
+    assert_eq!(fix(8).await, 8);
+}

@@ -1,0 +1,2 @@
+-- lanes_read
+SELECT lanes FROM ordered_port WHERE port = $1
