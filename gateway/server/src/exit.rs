@@ -22,11 +22,15 @@ pub(crate) enum Exit {
     BadConfig = 10,
     /// The schema of the store is of another version.
     Schema = 11,
+    /// The process cannot stay alive as a member of its group: start it again.
+    Lost = 12,
 }
 
 /// The exit codes, as `--help` shows them.
 pub(crate) const HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such thing, \
-4 no node answers, 10 the configuration has errors, 11 the store's schema is of another version.";
+4 no node answers, 10 the configuration has errors, \
+11 the store's schema is of another version, 12 the process was lost to its group again and again: \
+start it anew.";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

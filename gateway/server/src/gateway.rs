@@ -1,7 +1,7 @@
 //! What runs in this process, as the admin API and the life cycle see it.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -24,6 +24,8 @@ pub(crate) struct Gateway {
     /// Callers hold the lock for the length of their call, so that the engine is stopped when nobody
     /// uses it. `None` while it starts, restarts or stops.
     engine: RwLock<Option<Engine>>,
+    /// Why there is no engine, while there is none.
+    absence: Mutex<String>,
     draining: AtomicBool,
 }
 
@@ -44,12 +46,14 @@ impl Gateway {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let (engine, draining) = (RwLock::new(None), AtomicBool::new(false));
+        let absence = Mutex::new("the engine is starting".to_owned());
         Self {
             node,
             store,
             embedded,
             clock,
             engine,
+            absence,
             draining,
         }
     }
@@ -67,6 +71,11 @@ impl Gateway {
     /// Takes the engine out, once no call uses it.
     pub(crate) async fn take(&self) -> Option<Engine> {
         self.engine.write().await.take()
+    }
+
+    /// Says why there is no engine, for whoever asks while there is none.
+    pub(crate) fn explain(&self, reason: impl Into<String>) {
+        *self.absence.lock().unwrap_or_else(PoisonError::into_inner) = reason.into();
     }
 
     /// From now on the process says that it is not ready.
@@ -88,7 +97,7 @@ impl Gateway {
         // Locked for writing means that the engine is being put in or taken out.
         match self.engine.try_read().as_deref() {
             Ok(Some(engine)) => engine.health(),
-            _ => not_ready("the engine is starting or stopping"),
+            _ => not_ready(&self.absence.lock().unwrap_or_else(PoisonError::into_inner)),
         }
     }
 }

@@ -1,4 +1,13 @@
-//! The life of a process: open, run, reload, restart the engine, stop in stages.
+//! The life of a process: listen, reach the store, run, reload, replace a lost engine, stop in stages.
+//!
+//! It listens before anything else: while the store cannot be reached probes are told so, senders are told to
+//! come back, and nobody takes the machine for dead.
+//!
+//! An engine is lost when another node has ended its session (this process was paused or cut off for longer
+//! than its lease), or when one of its tasks has failed. It is cut off in that moment, and another one takes
+//! its place, with a session and an instance of its own: the store refuses whatever the old one still wants.
+//! That is safe as long as every task of the old one has ended. If one has not, or if engines are lost one
+//! after the other, the process ends with exit code 12, and its supervisor starts a new one.
 //!
 //! Signals: TERM and INT stop it, a second one hastens that; HUP reads the configuration again. The
 //! process prints one line when it is ready, so that whoever started it knows its ports:
@@ -8,7 +17,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use quayside_adapter_api::Secrets;
 use quayside_adapter_http::{DEFAULT_LISTENER, HttpAdapter, Readiness, ReadinessCheck};
-use quayside_engine::{Engine, EngineError, Options};
+use quayside_engine::{Engine, EngineError, Options, StopReport};
+use quayside_model::{Entropy, Monotonic};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
@@ -35,9 +45,12 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(20);
 /// How long the admin listener may take to end its calls.
 const ADMIN_GRACE: Duration = Duration::from_secs(2);
-/// The waits between attempts to open the store or to start the engine.
+/// The waits between attempts to reach the store or to start the engine.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// So many lost engines within this time are too many.
+const MAX_LOSSES: usize = 5;
+const LOSS_SPAN: Duration = Duration::from_secs(60);
 
 /// Runs the configuration of `inputs` until a signal ends it.
 pub(crate) fn run(inputs: &Inputs, dev: Option<DevOptions>) -> Result<Exit, Failure> {
@@ -69,6 +82,8 @@ struct Process<'a> {
     wired: Wired,
     secrets: Arc<dyn Secrets>,
     signals: Signals,
+    /// When engines were lost lately.
+    losses: Vec<Monotonic>,
     /// Ends the tasks.
     over: CancellationToken,
     tasks: JoinSet<&'static str>,
@@ -77,7 +92,7 @@ struct Process<'a> {
 async fn live(inputs: &Inputs, loaded: Loaded, dev: Option<DevOptions>) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
     let secrets: Arc<dyn Secrets> = Arc::new(FolderSecrets::new(&loaded.node.secrets));
-    let Some(store) = open_store(&loaded, &*secrets, &mut signals).await? else {
+    let Some(store) = prepare_store(&loaded, &*secrets, &mut signals).await? else {
         return Ok(Exit::Ok);
     };
     let clock = wiring::clock();
@@ -99,6 +114,7 @@ async fn live(inputs: &Inputs, loaded: Loaded, dev: Option<DevOptions>) -> Resul
         wired,
         secrets,
         signals,
+        losses: Vec::new(),
         over,
         tasks,
     };
@@ -115,15 +131,16 @@ fn readiness(gateway: &Arc<Gateway>) -> ReadinessCheck {
     })
 }
 
-/// Opens the store, waiting for a database that is not there yet. `None`: told to stop while waiting.
-async fn open_store(
+/// Prepares the store: opens the embedded one, waiting for a disk that is full, say; the database is reached
+/// later, when everybody can see that it is waited for. `None`: told to stop while waiting.
+async fn prepare_store(
     loaded: &Loaded,
     secrets: &dyn Secrets,
     signals: &mut Signals,
 ) -> Result<Option<OpenStore>, Failure> {
-    let mut wait = FIRST_WAIT;
+    let mut waits = Waits::new();
     loop {
-        let failure = match wiring::open_store(&loaded.node, secrets, wiring::clock()).await {
+        let failure = match wiring::prepare_store(&loaded.node, secrets, wiring::clock()).await {
             Ok(store) => return Ok(Some(store)),
             Err(failure) => failure,
         };
@@ -133,10 +150,31 @@ async fn open_store(
             return Err(failure);
         }
         warn!(code = %failure.code, error = %failure.message, "the store cannot be opened yet");
-        if signals.stop_within(wait).await {
+        if signals.stop_within(waits.next()).await {
             return Ok(None);
         }
-        wait = (wait * 2).min(LONGEST_WAIT);
+    }
+}
+
+/// Waits that double up to the longest, each shortened by chance, so that the processes of a group do not
+/// come back to a store that starts all at once.
+struct Waits {
+    next: Duration,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Waits {
+    fn new() -> Self {
+        Self {
+            next: FIRST_WAIT,
+            entropy: wiring::entropy(),
+        }
+    }
+
+    fn next(&mut self) -> Duration {
+        let wait = self.next.mul_f64(0.5 + self.entropy.fraction() / 2.0);
+        self.next = (self.next * 2).min(LONGEST_WAIT);
+        wait
     }
 }
 
@@ -152,16 +190,16 @@ impl Process<'_> {
     async fn serve(&mut self, dev: Option<DevOptions>) -> Result<Exit, Failure> {
         let admin = self.start_admin().await?;
         let http = self.bind_http().await?;
-        let mut saved = None;
+        let (mut saved, mut partner) = (None, None);
         if let Some(options) = &dev {
             saved = Some(dev::watch(&self.loaded.files));
-            dev::start_partner(options, &mut self.tasks, self.over.clone()).await;
+            partner = dev::start_partner(options, &mut self.tasks, self.over.clone()).await;
         }
-        if !self.start_engine().await? {
+        if !self.reach_store().await? || !self.start_engine().await? {
             return Ok(Exit::Ok);
         }
         if dev.is_some() {
-            dev::explain(&self.loaded, http);
+            dev::explain(&self.loaded, http, partner);
         }
         let pid = std::process::id();
         output::print(&format!("ready http={http} admin={admin} pid={pid}\n"))?;
@@ -170,10 +208,7 @@ impl Process<'_> {
                 Event::Stop => return Ok(self.stop().await),
                 Event::Reload => self.reload().await,
                 Event::Lost(error) => {
-                    error!(code = %codes::RESTARTED, cause = %error.code(), error = %chain(&error),
-                        "the engine is lost and starts again");
-                    self.drop_engine(Duration::ZERO).await;
-                    if !self.start_engine().await? {
+                    if !self.replace_engine(&error).await? {
                         return Ok(self.stop().await);
                     }
                 }
@@ -222,29 +257,96 @@ impl Process<'_> {
         })
     }
 
+    /// Reaches the store, waiting for a database that is not there yet. `false`: told to stop meanwhile.
+    async fn reach_store(&mut self) -> Result<bool, Failure> {
+        let mut waits = Waits::new();
+        loop {
+            let reached = tokio::select! {
+                reached = self.store.reach() => reached,
+                () = self.signals.stop() => return Ok(false),
+            };
+            let Err(failure) = reached else {
+                return Ok(true);
+            };
+            let transient = failure.is_transient();
+            let failure = Failure::from(failure);
+            if !transient {
+                return Err(failure);
+            }
+            warn!(code = %failure.code, error = %failure.message, "the store cannot be reached yet");
+            self.gateway.explain(format!(
+                "the store cannot be reached ({}): {}",
+                failure.code, failure.message
+            ));
+            if self.signals.stop_within(waits.next()).await {
+                return Ok(false);
+            }
+        }
+    }
+
     /// Starts an engine, waiting for a store that does not answer. `false`: told to stop meanwhile.
     async fn start_engine(&mut self) -> Result<bool, Failure> {
-        let mut wait = FIRST_WAIT;
+        let mut waits = Waits::new();
         loop {
             let plan = self.loaded.plan.clone();
             let start = Engine::start(self.store.store.clone(), plan, self.options());
-            let error = match start.await {
+            let started = tokio::select! {
+                started = start => started,
+                () = self.signals.stop() => return Ok(false),
+            };
+            let error = match started {
                 Ok(engine) => {
                     self.gateway.put(engine).await;
+                    self.gateway.explain("the engine is stopping");
                     return Ok(true);
                 }
                 Err(error) => error,
             };
-            if !matches!(&error, EngineError::Store(error) if error.kind.is_transient()) {
-                let message = format!("{}: {}", error.code(), chain(&error));
-                return Err(Failure::new(codes::START, message));
+            match &error {
+                EngineError::Store(error) if error.kind.is_transient() => {}
+                EngineError::Store(error) => return Err(wiring::store_failure(error)),
+                other => {
+                    let message = format!("{}: {}", other.code(), chain(other));
+                    return Err(Failure::new(codes::START, message));
+                }
             }
             warn!(code = %error.code(), error = %chain(&error), "the engine cannot start yet");
-            if self.signals.stop_within(wait).await {
+            self.gateway.explain(format!(
+                "the engine cannot start yet ({}): {}",
+                error.code(),
+                chain(&error)
+            ));
+            if self.signals.stop_within(waits.next()).await {
                 return Ok(false);
             }
-            wait = (wait * 2).min(LONGEST_WAIT);
         }
+    }
+
+    /// Puts another engine in the place of a lost one. `false`: told to stop meanwhile.
+    ///
+    /// # Errors
+    /// That it would not be safe, or does not last: the process has to end.
+    async fn replace_engine(&mut self, error: &EngineError) -> Result<bool, Failure> {
+        error!(code = %codes::RESTARTED, cause = %error.code(), error = %chain(error),
+            "the engine is lost and starts again");
+        self.gateway
+            .explain(format!("the engine was lost and starts again: {error}"));
+        let now = self.gateway.clock.monotonic();
+        self.losses.retain(|at| now.since(*at) < LOSS_SPAN);
+        self.losses.push(now);
+        let report = self.drop_engine(Duration::ZERO).await;
+        let given_up = |why: String| {
+            let message = format!("{error}; {why}");
+            Err(Failure::new(codes::GIVEN_UP, message).exiting(Exit::Lost))
+        };
+        if !report.ended {
+            return given_up("a task of the lost engine does not end".to_owned());
+        }
+        if self.losses.len() >= MAX_LOSSES {
+            let (count, span) = (self.losses.len(), LOSS_SPAN.as_secs());
+            return given_up(format!("that was number {count} within {span} s"));
+        }
+        self.start_engine().await
     }
 
     fn options(&self) -> Options {
@@ -309,7 +411,10 @@ impl Process<'_> {
             }
             Err(error) => {
                 error!(code = %codes::RELOAD, cause = %error.code(), error = %chain(&error),
-                "the configuration is not applied; the old one stays in force")
+                    "the configuration is not applied; the old one stays in force");
+                if self.dev {
+                    output::complain("not reloaded: the old configuration stays in force\n");
+                }
             }
         }
     }
@@ -331,7 +436,8 @@ impl Process<'_> {
             .await;
         let unfinished = self
             .drop_engine(if hurry { Duration::ZERO } else { GRACE })
-            .await;
+            .await
+            .unfinished;
         if unfinished > 0 {
             warn!(code = %codes::UNFINISHED, unfinished, "work was still under way");
         }
@@ -357,16 +463,32 @@ impl Process<'_> {
         hurried
     }
 
-    /// Stops the engine. How many deliveries were still under way.
-    async fn drop_engine(&mut self, grace: Duration) -> usize {
-        // A call of the admin API that waits for a partner's answer may keep the engine for long: then it
-        // is cut with the process, and its instance ends with its session.
-        match timeout(grace.max(ADMIN_GRACE), self.gateway.take()).await {
-            Ok(Some(engine)) => engine.stop(grace).await.unfinished,
-            Ok(None) => 0,
-            Err(_) => {
+    /// Stops the engine.
+    async fn drop_engine(&mut self, grace: Duration) -> StopReport {
+        // A call of the admin API that waits for a partner's answer keeps the engine. Cutting the engine off
+        // ends the call.
+        let mut taken = None;
+        if !grace.is_zero() {
+            taken = timeout(grace, self.gateway.take()).await.ok();
+        }
+        if taken.is_none() {
+            if let Some(engine) = self.gateway.engine().await.as_ref() {
+                engine.cut_off();
+            }
+            taken = timeout(ADMIN_GRACE, self.gateway.take()).await.ok();
+        }
+        match taken {
+            Some(Some(engine)) => engine.stop(grace).await,
+            Some(None) => StopReport {
+                ended: true,
+                unfinished: 0,
+            },
+            None => {
                 warn!(code = %codes::UNFINISHED, "a call of the admin API keeps the engine");
-                0
+                StopReport {
+                    ended: false,
+                    unfinished: 0,
+                }
             }
         }
     }

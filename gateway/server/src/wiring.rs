@@ -79,7 +79,7 @@ pub(crate) fn entropy() -> Arc<dyn quayside_model::Entropy> {
     Arc::new(SystemEntropy)
 }
 
-/// A store that is open and has the schema of this program.
+/// A store that this process may use. What is asked of one that cannot be reached fails as unavailable.
 #[derive(Clone)]
 pub(crate) struct OpenStore {
     pub(crate) store: AnyStore,
@@ -94,8 +94,23 @@ impl std::fmt::Debug for OpenStore {
     }
 }
 
-/// Opens the store of the node.
+/// Opens the store of the node: it answers and has the schema of this program.
 pub(crate) async fn open_store(
+    node: &NodeConfig,
+    secrets: &dyn Secrets,
+    clock: Arc<dyn Clock>,
+) -> Result<OpenStore, StoreFailure> {
+    let store = prepare_store(node, secrets, clock).await?;
+    if let Err(failure) = store.reach().await {
+        store.close().await;
+        return Err(failure);
+    }
+    Ok(store)
+}
+
+/// The store of the node, before it has been [reached](OpenStore::reach). The embedded one is open: it is
+/// there at once or there is a reason that does not go away.
+pub(crate) async fn prepare_store(
     node: &NodeConfig,
     secrets: &dyn Secrets,
     clock: Arc<dyn Clock>,
@@ -116,11 +131,7 @@ pub(crate) async fn open_store(
             clock,
             ..PostgresOptions::new(url.as_str())
         };
-        let store = Arc::new(PostgresStore::connect(options).await?);
-        if let Err(error) = store.migrate().await {
-            store.close().await;
-            return Err(error.into());
-        }
+        let store = Arc::new(PostgresStore::new(options)?);
         let any = Arc::clone(&store) as AnyStore;
         return Ok(OpenStore {
             store: any,
@@ -149,6 +160,16 @@ pub(crate) async fn open_store(
 }
 
 impl OpenStore {
+    /// Finds out whether the store answers, and brings its schema to this program's. Durable when it
+    /// returns.
+    pub(crate) async fn reach(&self) -> Result<(), StoreFailure> {
+        if let Some(postgres) = &self.postgres {
+            postgres.reach().await?;
+            postgres.migrate().await?;
+        }
+        Ok(())
+    }
+
     /// Ends the connections of the store. The embedded one is closed when its last user drops it.
     pub(crate) async fn close(self) {
         if let Some(postgres) = &self.postgres {

@@ -122,27 +122,44 @@ pub struct PostgresStore {
 }
 
 impl PostgresStore {
-    /// Connects once, to tell a wrong address from a database that is down.
+    /// A store that connects when it is first asked for something: for a process that starts before its
+    /// database.
     ///
     /// # Errors
-    /// `Config` for an address that cannot be, `Unavailable` for a database that does not answer.
-    pub async fn connect(options: Options) -> Result<Self, StoreError> {
-        let store = Self {
+    /// `Config` for an address that cannot be.
+    pub fn new(options: Options) -> Result<Self, StoreError> {
+        Ok(Self {
             pool: Pool::new(&options)?,
             options,
             transactions: Transactions::new(TRANSACTIONS),
             ordered: AtomicBool::new(false),
             lanes: Mutex::default(),
             progress: Mutex::default(),
-        };
-        const OPERATION: &str = "connect store";
-        store
-            .run(OPERATION, 1, store.options.work_timeout, async {
-                store.pool.bare(Use::Work, OPERATION).await?.keep();
-                Ok(())
-            })
-            .await?;
+        })
+    }
+
+    /// A store that is connected, to tell a wrong address from a database that is down.
+    ///
+    /// # Errors
+    /// `Config` for an address that cannot be, `Unavailable` for a database that does not answer.
+    pub async fn connect(options: Options) -> Result<Self, StoreError> {
+        let store = Self::new(options)?;
+        store.reach().await?;
         Ok(store)
+    }
+
+    /// Connects once. The connection is kept.
+    ///
+    /// # Errors
+    /// `Config` for an address or credentials that the database refuses, `Unavailable` if it does not
+    /// answer.
+    pub async fn reach(&self) -> Result<(), StoreError> {
+        const OPERATION: &str = "connect store";
+        self.run(OPERATION, 1, self.options.work_timeout, async {
+            self.pool.bare(Use::Work, OPERATION).await?.keep();
+            Ok(())
+        })
+        .await
     }
 
     /// Closes all connections and awaits their tasks. Calls after it fail as `Unavailable`.

@@ -39,6 +39,8 @@ quayside_model::codes! {
         "Look at the outcome of each; a busy one can be tried again in a moment.";
     FOREIGN = "QS0720", "The call comes from a place that may not make it.",
         "Call the admin API by its IP address or as localhost, from a program or from its own pages.";
+    GIVEN_UP = "QS0721", "The process cannot stay alive as a member of its group and ends.",
+        "Let its supervisor start it again (exit code 12); look for long pauses of the machine, the network or the store.";
     INTERNAL = "QS0719", "A part of the program failed.",
         "Report it with the log line.";
 }
