@@ -35,4 +35,8 @@ quayside_model::codes! {
         "Repair what the last failure names, then `quayside ports start NAME`.";
     NOT_FOUND = "QS0817", "There is no such message.",
         "Look at `quayside messages list`; retention may have removed it.";
+    ATTEMPT_TIMEOUT = "QS0818", "An attempt did not end within the port's `attempt_timeout`.",
+        "Look at the partner: the delivery may have been sent. Where such sends are right, raise `attempt_timeout`.";
+    LANES_KEPT = "QS0819", "The number of lanes of an ordered port was changed while it may have work; the old one stays.",
+        "Let its deliveries end, stop every process that uses the store, and start them again; or set `lanes` back.";
 }

@@ -4,11 +4,15 @@
 //! A settlement is tried until the store has answered it. A publication is given up at the deadline that
 //! comes with it: its sender is told to come back, and whether the store has it is unknown. When a
 //! COMMIT is in the dark the same items run again with the same ids (`reference/store.md` 3).
+//!
+//! What must not come apart is a group ([`Committer::together`]), which has a transaction of its own.
 
 use std::{sync::Arc, time::Duration};
 
 use quayside_model::{Claim, Clock, Content, InstanceId, Monotonic};
-use quayside_store::{AnyStore, Change, Op, Outcome, Publish, PublishOutcome, SettleOutcome};
+use quayside_store::{
+    AnyStore, Change, GroupOutcome, Op, Outcome, Publish, PublishOutcome, SettleOutcome,
+};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::JoinSet,
@@ -26,6 +30,8 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 const MAX_WAITING: u32 = 64 * 1024;
 /// How many items wait before senders are made to wait.
 const QUEUE: usize = 4096;
+/// The first and the longest pause before a failed transaction is tried again.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
 /// The front of the committer. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -38,19 +44,38 @@ pub(crate) struct Committer {
 
 #[derive(Debug)]
 struct Item {
-    op: Op,
+    load: Load,
     bytes: usize,
     /// When a publication is given up, if ever; settlements never are.
     deadline: Option<Monotonic>,
-    reply: oneshot::Sender<Outcome>,
     /// Its share of [`MAX_WAITING`], given back with the item.
     room: Option<OwnedSemaphorePermit>,
 }
 
+/// What an item wants to be committed, with who waits for the answer.
+#[derive(Debug)]
+enum Load {
+    One(Op, oneshot::Sender<Outcome>),
+    /// All or none.
+    Group(Vec<Op>, oneshot::Sender<GroupOutcome>),
+}
+
 impl Item {
     fn is_given_up(&self, now: Monotonic) -> bool {
+        let gone = match &self.load {
+            Load::One(_, reply) => reply.is_closed(),
+            Load::Group(_, reply) => reply.is_closed(),
+        };
         self.deadline
-            .is_some_and(|deadline| now >= deadline || self.reply.is_closed())
+            .is_some_and(|deadline| now >= deadline || gone)
+    }
+
+    fn is_group(&self) -> bool {
+        matches!(self.load, Load::Group(..))
+    }
+
+    fn is_settlement(&self) -> bool {
+        matches!(self.load, Load::One(Op::Settle(..), _))
     }
 }
 
@@ -88,61 +113,86 @@ impl Committer {
         publish: Publish,
         deadline: Option<Monotonic>,
     ) -> Option<PublishOutcome> {
-        let bytes = publish
-            .message
-            .parts
-            .iter()
-            .map(|part| match &part.content {
-                Content::Inline(bytes) => bytes.len(),
-                Content::Stored(_) => 0,
-            });
-        let bytes = bytes.sum();
-        let answer = async {
-            match self
-                .submit(Op::Publish(Box::new(publish)), bytes, deadline)
-                .await?
-            {
-                Outcome::Published(outcome) => Some(outcome),
-                Outcome::Settled(_) => None,
-            }
-        };
-        // The committer answers by the deadline too, but only between two tries: a try that hangs in a
-        // paused database must not hold the sender's answer.
-        let Some(deadline) = deadline else {
-            return answer.await;
-        };
-        let left = deadline.since(self.clock.monotonic());
-        tokio::time::timeout(left, answer).await.ok().flatten()
+        let bytes = inline_bytes(&publish);
+        let (reply, answer) = oneshot::channel();
+        let load = Load::One(Op::Publish(Box::new(publish)), reply);
+        match self.submit(load, bytes, deadline, answer).await? {
+            Outcome::Published(outcome) => Some(outcome),
+            Outcome::Settled(_) => None,
+        }
     }
 
     /// Settles, however long it takes. `None`: the process is being cut off.
     pub(crate) async fn settle(&self, claim: Claim, change: Change) -> Option<SettleOutcome> {
-        match self.submit(Op::Settle(claim, change), 0, None).await? {
+        let (reply, answer) = oneshot::channel();
+        let load = Load::One(Op::Settle(claim, change), reply);
+        match self.submit(load, 0, None, answer).await? {
             Outcome::Settled(outcome) => Some(outcome),
             Outcome::Published(_) => None,
         }
     }
 
-    async fn submit(&self, op: Op, bytes: usize, deadline: Option<Monotonic>) -> Option<Outcome> {
-        let room = match bytes {
-            0 => None,
-            _ => {
-                let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-                let room = Arc::clone(&self.room);
-                Some(room.acquire_many_owned(kib.min(MAX_WAITING)).await.ok()?)
-            }
-        };
+    /// Commits all of `ops` or none, by `deadline` if there is one. `None`: the store did not take the
+    /// group in time; it may still come to be stored. Without a deadline: the store failed for good and
+    /// nothing of it is stored, or the process is cut off.
+    pub(crate) async fn together(
+        &self,
+        ops: Vec<Op>,
+        deadline: Option<Monotonic>,
+    ) -> Option<GroupOutcome> {
+        let bytes = ops.iter().map(|op| match op {
+            Op::Publish(publish) => inline_bytes(publish),
+            Op::Settle(..) => 0,
+        });
+        let bytes = bytes.sum();
         let (reply, answer) = oneshot::channel();
-        let item = Item {
-            op,
-            bytes,
-            deadline,
-            reply,
-            room,
-        };
-        self.queue.send(item).await.ok()?;
-        answer.await.ok()
+        self.submit(Load::Group(ops, reply), bytes, deadline, answer)
+            .await
     }
+
+    async fn submit<T>(
+        &self,
+        load: Load,
+        bytes: usize,
+        deadline: Option<Monotonic>,
+        answer: oneshot::Receiver<T>,
+    ) -> Option<T> {
+        let submitted = async {
+            let room = match bytes {
+                0 => None,
+                _ => {
+                    let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+                    let room = Arc::clone(&self.room);
+                    Some(room.acquire_many_owned(kib.min(MAX_WAITING)).await.ok()?)
+                }
+            };
+            let item = Item {
+                load,
+                bytes,
+                deadline,
+                room,
+            };
+            self.queue.send(item).await.ok()?;
+            answer.await.ok()
+        };
+        // The committer answers by the deadline too, but only between two tries: a try that hangs in a
+        // paused database must not hold the sender's answer.
+        let Some(deadline) = deadline else {
+            return submitted.await;
+        };
+        let left = deadline.since(self.clock.monotonic());
+        tokio::time::timeout(left, submitted).await.ok().flatten()
+    }
+}
+
+/// How many bytes of `publish` wait in memory.
+fn inline_bytes(publish: &Publish) -> usize {
+    let parts = publish.message.parts.iter();
+    let bytes = parts.map(|part| match &part.content {
+        Content::Inline(bytes) => bytes.len(),
+        Content::Stored(_) => 0,
+    });
+    bytes.sum()
 }
 
 #[derive(Clone)]
@@ -160,23 +210,36 @@ impl Worker {
         let mut running = JoinSet::new();
         let parallel = self.store.parallel_commits().max(1);
         let mut batch = Vec::with_capacity(MAX_ITEMS);
+        // A group that was met behind the last batch.
+        let mut group = None;
         loop {
             while running.len() >= parallel {
                 note_end(running.join_next().await);
             }
-            let first = tokio::select! {
-                first = items.recv() => first,
-                () = self.cut.cancelled() => break,
+            let first = match group.take() {
+                Some(group) => Some(group),
+                None => tokio::select! {
+                    first = items.recv() => first,
+                    () = self.cut.cancelled() => break,
+                },
             };
             let Some(first) = first else { break };
+            let worker = self.clone();
+            if first.is_group() {
+                running.spawn(async move { worker.commit_group(first).await });
+                continue;
+            }
             let mut bytes = first.bytes;
             batch.push(first);
             while batch.len() < MAX_ITEMS && bytes < MAX_BYTES {
                 let Ok(item) = items.try_recv() else { break };
+                if item.is_group() {
+                    group = Some(item);
+                    break;
+                }
                 bytes += item.bytes;
                 batch.push(item);
             }
-            let worker = self.clone();
             let full = std::mem::replace(&mut batch, Vec::with_capacity(MAX_ITEMS));
             running.spawn(async move { worker.commit(full).await });
         }
@@ -199,7 +262,7 @@ impl Worker {
                 .flatten()
                 .next()
             {
-                error!(op = ?item.op, "a settlement cannot be stored; its delivery stays held until \
+                error!(load = ?item.load, "a settlement cannot be stored; its delivery stays held until \
                     this process ends, and is in doubt then");
             }
         }
@@ -208,7 +271,7 @@ impl Worker {
     /// Runs items as one batch until the store has answered, or returns the settlements among them when
     /// it fails in a way that trying again does not mend.
     async fn commit_together(&self, mut items: Vec<Item>) -> Option<Vec<Item>> {
-        let mut pause = Duration::from_millis(5);
+        let mut pause = PAUSE.0;
         loop {
             let now = self.clock.monotonic();
             items.retain(|item| !item.is_given_up(now));
@@ -233,15 +296,49 @@ impl Worker {
             warn!(code = %error.kind.code(), error = %chain(&error), items = items.len(), lasting,
                 "batch failed");
             if lasting {
-                items.retain(|item| matches!(item.op, Op::Settle(..)));
+                items.retain(Item::is_settlement);
                 return Some(items);
             }
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.cut.cancelled() => return None,
-            }
-            pause = (pause * 2).min(Duration::from_millis(100));
+            self.pause(&mut pause).await?;
         }
+    }
+
+    /// Runs a group until the store has answered, or drops it when nobody wants an answer any more or
+    /// trying again does not mend it.
+    async fn commit_group(&self, item: Item) {
+        let mut pause = PAUSE.0;
+        while !item.is_given_up(self.clock.monotonic()) {
+            let Load::Group(ops, _) = &item.load else {
+                return;
+            };
+            let error = match self.store.commit_group(self.instance, ops).await {
+                Ok(outcome) => {
+                    self.writable.committed();
+                    if let Load::Group(_, reply) = item.load {
+                        // A closed channel is a sender that was told to come back.
+                        drop(reply.send(outcome));
+                    }
+                    return;
+                }
+                Err(error) => error,
+            };
+            self.writable.failed(error.kind);
+            let lasting = !error.kind.is_transient();
+            warn!(code = %error.kind.code(), error = %chain(&error), lasting, "group failed");
+            if lasting || self.pause(&mut pause).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Waits before the next try. `None`: the process is being cut off.
+    async fn pause(&self, pause: &mut Duration) -> Option<()> {
+        tokio::select! {
+            () = tokio::time::sleep(*pause) => {}
+            () = self.cut.cancelled() => return None,
+        }
+        *pause = (*pause * 2).min(PAUSE.1);
+        Some(())
     }
 }
 
@@ -251,17 +348,20 @@ type Rest = (
     Option<OwnedSemaphorePermit>,
 );
 
+/// The operations of a batch and who waits for each. Groups never come here.
 fn take_ops(items: Vec<Item>) -> (Vec<Op>, Vec<Rest>) {
-    let part = |item: Item| (item.op, (item.reply, item.deadline, item.room));
-    items.into_iter().map(part).unzip()
+    let part = |item: Item| match item.load {
+        Load::One(op, reply) => Some((op, (reply, item.deadline, item.room))),
+        Load::Group(..) => None,
+    };
+    items.into_iter().filter_map(part).unzip()
 }
 
 fn put_ops(ops: Vec<Op>, rest: Vec<Rest>) -> Vec<Item> {
     let join = |(op, (reply, deadline, room))| Item {
-        op,
+        load: Load::One(op, reply),
         bytes: 0,
         deadline,
-        reply,
         room,
     };
     ops.into_iter().zip(rest).map(join).collect()

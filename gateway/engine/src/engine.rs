@@ -301,6 +301,7 @@ impl Engine {
         let now = self.shared.options.clock.now();
         let new = MessageId::new(now, &*self.shared.options.entropy);
         let parts = body::copy_parts(&self.shared, &old).await?;
+        let copies = parts.clone();
         let mut context = old.context.clone();
         if let Ok(name) = Name::new(RESUBMITTED_FROM) {
             context.write(name, Text::lossy(&id.to_string()));
@@ -316,13 +317,19 @@ impl Engine {
         let (extras, until) = (Extras::default(), places_until());
         let prepared = prepare(&self.shared, &routes, Arc::new(message), extras, until).await;
         let Some(prepared) = prepared else {
+            body::abandon_parts(&self.shared, &copies).await;
             return Err(coded(
                 codes::NO_SUBSCRIBER,
                 "nobody subscribes to the message",
             ));
         };
         let deadline = self.shared.options.clock.monotonic().plus(PUBLISH_WITHIN);
-        match prepared.commit(&self.shared, Some(deadline)).await {
+        let outcome = prepared.commit(&self.shared, Some(deadline)).await;
+        if !matches!(outcome, Some(PublishOutcome::Stored { .. })) {
+            // One that still waits for the store is refused then: its sender is told to come back.
+            body::abandon_parts(&self.shared, &copies).await;
+        }
+        match outcome {
             Some(PublishOutcome::Stored { .. }) => Ok(new),
             Some(PublishOutcome::Refused(detail)) => Err(coded(codes::REFUSED, &detail)),
             _ => Err(coded(

@@ -143,7 +143,13 @@ pub struct SendPort {
     pub in_doubt: InDoubt,
     /// Whether a delivery that fails is published with `error.*` properties instead of being suspended.
     pub publish_failures: bool,
+    /// How long one attempt may take in all, whatever its adapter does. Then it has failed in doubt.
+    pub attempt_timeout: Duration,
 }
+
+/// How long an attempt may take unless the port says otherwise: for adapters that never come back. Their
+/// own limits, which know what they wait for, are far below it.
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(600);
 
 impl SendPort {
     /// Whether the intent of each send is recorded before it (`reference/store.md` 2), so that of the

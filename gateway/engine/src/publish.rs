@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use quayside_model::{
-    Claim, DedupeKey, DeliveryId, Failure, FailureClass, Message, Monotonic, Name, OnOrderFailure,
-    Priority, Transport, hash16,
+    Claim, DedupeKey, DeliveryId, ExchangeId, Failure, FailureClass, Message, Monotonic, Name,
+    OnOrderFailure, Priority, Text, Transport, hash16,
 };
 use quayside_store::{
-    Claimed, Publish, PublishOutcome,
+    Change, Claimed, GroupOutcome, Op, Outcome, Publish, PublishOutcome,
     commit::{Birth, NewDelivery, NewExchange, NewSource, OrderKey},
 };
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
@@ -192,48 +192,109 @@ impl Prepared {
         shared: &Shared,
         deadline: Option<Monotonic>,
     ) -> Option<PublishOutcome> {
-        let Self {
-            message,
-            publish,
-            places,
-        } = self;
-        let claim = |no| Claim {
+        let (publish, hand_over) = self.split();
+        hand_over.hold(shared);
+        let outcome = shared.committer.publish(publish, deadline).await;
+        hand_over.finish(shared, outcome.as_ref()).await;
+        outcome
+    }
+
+    fn split(self) -> (Publish, HandOver) {
+        let publish = self.publish;
+        let kept = publish.deliveries.iter();
+        let hand_over = HandOver {
+            kept: kept.map(|d| (d.rendered.clone(), d.order)).collect(),
+            exchange: publish.exchange.map(|exchange| exchange.id),
+            message: self.message,
+            places: self.places,
+        };
+        (publish, hand_over)
+    }
+}
+
+/// Commits all of `prepared` and `settlements` or nothing, and hands over what was born claimed. The
+/// members of the group are the publications and then the settlements, in their order. `None`: see
+/// [`Committer::together`](crate::committer::Committer::together).
+pub(crate) async fn commit_together(
+    shared: &Shared,
+    prepared: Vec<Prepared>,
+    settlements: Vec<(Claim, Change)>,
+    deadline: Option<Monotonic>,
+) -> Option<GroupOutcome> {
+    let mut ops = Vec::with_capacity(prepared.len() + settlements.len());
+    let mut hand_overs = Vec::with_capacity(prepared.len());
+    for prepared in prepared {
+        let (publish, hand_over) = prepared.split();
+        hand_over.hold(shared);
+        ops.push(Op::Publish(Box::new(publish)));
+        hand_overs.push(hand_over);
+    }
+    let settle = |(claim, change)| Op::Settle(claim, change);
+    ops.extend(settlements.into_iter().map(settle));
+    let outcome = shared.committer.together(ops, deadline).await;
+    let outcomes = match &outcome {
+        Some(GroupOutcome::Done(outcomes)) => outcomes.as_slice(),
+        _ => &[],
+    };
+    for (member, hand_over) in hand_overs.into_iter().enumerate() {
+        let stored = match outcomes.get(member) {
+            Some(Outcome::Published(outcome)) => Some(outcome),
+            _ => None,
+        };
+        hand_over.finish(shared, stored).await;
+    }
+    outcome
+}
+
+/// What is to be handed over in memory when its publication is stored.
+struct HandOver {
+    message: Arc<Message>,
+    /// Of each delivery, what its claim would bring.
+    kept: Vec<(Option<Text>, Option<OrderKey>)>,
+    exchange: Option<ExchangeId>,
+    places: Vec<(u16, Arc<SendRuntime>, OwnedSemaphorePermit)>,
+}
+
+impl HandOver {
+    fn claim(&self, shared: &Shared, no: u16) -> Claim {
+        Claim {
             delivery: DeliveryId {
-                message: message.id,
+                message: self.message.id,
                 no,
             },
             instance: shared.instance,
             token: 1,
-        };
-        // Before the store has them: the comparison of claims must not find them missing here.
-        shared.held.add(places.iter().map(|(no, ..)| claim(*no)));
-        let kept: Vec<_> = publish
-            .deliveries
-            .iter()
-            .map(|d| (d.rendered.clone(), d.order))
-            .collect();
-        let exchange = publish.exchange.map(|exchange| exchange.id);
-        let count_all = publish.deliveries.len();
-        let outcome = shared.committer.publish(publish, deadline).await;
-        let claimed: &[u16] = match &outcome {
+        }
+    }
+
+    /// Before the store has the claims: their comparison must not find them missing here.
+    fn hold(&self, shared: &Shared) {
+        let numbers = self.places.iter().map(|(no, ..)| *no);
+        shared.held.add(numbers.map(|no| self.claim(shared, no)));
+    }
+
+    /// Hands over what was born claimed and forgets the rest.
+    async fn finish(mut self, shared: &Shared, outcome: Option<&PublishOutcome>) {
+        let claimed: &[u16] = match outcome {
             Some(PublishOutcome::Stored { claimed }) => claimed,
             _ => &[],
         };
-        for (no, runtime, place) in places {
+        for (no, runtime, place) in std::mem::take(&mut self.places) {
+            let claim = self.claim(shared, no);
             if !claimed.contains(&no) {
-                shared.held.remove(claim(no));
+                shared.held.remove(claim);
                 continue;
             }
-            let (rendered, order) = kept[usize::from(no)].clone();
+            let (rendered, order) = self.kept[usize::from(no)].clone();
             let claimed = Claimed {
-                claim: claim(no),
+                claim,
                 port: runtime.plan.name.clone(),
-                message: Arc::clone(&message),
+                message: Arc::clone(&self.message),
                 transport: Transport::Primary,
                 attempts: 0,
                 rendered,
                 order,
-                exchange,
+                exchange: self.exchange,
                 in_doubt: false,
             };
             count(&shared.counters.handed_off);
@@ -244,10 +305,9 @@ impl Prepared {
             };
             give(shared, &runtime, work).await;
         }
-        if claimed.len() < count_all {
+        if claimed.len() < self.kept.len() {
             shared.wake_claimer.notify_one();
         }
-        outcome
     }
 }
 

@@ -168,6 +168,7 @@ pub(crate) mod tests {
             answers: false,
             in_doubt: InDoubt::Resend,
             publish_failures: false,
+            attempt_timeout: crate::plan::ATTEMPT_TIMEOUT,
         }
     }
 

@@ -25,6 +25,7 @@ use crate::{
     },
     routing::Table,
     send::{
+        lanes,
         port::{Runner, SendRuntime},
         rendered::Templates,
     },
@@ -66,6 +67,7 @@ impl Runtimes {
     /// version. After an error everything is as it was.
     pub(crate) async fn apply(&self, shared: &Arc<Shared>, plan: Plan) -> Result<i64, EngineError> {
         let _one = self.swap.lock().await;
+        let plan = lanes::keep(shared, &self.plan(), plan).await?;
         let subscribers = subscribers(&plan, &shared.options)?;
         let controls = shared.store.controls().await?;
         // The last thing that can fail: no version is recorded that then does not run.

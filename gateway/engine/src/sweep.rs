@@ -8,7 +8,7 @@ use quayside_model::{GrantId, Monotonic, Name};
 use quayside_store::{Change, StoreError, sessions::FenceOutcome};
 use tracing::{info, warn};
 
-use crate::{committer::chain, counters::count, runtime::Runtimes, shared::Shared};
+use crate::{committer::chain, counters::count, runtime::Runtimes, send::attempt, shared::Shared};
 
 /// How often gates are looked at and dead instances are looked for.
 const EVERY: Duration = Duration::from_millis(200);
@@ -28,7 +28,7 @@ pub(crate) async fn sweep(shared: Arc<Shared>, runtimes: Arc<Runtimes>) {
     while !runtimes.reap() {
         runtimes.refresh(&shared);
         if shared.trust.may_act() {
-            note("reading controls", runtimes.reload_controls(&shared).await);
+            note("reading controls", read_controls(&shared, &runtimes).await);
             note("releasing the dead's claims", release_dead(&shared).await);
             let now = shared.options.clock.monotonic();
             if now.since(compared) >= COMPARE_EVERY {
@@ -48,6 +48,20 @@ fn note(step: &'static str, result: Result<(), StoreError>) {
     if let Err(error) = result {
         warn!(code = %error.kind.code(), error = %chain(&error), step, "a sweep failed");
     }
+}
+
+/// Records the stops that ports gave themselves, and reads the operators' word.
+async fn read_controls(shared: &Arc<Shared>, runtimes: &Runtimes) -> Result<(), StoreError> {
+    let ports = runtimes.send_ports();
+    for port in &ports {
+        attempt::record_stop(shared, port).await?;
+    }
+    let recorded: Vec<_> = ports.iter().filter(|p| p.stop.is_recorded()).collect();
+    runtimes.reload_controls(shared).await?;
+    recorded
+        .into_iter()
+        .for_each(|port| port.stop.is_in_force());
+    Ok(())
 }
 
 async fn release_dead(shared: &Shared) -> Result<(), StoreError> {

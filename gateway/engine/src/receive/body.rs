@@ -234,21 +234,38 @@ pub(crate) async fn abandon(shared: &Shared, body: BodyId) {
 }
 
 /// The parts of `message` for another message: bodies in chunks are copied, because each belongs to one
-/// message and goes with its retention.
+/// message and goes with its retention. Who does not publish them gives them up ([`abandon_parts`]).
 pub(crate) async fn copy_parts(
     shared: &Shared,
     message: &Message,
 ) -> Result<Vec<Part>, StoreError> {
-    let mut parts = message.parts.clone();
-    for part in &mut parts {
-        if let Content::Stored(body) = &mut part.content {
-            *body = copy_body(shared, *body).await?;
+    let mut parts = Vec::with_capacity(message.parts.len());
+    for part in &message.parts {
+        let mut copy = part.clone();
+        if let Content::Stored(body) = &mut copy.content {
+            let id = BodyId::new(shared.options.clock.now(), &*shared.options.entropy);
+            let original = std::mem::replace(body, StoredBody { id, ..*body });
+            if let Err(error) = copy_body(shared, original, id).await {
+                abandon(shared, id).await;
+                abandon_parts(shared, &parts).await;
+                return Err(error);
+            }
         }
+        parts.push(copy);
     }
     Ok(parts)
 }
 
-async fn copy_body(shared: &Shared, body: StoredBody) -> Result<StoredBody, StoreError> {
+/// Gives up the bodies in chunks of `parts` that were not published after all.
+pub(crate) async fn abandon_parts(shared: &Shared, parts: &[Part]) {
+    for part in parts {
+        if let Content::Stored(body) = &part.content {
+            abandon(shared, body.id).await;
+        }
+    }
+}
+
+async fn copy_body(shared: &Shared, body: StoredBody, copy: BodyId) -> Result<(), StoreError> {
     let fenced = || {
         StoreError::new(
             StoreErrorKind::Unavailable,
@@ -256,7 +273,6 @@ async fn copy_body(shared: &Shared, body: StoredBody) -> Result<StoredBody, Stor
             "not live any more",
         )
     };
-    let copy = BodyId::new(shared.options.clock.now(), &*shared.options.entropy);
     if !shared.store.open_body(copy, shared.instance).await? {
         return Err(fenced());
     }
@@ -276,5 +292,5 @@ async fn copy_body(shared: &Shared, body: StoredBody) -> Result<StoredBody, Stor
             return Err(fenced());
         }
     }
-    Ok(StoredBody { id: copy, ..body })
+    Ok(())
 }

@@ -7,16 +7,17 @@ use quayside_adapter_api::{AdapterError, Answer, Body, ErrorKind, Outbound, Sent
 use quayside_model::{
     Claim, Content, Message, OnOrderFailure, PortControl, PortStatus, StoredBody, Text,
 };
-use quayside_store::{AnyStore, Change, Claimed, SettleOutcome};
+use quayside_store::{AnyStore, Change, Claimed, SettleOutcome, StoreError};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::{
     decide::{decide, hold_in_doubt},
     failed,
-    port::{SendRuntime, Work},
+    port::{HANDED_OFF, SendRuntime, Work},
     rendered,
 };
-use crate::{codes, counters::count, plan::InDoubt, shared::Shared};
+use crate::{codes, committer::chain, counters::count, plan::InDoubt, shared::Shared};
 
 /// How an attempt ended, as far as the order of a key is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,29 +39,46 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<SendRuntime>, work: Wo
     let change = if claimed.in_doubt && runtime.plan.in_doubt == InDoubt::Hold {
         hold_in_doubt(&runtime.plan, claimed)
     } else {
-        let Some(result) = send_when_trusted(&shared, &runtime, claimed).await else {
+        let Some(result) = send_when_trusted(&shared, &runtime, &work).await else {
             return Ended::Waits;
         };
         log_result(&runtime, claimed, &result);
         decide(&runtime.plan, claimed, result, &*shared.options.entropy)
     };
-    let change = failed::publish_instead(&shared, &runtime, claimed, change).await;
+    let ended = match failed::publish_instead(&shared, &runtime, claimed, &change).await {
+        Some(end) => {
+            let done = Some(SettleOutcome::Done);
+            note_settled(&shared, &runtime, claimed.claim, &end, done);
+            Ended::Done
+        }
+        None => settle_attempt(&shared, &runtime, claimed.claim, change).await,
+    };
+    if ended == Ended::Suspended {
+        stop_if_asked(&shared, &runtime).await;
+    }
+    drop(work.place);
+    ended
+}
+
+/// Settles what an attempt came to, and brings its answer to whoever waits for it here.
+async fn settle_attempt(
+    shared: &Shared,
+    runtime: &SendRuntime,
+    claim: Claim,
+    change: Change,
+) -> Ended {
     let ended = match &change {
         Change::End { .. } => Ended::Done,
         Change::Suspend { .. } => Ended::Suspended,
         Change::Retry { .. } | Change::Release | Change::Sending => Ended::Waits,
     };
     let answer = answer_of(&change);
-    let outcome = settle(&shared, &runtime, claimed.claim, change).await;
+    let outcome = settle(shared, runtime, claim, change).await;
     if outcome == Some(SettleOutcome::Done)
         && let Some((exchange, answer)) = answer
     {
         shared.exchanges.answered(exchange, &answer);
     }
-    if ended == Ended::Suspended {
-        stop_if_asked(&shared, &runtime).await;
-    }
-    drop(work.place);
     ended
 }
 
@@ -70,25 +88,46 @@ async fn stop_if_asked(shared: &Shared, runtime: &SendRuntime) {
     if ordered.is_none_or(|order| order.on_failure != OnOrderFailure::StopPort) {
         return;
     }
+    // Here at once; other processes hear of it from the store. What cannot be recorded now is tried again
+    // with every sweep.
+    runtime.stop.want();
+    runtime.refresh(None, shared.options.clock.now());
+    if let Err(error) = record_stop(shared, runtime).await {
+        warn!(code = %error.kind.code(), error = %chain(&error), port = %runtime.plan.name,
+            "the stop of the port could not be recorded yet");
+    }
+}
+
+/// Records the stop that the port wants, if there is one.
+///
+/// # Errors
+/// [`StoreError`]; the stop stays wanted.
+pub(crate) async fn record_stop(shared: &Shared, runtime: &SendRuntime) -> Result<(), StoreError> {
+    if !runtime.stop.is_wanted() {
+        return Ok(());
+    }
     let reason = "stopped behind a suspended delivery: resume or terminate it, then start the port";
     let control = PortControl {
         status: PortStatus::Stopped,
         paused_until: None,
         reason: Some(Text::lossy(reason)),
     };
-    // Here at once; the sweep brings it to the other processes.
-    runtime.refresh(Some(&control), shared.options.clock.now());
-    if let Err(error) = shared.store.set_control(&runtime.plan.name, &control).await {
-        warn!(code = %error.kind.code(), port = %runtime.plan.name, "stopping the port failed");
-    }
+    let store = &shared.store;
+    store.set_control(&runtime.plan.name, &control).await?;
+    runtime.stop.recorded();
+    Ok(())
 }
 
-/// Sends once this process is trusted. `None`: it was cut off before that; the claim stays as it is.
+/// Sends once this process is trusted, within the time of an attempt. `None`: it was cut off before that
+/// and the claim stays as it is, or the delivery is another's.
 async fn send_when_trusted(
     shared: &Arc<Shared>,
     runtime: &SendRuntime,
-    claimed: &Claimed,
+    work: &Work,
 ) -> Option<Result<Sent, AdapterError>> {
+    let (claimed, limit) = (&work.claimed, runtime.plan.attempt_timeout);
+    // What was handed over was born with its mark.
+    let mut marked = !runtime.plan.marks_sends() || work.round == HANDED_OFF;
     loop {
         while !shared.trust.may_act() {
             tokio::select! {
@@ -96,20 +135,43 @@ async fn send_when_trusted(
                 () = shared.cut.cancelled() => return None,
             }
         }
-        let options = &shared.options;
-        let transmit = match runtime
-            .transports
-            .get(&runtime.plan, options, claimed.transport)
-            .await
-        {
-            Ok(transmit) => transmit,
-            Err(error) => return Some(Err(error)),
+        let (plan, options) = (&runtime.plan, &shared.options);
+        let open = runtime.transports.get(plan, options, claimed.transport);
+        let transmit = match timeout(limit, open).await {
+            Ok(Ok(transmit)) => transmit,
+            Ok(Err(error)) => return Some(Err(error)),
+            Err(_) => return Some(Err(too_long("opening the transport", limit))),
         };
-        match transmit.send(outbound(shared, runtime, claimed)).await {
+        if !marked {
+            mark(shared, runtime, claimed.claim).await?;
+            marked = true;
+            // The gate may have shut during the commit.
+            continue;
+        }
+        match timeout(limit, transmit.send(outbound(shared, runtime, claimed))).await {
             // The gate shut between our look and the adapter's: nothing was done, so wait again. That
             // is not an attempt.
-            Err(error) if !error.in_doubt && !shared.trust.may_act() => {}
-            result => return Some(result),
+            Ok(Err(error)) if !error.in_doubt && !shared.trust.may_act() => {}
+            Ok(result) => return Some(result),
+            Err(_) => return Some(Err(too_long("sending", limit).doubtful())),
+        }
+    }
+}
+
+fn too_long(what: &str, limit: Duration) -> AdapterError {
+    let detail = format!("{what} did not end within {limit:?}");
+    AdapterError::new(ErrorKind::Retry(None), codes::ATTEMPT_TIMEOUT, detail)
+}
+
+/// Records the intent to send. `None`: there is nothing to send, because the delivery is another's now or
+/// this process is being cut off.
+async fn mark(shared: &Shared, runtime: &SendRuntime, claim: Claim) -> Option<()> {
+    match shared.committer.settle(claim, Change::Sending).await? {
+        SettleOutcome::Done => Some(()),
+        SettleOutcome::Fenced => {
+            let outcome = Some(SettleOutcome::Fenced);
+            note_settled(shared, runtime, claim, &Change::Sending, outcome);
+            None
         }
     }
 }
@@ -152,10 +214,7 @@ fn stored_body(store: AnyStore, body: StoredBody) -> Body {
                     ErrorKind::Rejected,
                     format!("chunk {no} of the body is gone"),
                 )),
-                Err(error) => Err(lost(
-                    ErrorKind::Retry(None),
-                    crate::committer::chain(&error),
-                )),
+                Err(error) => Err(lost(ErrorKind::Retry(None), chain(&error))),
             }
         }
     }))
@@ -208,8 +267,21 @@ pub(crate) async fn settle(
     claim: Claim,
     change: Change,
 ) -> Option<SettleOutcome> {
+    let outcome = shared.committer.settle(claim, change.clone()).await;
+    note_settled(shared, runtime, claim, &change, outcome);
+    outcome
+}
+
+/// Forgets the claim and counts what became of it.
+pub(crate) fn note_settled(
+    shared: &Shared,
+    runtime: &SendRuntime,
+    claim: Claim,
+    change: &Change,
+    outcome: Option<SettleOutcome>,
+) {
     let (tally, now) = (&runtime.tally, shared.options.clock.now());
-    let counters = match &change {
+    let counters = match change {
         Change::End { .. } => Some((&shared.counters.delivered, None)),
         Change::Retry { failure, .. } => {
             tally.note_failure(now, failure.clone());
@@ -223,14 +295,12 @@ pub(crate) async fn settle(
         }
         Change::Release | Change::Sending => None,
     };
-    let ends = matches!(change, Change::End { .. });
-    let outcome = shared.committer.settle(claim, change).await;
     if outcome.is_some() {
         shared.held.remove(claim);
     }
     // Without an outcome the claim stays held: given back as untouched, what was sent would be sent
     // again without a word. It is in doubt when this instance has ended.
-    if ends {
+    if matches!(change, Change::End { .. }) {
         runtime.note_flow(shared.options.clock.monotonic());
     }
     match outcome {
@@ -247,5 +317,4 @@ pub(crate) async fn settle(
         }
         None => {}
     }
-    outcome
 }

@@ -167,6 +167,7 @@ mod tests {
             answers: false,
             in_doubt,
             publish_failures: false,
+            attempt_timeout: crate::plan::ATTEMPT_TIMEOUT,
         }
     }
 

@@ -6,38 +6,38 @@ use std::sync::Arc;
 use quayside_model::{
     Context, DedupeKey, EndResult, Failure, Message, MessageId, Name, Part, Text, hash16,
 };
-use quayside_store::{Change, Claimed, PublishOutcome};
+use quayside_store::{Change, Claimed, GroupOutcome, Outcome, PublishOutcome};
 
 use tracing::warn;
 
 use super::port::SendRuntime;
 use crate::{
     committer::chain,
-    options::PUBLISH_WITHIN,
-    publish::{Extras, places_until, prepare},
+    publish::{Extras, commit_together, places_until, prepare},
     receive::body,
     shared::Shared,
 };
 
-/// How long the key of a failed message is remembered: longer than any crash leaves between its
-/// publication and the end of the delivery.
+/// How long the key of a failed message is remembered: longer than any crash leaves between two tries.
 const KEY_WINDOW: std::time::Duration = std::time::Duration::from_secs(86_400);
 
-/// `change`, or the end of the delivery when its failure was published instead.
+/// Publishes the failure that `change` is, if the port says so, and ends the delivery with the same commit:
+/// all or nothing, so that no crash leaves a failure published whose message is sent all the same. Gives
+/// the end, which is durable. `None`: nothing was written, and `change` stands.
 pub(crate) async fn publish_instead(
     shared: &Shared,
     runtime: &SendRuntime,
     claimed: &Claimed,
-    change: Change,
-) -> Change {
+    change: &Change,
+) -> Option<Change> {
     let Change::Suspend {
         attempts, failure, ..
-    } = &change
+    } = change
     else {
-        return change;
+        return None;
     };
     if !runtime.plan.publish_failures || is_failure_itself(&claimed.message.context) {
-        return change;
+        return None;
     }
     let names = [("error.send-port", runtime.plan.name.as_str())];
     let parts = match body::copy_parts(shared, &claimed.message).await {
@@ -45,43 +45,53 @@ pub(crate) async fn publish_instead(
         Err(error) => {
             warn!(code = %error.kind.code(), error = %chain(&error), delivery = %claimed.id(),
                 "a failed message could not be copied; it is suspended");
-            return change;
+            return None;
         }
     };
+    let copies = parts.clone();
     let message = failed_message(shared, &claimed.message, parts, failure, &names);
-    let id = message.id;
-    // A crash between this commit and the end of the delivery makes it fail again: the key is that of
-    // the failure, so the second publication is a repeat.
-    let delivery = claimed.id().to_string();
-    let hash = hash16(&[b"failed", delivery.as_bytes()]);
-    let dedupe = Some(DedupeKey {
-        hash,
-        fingerprint: hash,
-        window: KEY_WINDOW,
-    });
-    let routes = shared.routes();
-    let extras = Extras {
-        dedupe,
-        ..Extras::default()
-    };
-    let prepared = prepare(shared, &routes, Arc::new(message), extras, places_until()).await;
-    let Some(prepared) = prepared else {
-        return change;
-    };
-    let deadline = shared.options.clock.monotonic().plus(PUBLISH_WITHIN);
-    let published: MessageId = match prepared.commit(shared, Some(deadline)).await {
-        Some(PublishOutcome::Stored { .. }) => id,
-        Some(PublishOutcome::Duplicate(first)) => first.message,
-        _ => return change,
-    };
-    Change::End {
+    let end = Change::End {
         result: EndResult::Consumed,
         attempts: *attempts,
         detail: Text::lossy(&format!(
-            "{}: published as failed message {published}",
-            failure.code
+            "{}: published as failed message {}",
+            failure.code, message.id
         )),
         answer: None,
+    };
+    let (routes, extras) = (shared.routes(), extras(claimed));
+    let prepared = prepare(shared, &routes, Arc::new(message), extras, places_until()).await;
+    let outcome = match prepared {
+        None => None,
+        Some(prepared) => {
+            let settle = vec![(claimed.claim, end.clone())];
+            commit_together(shared, vec![prepared], settle, None).await
+        }
+    };
+    let Some(GroupOutcome::Done(outcomes)) = outcome else {
+        body::abandon_parts(shared, &copies).await;
+        return None;
+    };
+    if !matches!(
+        outcomes.first(),
+        Some(Outcome::Published(PublishOutcome::Stored { .. }))
+    ) {
+        body::abandon_parts(shared, &copies).await;
+    }
+    Some(end)
+}
+
+/// The key is that of the failure: a version of this program that published and ended in two commits may
+/// have died between them, and then the second publication is a repeat.
+fn extras(claimed: &Claimed) -> Extras {
+    let hash = hash16(&[b"failed", claimed.id().to_string().as_bytes()]);
+    Extras {
+        dedupe: Some(DedupeKey {
+            hash,
+            fingerprint: hash,
+            window: KEY_WINDOW,
+        }),
+        ..Extras::default()
     }
 }
 

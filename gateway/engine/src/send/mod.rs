@@ -3,6 +3,7 @@
 pub(crate) mod attempt;
 pub(crate) mod decide;
 pub(crate) mod failed;
+pub(crate) mod lanes;
 pub(crate) mod port;
 pub(crate) mod rendered;
 pub(crate) mod transports;

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -21,14 +21,14 @@ use tokio::{
     task::{Id, JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, info, warn};
 
 use super::{
     attempt::{self, Ended},
     decide::suspend,
     transports::Transports,
 };
-use crate::{codes, plan::SendPort, shared::Shared, tally::Tally};
+use crate::{codes, committer::chain, plan::SendPort, shared::Shared, tally::Tally};
 
 /// A delivery in hand with its place in the port's window.
 #[derive(Debug)]
@@ -63,6 +63,7 @@ pub(crate) struct SendRuntime {
     flowed: Moment,
     /// When the claimer last had a place to claim for.
     looked: Moment,
+    pub(crate) stop: Stop,
     /// Ends when another configuration has taken its place.
     pub(crate) retired: CancellationToken,
 }
@@ -87,6 +88,7 @@ impl SendRuntime {
             tally: Tally::default(),
             flowed: Moment::default(),
             looked: Moment::default(),
+            stop: Stop::default(),
             retired: CancellationToken::new(),
         };
         (Arc::new(runtime), works)
@@ -94,9 +96,10 @@ impl SendRuntime {
 
     /// Takes the operator's word and the service window into account. Returns whether it may send now.
     pub(crate) fn refresh(&self, control: Option<&PortControl>, now: Timestamp) -> bool {
-        let allowed = control.is_none_or(|control| {
+        let started = control.is_none_or(|control| {
             control.status == PortStatus::Started && control.paused_until.is_none_or(|t| t <= now)
         });
+        let allowed = started && !self.stop.holds();
         let open = allowed
             && self
                 .plan
@@ -214,6 +217,52 @@ impl SendRuntime {
     }
 }
 
+/// A stop that the port gives itself: it holds here until the store has it and its controls were read
+/// again, so that neither a store that fails nor an older control opens the port in between.
+#[derive(Debug, Default)]
+pub(crate) struct Stop(AtomicU8);
+
+impl Stop {
+    const NONE: u8 = 0;
+    const WANTED: u8 = 1;
+    const RECORDED: u8 = 2;
+
+    /// Holds the port from now on.
+    pub(crate) fn want(&self) {
+        self.0.store(Self::WANTED, Ordering::SeqCst);
+    }
+
+    /// Whether it is still to be recorded.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == Self::WANTED
+    }
+
+    /// The store has it.
+    pub(crate) fn recorded(&self) {
+        self.swap(Self::WANTED, Self::RECORDED);
+    }
+
+    /// Whether the store had it before its controls were read, to be asked before that.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == Self::RECORDED
+    }
+
+    /// The controls that were read after it was recorded are in force: they rule from now on.
+    pub(crate) fn is_in_force(&self) {
+        self.swap(Self::RECORDED, Self::NONE);
+    }
+
+    fn holds(&self) -> bool {
+        self.0.load(Ordering::SeqCst) != Self::NONE
+    }
+
+    /// A stop that is wanted again meanwhile stays.
+    fn swap(&self, from: u8, to: u8) {
+        let ordering = Ordering::SeqCst;
+        let _found = self.0.compare_exchange(from, to, ordering, ordering);
+    }
+}
+
 /// Waits until one of both ends.
 async fn either(a: &CancellationToken, b: &CancellationToken) {
     tokio::select! {
@@ -298,13 +347,42 @@ impl Runner {
                 () = either(&stopping, &retired), if idle => {
                     // A place without work is a publication under way that may still hand over.
                     if queue.is_empty() && self.runtime.in_flight() == 0 {
-                        break;
+                        // Nobody gets a place from here on; who got the last one is waited for.
+                        self.runtime.window.close();
+                        if queue.is_empty() && self.runtime.in_flight() == 0 {
+                            self.release_lanes().await;
+                            break;
+                        }
                     }
                     tokio::time::sleep(STOP_POLL).await;
                 }
             }
         }
         self.running.shutdown().await;
+    }
+
+    /// Nothing of an ordered port is in hand any more: its lanes are for whoever serves it now.
+    async fn release_lanes(&self) {
+        let plan = &self.runtime.plan;
+        let routes = self.shared.routes();
+        let successor = routes.send.get(&plan.name);
+        let serves_on = successor.is_some_and(|port| !Arc::ptr_eq(port, &self.runtime));
+        let stopping = self.shared.stopping.is_cancelled();
+        if plan.ordered.is_none() || (serves_on && !stopping) {
+            return;
+        }
+        let (store, instance) = (&self.shared.store, self.shared.instance);
+        let released = tokio::select! {
+            released = store.release_lanes(instance, &plan.name) => released,
+            () = self.shared.cut.cancelled() => return,
+        };
+        match released {
+            Ok(released) => info!(port = %plan.name, released, "gave up the lanes of the port"),
+            Err(error) => {
+                warn!(code = %error.kind.code(), error = %chain(&error), port = %plan.name,
+                "giving up lanes failed; they are free when this instance ends")
+            }
+        }
     }
 
     async fn take(&mut self, work: Work) {

@@ -3,7 +3,7 @@
 use quayside_adapter_api::Span;
 use quayside_engine::{
     filter::Filter,
-    plan::{InDoubt, OrderPlan, SendPort, TransportPlan},
+    plan::{ATTEMPT_TIMEOUT, InDoubt, OrderPlan, SendPort, TransportPlan},
 };
 use quayside_model::{Name, OnOrderFailure, RetryPolicy};
 
@@ -58,6 +58,9 @@ pub(crate) fn read(
     let publish_failures = section.choice("on_failure", ON_FAILURE).unwrap_or(false);
     let (source, at) = (section.source, section.node.key_at);
     section.finish();
+    let attempt_timeout = section
+        .parsed::<Span>("attempt_timeout")
+        .map_or(ATTEMPT_TIMEOUT, Span::duration);
     if filter_is_wrong || backup_is_wrong {
         return None;
     }
@@ -77,6 +80,7 @@ pub(crate) fn read(
         publish_failures,
     };
     Some(Placed { source, at, value })
+        attempt_timeout,
 }
 
 fn in_doubt(section: &Section<'_>) -> Option<InDoubt> {

@@ -1,0 +1,288 @@
+//! An engine on a real store, with an adapter that does what a test tells it.
+
+use std::{
+    collections::BTreeMap,
+    future::pending,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use quayside_adapter_api::{
+    Adapter, AdapterError, Block, ErrorKind, Outbound, Receive, Secrets, Sent, Services, Transmit,
+    model::Fault,
+    services::{Secret, SecretRef},
+};
+use quayside_conformance::{Backend, scene};
+use quayside_engine::{
+    Engine, Options, Roles, codes,
+    plan::{ATTEMPT_TIMEOUT, InDoubt, OrderPlan, Plan, SendPort, TransportPlan},
+};
+use quayside_model::{
+    Clock, Name, OnOrderFailure, RetryPolicy, SystemClock, SystemEntropy, Text, Timestamp,
+};
+use quayside_store::{AnyStore, maintain::Retention};
+use quayside_store_sqlite::SqliteStore;
+
+/// What the adapter does with what it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behaviour {
+    /// It takes it.
+    Take,
+    /// It refuses it for good.
+    Refuse,
+    /// It never comes back from a send.
+    Hang,
+    /// It never comes back from opening.
+    HangToOpen,
+}
+
+/// One send as the adapter saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) body: String,
+    pub(crate) in_doubt: bool,
+}
+
+/// The adapter `probe`.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    behaviour: Mutex<Behaviour>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+impl Probe {
+    pub(crate) fn behave(&self, behaviour: Behaviour) {
+        *self
+            .behaviour
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = behaviour;
+    }
+
+    fn behaviour(&self) -> Behaviour {
+        *self
+            .behaviour
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every send so far.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// The adapter as the engine has it.
+#[derive(Debug, Clone)]
+struct Shared(Arc<Probe>);
+
+#[async_trait]
+impl Adapter for Shared {
+    fn name(&self) -> &'static str {
+        "probe"
+    }
+
+    fn check_receive(&self, _: &Block) -> Vec<Fault> {
+        Vec::new()
+    }
+
+    fn check_send(&self, _: &Block) -> Vec<Fault> {
+        Vec::new()
+    }
+
+    fn templates(&self, _: &Block) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    async fn open_receive(
+        &self,
+        _: &Name,
+        _: &Block,
+        _: Services,
+    ) -> Result<Box<dyn Receive>, AdapterError> {
+        let what = "it only sends";
+        Err(AdapterError::new(
+            ErrorKind::Config,
+            codes::NO_ADAPTER,
+            what,
+        ))
+    }
+
+    async fn open_send(
+        &self,
+        _: &Name,
+        _: &Block,
+        _: Services,
+    ) -> Result<Arc<dyn Transmit>, AdapterError> {
+        match self.0.behaviour() {
+            Behaviour::HangToOpen => pending().await,
+            _ => Ok(Arc::new(self.clone())),
+        }
+    }
+}
+
+#[async_trait]
+impl Transmit for Shared {
+    async fn send(&self, outbound: Outbound) -> Result<Sent, AdapterError> {
+        let seen = Seen {
+            body: scene::body_of(&outbound.message),
+            in_doubt: outbound.in_doubt,
+        };
+        self.0
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(seen);
+        match self.0.behaviour() {
+            Behaviour::Take => Ok(Sent {
+                detail: Text::lossy("taken"),
+                answer: None,
+            }),
+            Behaviour::Refuse => {
+                let what = "refused for good";
+                Err(AdapterError::new(ErrorKind::Rejected, codes::REFUSED, what))
+            }
+            Behaviour::Hang | Behaviour::HangToOpen => pending().await,
+        }
+    }
+
+    async fn test(&self) -> Result<String, AdapterError> {
+        Ok("it is here".to_owned())
+    }
+}
+
+struct NoSecrets;
+
+impl Secrets for NoSecrets {
+    fn resolve(&self, reference: &SecretRef) -> Result<Secret, AdapterError> {
+        let what = format!("no secret `{}`", reference.secret);
+        Err(AdapterError::new(ErrorKind::Config, codes::NOT_FOUND, what))
+    }
+}
+
+/// A store, the adapter, and what keeps them.
+pub(crate) struct World {
+    // Before the folder: the store is closed before its files go.
+    store: AnyStore,
+    pub(crate) probe: Arc<Probe>,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let clock = Arc::new(SystemClock);
+        let store = SqliteStore::open(
+            folder.path(),
+            clock,
+            quayside_store_sqlite::Options::default(),
+        );
+        let probe = Probe {
+            behaviour: Mutex::new(Behaviour::Take),
+            seen: Mutex::default(),
+        };
+        Self {
+            store: Arc::new(store.expect("the folder is free")),
+            probe: Arc::new(probe),
+            _folder: folder,
+        }
+    }
+
+    /// Runs `ports`.
+    pub(crate) async fn engine(&self, ports: Vec<SendPort>) -> Engine {
+        let probe: Arc<dyn Adapter> = Arc::new(Shared(Arc::clone(&self.probe)));
+        let options = Options {
+            node: scene::name("node-a"),
+            hosts: Vec::new(),
+            roles: Roles {
+                receive: false,
+                send: true,
+                track: false,
+            },
+            timings: quayside_lease::Timings::default(),
+            retention: Retention::default(),
+            adapters: BTreeMap::from([("probe", probe)]),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            secrets: Arc::new(NoSecrets),
+        };
+        let engine = Engine::start(self.store(), plan(ports), options).await;
+        engine.expect("the plan can run")
+    }
+}
+
+#[async_trait]
+impl Backend for World {
+    fn store(&self) -> AnyStore {
+        Arc::clone(&self.store)
+    }
+
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
+
+    fn virtual_time(&self) -> bool {
+        false
+    }
+
+    fn moment(&self) -> Duration {
+        Duration::from_millis(50)
+    }
+}
+
+/// A plan of these ports.
+pub(crate) fn plan(send: Vec<SendPort>) -> Plan {
+    let names: Vec<_> = send.iter().map(|port| port.name.to_string()).collect();
+    Plan {
+        send,
+        hash: names.join(" "),
+        ..Plan::default()
+    }
+}
+
+/// A port without order, of two attempts in quick succession.
+pub(crate) fn port(name: &str) -> SendPort {
+    SendPort {
+        name: scene::name(name),
+        host: scene::name("host"),
+        filter: None,
+        group_filters: Vec::new(),
+        primary: TransportPlan {
+            adapter: "probe".to_owned(),
+            block: serde_json::json!({}),
+            retry: RetryPolicy {
+                attempts: 2,
+                first: Duration::from_millis(1),
+                ..RetryPolicy::default()
+            },
+        },
+        backup: None,
+        ordered: None,
+        max_in_flight: 4,
+        priority: None,
+        window: None,
+        answers: false,
+        in_doubt: InDoubt::Resend,
+        publish_failures: false,
+        attempt_timeout: ATTEMPT_TIMEOUT,
+    }
+}
+
+/// An ordered port.
+pub(crate) fn ordered(name: &str) -> SendPort {
+    SendPort {
+        ordered: Some(OrderPlan {
+            by: "Number".to_owned(),
+            on_failure: OnOrderFailure::HoldKey,
+            lanes: 4,
+        }),
+        ..port(name)
+    }
+}
