@@ -18,8 +18,10 @@ pub struct Timings {
 /// Timings under which a healthy session could lapse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "four renewals of {renew_every:?} and one timeout of {client_timeout:?} do not fit into the \
-     {trusted:?} that a session is trusted"
+    "four renewals of {} ms and one timeout of {} ms do not fit into the {} ms that a session is trusted",
+    .renew_every.as_millis(),
+    .client_timeout.as_millis(),
+    .trusted.as_millis()
 )]
 pub struct TooTight {
     renew_every: Duration,
@@ -102,6 +104,7 @@ mod tests {
             renew_every: Duration::from_millis(700),
             ..Timings::LAN
         };
-        assert!(tight.check().is_err());
+        let refusal = tight.check().expect_err("it is too tight").to_string();
+        assert!(refusal.contains("four renewals of 700 ms"), "{refusal}");
     }
 }
