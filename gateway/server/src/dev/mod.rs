@@ -5,7 +5,7 @@
 use std::{
     fs,
     io::Write as _,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -71,23 +71,32 @@ impl Watch {
     }
 }
 
-/// Starts the built-in partner. If its address is taken, somebody else plays the partner.
+/// Starts the built-in partner and says where it listens. If its address is taken, somebody else plays
+/// the partner: `None`.
 pub(crate) async fn start_partner(
     options: &DevOptions,
     tasks: &mut JoinSet<&'static str>,
     over: CancellationToken,
-) {
+) -> Option<SocketAddr> {
     match crate::lifecycle::bind(options.partner).await {
-        Ok(listener) => drop(tasks.spawn(partner::serve(listener, over))),
-        Err(failure) => complain(&format!(
-            "{failure}   The built-in partner does not run; ports that send to {} reach whoever is there.\n",
-            options.partner
-        )),
+        Ok(listener) => {
+            let address = listener.local_addr().unwrap_or(options.partner);
+            tasks.spawn(partner::serve(listener, over));
+            Some(address)
+        }
+        Err(failure) => {
+            complain(&format!(
+                "warning[{}] {}: the built-in partner does not run\n   help: Stop the program that has \
+                 the address, or choose another with `--partner-listen`.\n",
+                failure.code, failure.message
+            ));
+            None
+        }
     }
 }
 
 /// Tells the person what can be done now.
-pub(crate) fn explain(loaded: &Loaded, http: SocketAddr) {
+pub(crate) fn explain(loaded: &Loaded, http: SocketAddr, partner: Option<SocketAddr>) {
     let mut text =
         String::from("\nQuayside runs. It reads the configuration again when you save it.\n");
     for port in &loaded.plan.receive {
@@ -95,11 +104,58 @@ pub(crate) fn explain(loaded: &Loaded, http: SocketAddr) {
             text.push_str(&way_in(loaded, port, location, http));
         }
     }
+    let mut shown = false;
     for port in &loaded.plan.send {
-        text.push_str(&way_out(port));
+        let here = partner.filter(|partner| sends_to(port, *partner));
+        shown |= here.is_some();
+        text.push_str(&way_out(port, here.is_some()));
     }
+    if let (false, Some(partner)) = (shown, partner) {
+        text.push_str(&format!(
+            "\nThe built-in partner listens on http://{partner}, but no send port sends to it: give one \
+             that address in its `url`, or start with the address of one as `--partner-listen`.\n"
+        ));
+    }
+    text.push_str(&format!(
+        "\nWhat became of it:\n  quayside messages list{}\n",
+        admin_flag(loaded.node.admin.listen.address)
+    ));
     text.push('\n');
     complain(&text);
+}
+
+/// How other verbs find this process, where they do not by themselves.
+fn admin_flag(admin: SocketAddr) -> String {
+    match admin.port() {
+        DEFAULT_ADMIN_PORT => String::new(),
+        // The line for programs, which comes next, says which port it became.
+        0 => " --admin URL".to_owned(),
+        _ => format!(" --admin http://{admin}"),
+    }
+}
+
+const DEFAULT_ADMIN_PORT: u16 = 9470;
+
+/// Whether the port sends to this address of this machine.
+fn sends_to(port: &SendPort, partner: SocketAddr) -> bool {
+    let url = port.primary.block["url"].as_str();
+    url.is_some_and(|url| is_at(url, partner))
+}
+
+fn is_at(url: &str, partner: SocketAddr) -> bool {
+    let authority = url
+        .strip_prefix("http://")
+        .and_then(|rest| rest.split(['/', '?']).next());
+    let Some((host, number)) = authority.and_then(|authority| authority.rsplit_once(':')) else {
+        return false;
+    };
+    let host = host.trim_matches(['[', ']']);
+    let same_host = match host.parse::<IpAddr>() {
+        Ok(host) if partner.ip().is_unspecified() => host.is_loopback(),
+        Ok(host) => host == partner.ip(),
+        Err(_) => host == "localhost",
+    };
+    same_host && number.parse() == Ok(partner.port())
 }
 
 fn way_in(loaded: &Loaded, port: &ReceivePort, location: &Location, http: SocketAddr) -> String {
@@ -136,15 +192,19 @@ fn way_in(loaded: &Loaded, port: &ReceivePort, location: &Location, http: Socket
     }
 }
 
-fn way_out(port: &SendPort) -> String {
+fn way_out(port: &SendPort, to_partner: bool) -> String {
     let block = &port.primary.block;
-    let target = block["folder"]
-        .as_str()
-        .map(|folder| shown(Path::new(folder)));
-    let target = target.or_else(|| block["url"].as_str().map(str::to_owned));
-    target.map_or_else(String::new, |target| {
-        format!("\nOut of {}: look at {target}\n", port.name)
-    })
+    let name = &port.name;
+    if let Some(folder) = block["folder"].as_str() {
+        return format!("\nOut of {name}: files in {}\n", shown(Path::new(folder)));
+    }
+    match block["url"].as_str() {
+        Some(url) if to_partner => {
+            format!("\nOut of {name}: {url}, where the built-in partner shows it here\n")
+        }
+        Some(url) => format!("\nOut of {name}: {url}, which is not the built-in partner\n"),
+        None => String::new(),
+    }
 }
 
 /// A path below the current folder without that folder.
@@ -157,7 +217,7 @@ fn shown(path: &Path) -> String {
 }
 
 /// `text` as one word of a shell.
-fn shell_word(text: &str) -> String {
+pub(crate) fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         return text.to_owned();
@@ -179,4 +239,26 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     fs::File::create(path)?.write_all(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_partner_is_known_by_its_address() {
+        for (url, partner, same) in [
+            ("http://127.0.0.1:9471/orders", "127.0.0.1:9471", true),
+            ("http://localhost:9471", "127.0.0.1:9471", true),
+            ("http://127.0.0.1:9471?a=b", "0.0.0.0:9471", true),
+            ("http://[::1]:9471/orders", "[::1]:9471", true),
+            ("http://127.0.0.1:9471/orders", "127.0.0.1:9999", false),
+            ("http://127.0.0.1/orders", "127.0.0.1:9471", false),
+            ("https://127.0.0.1:9471/orders", "127.0.0.1:9471", false),
+            ("http://erp.example:9471/orders", "127.0.0.1:9471", false),
+        ] {
+            let partner = partner.parse().expect("an address");
+            assert_eq!(is_at(url, partner), same, "{url} {partner}");
+        }
+    }
 }
