@@ -54,7 +54,7 @@ impl Filter {
             let first = errors.errors.into_iter().next();
             let (line, column) = first.as_ref().map_or((1, 1), |e| e.pos);
             FilterError {
-                message: first.map_or_else(|| "not an expression".to_owned(), |e| e.msg),
+                message: first.map_or_else(|| "not an expression".to_owned(), |e| in_words(&e.msg)),
                 line: usize::try_from(line).unwrap_or(1).max(1),
                 column: usize::try_from(column).unwrap_or(1).max(1),
             }
@@ -121,6 +121,18 @@ impl Filter {
                 .is_some_and(|value| value == term.literal)
         });
         equal && (self.only_equalities || facts.satisfy(&self.expression))
+    }
+}
+
+/// What the parser says without the list of everything that could have stood there.
+fn in_words(message: &str) -> String {
+    let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
+    let message = message.split(" expecting ").next().unwrap_or(message);
+    match message {
+        "mismatched input '<EOF>'" | "no viable alternative at input '<EOF>'" => {
+            "it ends where something has to follow".to_owned()
+        }
+        message => message.replace("mismatched input", "this does not fit here:"),
     }
 }
 

@@ -23,88 +23,162 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How many handshakes may be under way.
 const MAX_HANDSHAKES: usize = 64;
 
-/// The configuration of a listener with these certificates.
+/// The configuration of the admin listener with these certificates.
 pub(crate) fn server_config(
     options: &TlsOptions,
     secrets: &dyn Secrets,
 ) -> Result<Arc<ServerConfig>, Failure> {
-    let failed = |cause: String| Failure::new(codes::TLS_FILES, cause);
-    let chain = certificates(&options.certificate, secrets)?;
-    let key = PrivateKeyDer::from_pem_slice(&bytes(&options.key, secrets)?)
-        .map_err(|error| failed(format!("admin.tls.key: {error}")))?;
+    let failed = |part: &str, cause: String| {
+        Failure::new(codes::TLS_FILES, format!("admin.tls.{part}: {cause}"))
+    };
+    let chain = certificates(&options.certificate, secrets)
+        .map_err(|fault| failed("certificate", fault.into_message()))?;
+    let key = key(&options.key, secrets).map_err(|fault| failed("key", fault.into_message()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| failed(error.to_string()))?;
+        .map_err(|error| failed("certificate", error.to_string()))?;
     let builder = match &options.client_ca {
         None => builder.with_no_client_auth(),
         Some(ca) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(ca, secrets)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| failed(format!("admin.tls.client_ca: {error}")))?;
-            }
+            let roots = authorities(ca, secrets)
+                .map_err(|fault| failed("client_ca", fault.into_message()))?;
             let verifier =
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
             builder.with_client_cert_verifier(
-                verifier.map_err(|error| failed(format!("admin.tls.client_ca: {error}")))?,
+                verifier.map_err(|error| failed("client_ca", error.to_string()))?,
             )
         }
     };
     let config = builder.with_single_cert(chain, key);
     config
         .map(Arc::new)
-        .map_err(|error| failed(format!("admin.tls.certificate: {error}")))
+        .map_err(|error| failed("certificate", error.to_string()))
+}
+
+/// Why a PEM file or secret is of no use.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum PemFault {
+    /// The secret cannot be read.
+    Secret(String),
+    /// The file is not there.
+    Missing(String),
+    /// What is there cannot be used.
+    Unusable(String),
+}
+
+impl PemFault {
+    fn unusable(from: &TextOrSecret, cause: &str) -> Self {
+        Self::Unusable(format!("{}: {cause}", shown(from)))
+    }
+
+    fn into_message(self) -> String {
+        match self {
+            Self::Secret(message) | Self::Missing(message) | Self::Unusable(message) => message,
+        }
+    }
+}
+
+/// Whether certificate and key can be read and belong together.
+pub(crate) fn check_identity(
+    certificate: &TextOrSecret,
+    private: &TextOrSecret,
+    secrets: &dyn Secrets,
+) -> Result<(), PemFault> {
+    let chain = certificates(certificate, secrets)?;
+    let key = key(private, secrets)?;
+    let provider = rustls::crypto::ring::default_provider();
+    let pair = rustls::sign::CertifiedKey::from_der(chain, key, &provider);
+    match pair {
+        Ok(_) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            let cause = format!("it is not the certificate of the key in {}", shown(private));
+            Err(PemFault::unusable(certificate, &cause))
+        }
+        Err(error) => Err(PemFault::unusable(private, &error.to_string())),
+    }
+}
+
+/// Whether the certificates of authorities can be read.
+pub(crate) fn check_authorities(
+    from: &TextOrSecret,
+    secrets: &dyn Secrets,
+) -> Result<(), PemFault> {
+    authorities(from, secrets).map(drop)
+}
+
+fn authorities(from: &TextOrSecret, secrets: &dyn Secrets) -> Result<RootCertStore, PemFault> {
+    roots(from, certificates(from, secrets)?)
+}
+
+fn roots(
+    from: &TextOrSecret,
+    chain: Vec<CertificateDer<'static>>,
+) -> Result<RootCertStore, PemFault> {
+    let mut roots = RootCertStore::empty();
+    // A bundle of a system may hold an old root that rustls does not take; the others still count.
+    let (usable, _) = roots.add_parsable_certificates(chain);
+    if usable == 0 {
+        return Err(PemFault::unusable(from, "it holds no usable certificate"));
+    }
+    Ok(roots)
 }
 
 fn certificates(
     from: &TextOrSecret,
     secrets: &dyn Secrets,
-) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let pem = bytes(from, secrets)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let chain = chain.map_err(|error| Failure::new(codes::TLS_FILES, error.to_string()))?;
+) -> Result<Vec<CertificateDer<'static>>, PemFault> {
+    chain(from, &bytes(from, secrets)?)
+}
+
+fn chain(from: &TextOrSecret, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemFault> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let chain = chain.map_err(|error| PemFault::unusable(from, &error.to_string()))?;
     if chain.is_empty() {
-        return Err(Failure::new(
-            codes::TLS_FILES,
-            "a PEM file of admin.tls holds no certificate",
-        ));
+        return Err(PemFault::unusable(from, "it holds no certificate in PEM"));
     }
     Ok(chain)
 }
 
-fn bytes(from: &TextOrSecret, secrets: &dyn Secrets) -> Result<Vec<u8>, Failure> {
+fn key(from: &TextOrSecret, secrets: &dyn Secrets) -> Result<PrivateKeyDer<'static>, PemFault> {
+    PrivateKeyDer::from_pem_slice(&bytes(from, secrets)?)
+        .map_err(|_| PemFault::unusable(from, "it holds no unencrypted private key in PEM"))
+}
+
+fn bytes(from: &TextOrSecret, secrets: &dyn Secrets) -> Result<Vec<u8>, PemFault> {
     match from {
-        TextOrSecret::Text(path) => std::fs::read(path)
-            .map_err(|error| Failure::new(codes::TLS_FILES, format!("{path}: {error}"))),
-        TextOrSecret::Secret(reference) => secrets
-            .resolve(reference)
-            .map(|secret| secret.expose().to_vec())
-            .map_err(|error| Failure::new(error.code, error.detail)),
+        TextOrSecret::Text(path) => read_file(path),
+        TextOrSecret::Secret(reference) => match secrets.resolve(reference) {
+            Ok(secret) => Ok(secret.expose().to_vec()),
+            Err(error) => Err(PemFault::Secret(error.detail)),
+        },
+    }
+}
+
+fn read_file(path: &str) -> Result<Vec<u8>, PemFault> {
+    std::fs::read(path).map_err(|error| {
+        let message = format!("{path}: {error}");
+        match error.kind() {
+            io::ErrorKind::NotFound => PemFault::Missing(message),
+            _ => PemFault::Unusable(message),
+        }
+    })
+}
+
+fn shown(from: &TextOrSecret) -> String {
+    match from {
+        TextOrSecret::Text(path) => path.clone(),
+        TextOrSecret::Secret(reference) => format!("the secret `{}`", reference.secret),
     }
 }
 
 /// The configuration of a client that trusts the authorities of the PEM file `ca`.
 pub(crate) fn client_config(ca: &Path) -> Result<ClientConfig, Failure> {
-    let failed = |cause: String| {
-        Failure::new(
-            codes::TLS_FILES,
-            format!("store.ca, {}: {cause}", ca.display()),
-        )
-    };
-    let pem = std::fs::read(ca).map_err(|error| failed(error.to_string()))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| failed(error.to_string()))?;
-        // A bundle of a system may hold an old root that rustls does not take; the others still count.
-        if let Err(error) = roots.add(certificate) {
-            tracing::debug!(%error, "an authority is left out");
-        }
-    }
-    if roots.is_empty() {
-        return Err(failed("it holds no usable certificate".to_owned()));
-    }
+    let failed = |cause: String| Failure::new(codes::TLS_FILES, format!("store.ca: {cause}"));
+    let from = TextOrSecret::Text(ca.display().to_string());
+    let roots = read_file(&ca.display().to_string())
+        .and_then(|pem| roots(&from, chain(&from, &pem)?))
+        .map_err(|fault| failed(fault.into_message()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

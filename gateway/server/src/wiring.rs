@@ -49,8 +49,9 @@ pub(crate) fn adapters(
     secrets: Arc<dyn Secrets>,
 ) -> Wired {
     let options = ListenerOptions {
+        listen: listen.address.to_string(),
         tls: listen.tls.clone(),
-        ..ListenerOptions::plain(listen.address.to_string())
+        ..listen.limits.clone()
     };
     let listeners = BTreeMap::from([(DEFAULT_LISTENER.to_owned(), options)]);
     wire(HttpAdapter::new(HttpOptions {

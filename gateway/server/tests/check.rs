@@ -2,7 +2,8 @@
 //! sample in the repository is right.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -30,7 +31,14 @@ fn check(case: &Path) {
         }
         let path = dir.path().join(name);
         fs::create_dir_all(path.parent().expect("below the folder")).expect("made");
-        fs::write(path, content).expect("written");
+        fs::write(&path, content).expect("written");
+        // The names of secrets tell who may read them.
+        let mode = if name.contains("secrets/") && !name.ends_with("open") {
+            0o600
+        } else {
+            0o644
+        };
+        fs::set_permissions(&path, Permissions::from_mode(mode)).expect("set");
     }
     let mut args = vec!["check", "apps"];
     for (flag, file) in [("--group", "group.toml"), ("--node", "node.toml")] {
@@ -40,6 +48,7 @@ fn check(case: &Path) {
     }
     let output = quayside(dir.path(), &args);
     let printed = String::from_utf8(output.stdout).expect("text");
+    let printed = printed.replace(&dir.path().display().to_string(), "{DIR}");
     let expected = expected.expect("the case says what it expects");
     assert_eq!(
         printed.trim_end(),
@@ -108,6 +117,95 @@ fn a_new_application_passes() {
         String::from_utf8_lossy(&again.stderr).starts_with("error[QS0708]"),
         "{again:?}"
     );
+}
+
+#[test]
+fn warnings_fail_a_strict_check_only() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let app = "[app]\nname = \"a\"\n[send.s]\nprimary.http = { url = \"http://h/\" }\n";
+    fs::write(dir.path().join("app.toml"), app).expect("written");
+    for (args, code) in [(&["check", "."][..], 0), (&["check", ".", "--strict"], 10)] {
+        let output = quayside(dir.path(), args);
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{args:?} {printed}");
+        assert!(printed.ends_with("0 errors, 1 warning.\n"), "{printed}");
+    }
+}
+
+/// A certificate of its own and its key, PEM.
+fn identity() -> (String, String) {
+    let pair = rcgen::generate_simple_self_signed(["h".to_owned()]).expect("a certificate");
+    (pair.cert.pem(), pair.signing_key.serialize_pem())
+}
+
+#[test]
+fn certificates_and_keys_are_looked_at() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let put = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");
+    let ((chain, key), (_, other)) = (identity(), identity());
+    put("chain.pem", &chain);
+    put("key.pem", &key);
+    put("other.pem", &other);
+    put("none.pem", "nothing\n");
+    let send = |name: &str, tls: &str| {
+        format!(
+            "[send.{name}]\nfilter = \"true\"\nprimary.http = {{ url = \"https://h/\", {tls} }}\n"
+        )
+    };
+    let identity = |chain: &str, key: &str| {
+        format!("client_certificate = {{ certificate = \"{chain}\", key = \"{key}\" }}")
+    };
+    let app = [
+        "[app]\nname = \"a\"\n".to_owned(),
+        send("good", &identity("chain.pem", "key.pem")),
+        send("trusted", "ca = \"chain.pem\""),
+        send("swapped", &identity("chain.pem", "other.pem")),
+        send("keyless", &identity("chain.pem", "none.pem")),
+        send("empty", "ca = \"none.pem\""),
+        send("missing", "ca = \"missing.pem\""),
+    ];
+    put("app.toml", &app.concat());
+    put(
+        "node.toml",
+        "[admin]\ntls = { certificate = \"chain.pem\", key = \"missing.pem\" }\n",
+    );
+    let faults = |args: &[&str]| -> Vec<String> {
+        let output = quayside(dir.path(), args);
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let faults = document["faults"].as_array().expect("a list").iter();
+        let faults = faults.filter(|fault| fault["code"] == "QS0637");
+        faults
+            .map(|fault| {
+                let text = |key: &str| fault[key].as_str().unwrap_or_default().to_owned();
+                format!(
+                    "{} {}:{} {}",
+                    text("severity"),
+                    text("file"),
+                    fault["line"],
+                    text("message")
+                )
+            })
+            .collect()
+    };
+    let unusable = [
+        "error ./app.toml:11 chain.pem: it is not the certificate of the key in other.pem",
+        "error ./app.toml:14 none.pem: it holds no unencrypted private key in PEM",
+        "error ./app.toml:17 none.pem: it holds no certificate in PEM",
+    ];
+    let missing = "./app.toml:20 missing.pem: No such file or directory (os error 2)";
+    // Of all nodes: the file may lie on another one.
+    let mut expected = unusable.map(str::to_owned).to_vec();
+    expected.push(format!("warning {missing}"));
+    assert_eq!(faults(&["check", ".", "-o", "json"]), expected);
+    // Of this node: it has to be here.
+    let mut expected = unusable.map(str::to_owned).to_vec();
+    expected.insert(
+        0,
+        "error node.toml:2 missing.pem: No such file or directory (os error 2)".to_owned(),
+    );
+    expected.push(format!("error {missing}"));
+    let here = ["check", ".", "--node", "node.toml", "-o", "json"];
+    assert_eq!(faults(&here), expected);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Show, output};
 use crate::{
-    config::{self, Defaults, Inputs, Report},
+    config::{self, Defaults, Inputs, Purpose, Report},
     exit::{Exit, Failure},
     wiring,
 };
@@ -23,11 +23,14 @@ pub(super) struct CheckArgs {
     /// The file of the node
     #[arg(long, value_name = "FILE")]
     node: Option<PathBuf>,
+    /// Fail on warnings too
+    #[arg(long)]
+    strict: bool,
     #[command(flatten)]
     show: Show,
 }
 
-/// Prints every fault, and ends with 10 if one is an error.
+/// Prints every fault, and ends with 10 if one is an error, or a warning where it is to be strict.
 pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
     let inputs = Inputs {
         dir: args.dir.clone(),
@@ -36,22 +39,22 @@ pub(super) fn check(args: &CheckArgs) -> Result<Exit, Failure> {
         hosts: Vec::new(),
         defaults: Defaults::of_this_machine(PathBuf::from(config::DATA_DIR)),
         // A check is about all nodes of the group, unless one is named.
-        any_node: args.node.is_none(),
+        purpose: match &args.node {
+            None => Purpose::CheckAnyNode,
+            Some(_) => Purpose::CheckNode,
+        },
     };
     let report = Report::default();
     let loaded = config::load(&inputs, &wiring::adapters_for_checking(), &report);
+    let ok = loaded.is_some() && !(args.strict && report.warnings() > 0);
     let value = json!({
-        "ok": loaded.is_some(),
+        "ok": ok,
         "errors": report.errors(),
         "warnings": report.warnings(),
         "faults": report.entries(),
     });
     args.show.output().text(&value, &report.to_string())?;
-    Ok(if loaded.is_some() {
-        Exit::Ok
-    } else {
-        Exit::BadConfig
-    })
+    Ok(if ok { Exit::Ok } else { Exit::BadConfig })
 }
 
 /// Loads a configuration for running it; its faults go to standard error.

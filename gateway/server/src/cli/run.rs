@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::Args;
 
 use crate::{
-    config::{self, Defaults, Inputs, codes::NOT_LOOPBACK},
+    config::{self, Defaults, Inputs, Purpose, codes::NOT_LOOPBACK},
     dev::DevOptions,
     exit::{Exit, Failure},
     lifecycle,
@@ -53,7 +53,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
         group: args.group.clone(),
         node: args.node.clone(),
         hosts: args.hosts.clone(),
-        any_node: false,
+        purpose: Purpose::Run,
         defaults: Defaults::of_this_machine(PathBuf::from(config::DATA_DIR)),
     };
     lifecycle::run(&inputs, None)
@@ -73,7 +73,7 @@ pub(super) fn dev(args: &DevArgs) -> Result<Exit, Failure> {
         group: None,
         node: None,
         hosts: Vec::new(),
-        any_node: false,
+        purpose: Purpose::Run,
         defaults: Defaults {
             http: args.http_listen,
             admin: args.admin_listen,

@@ -9,6 +9,7 @@ use super::{
     codes,
     group::Group,
     message::{self, Outline},
+    properties::Wanted,
     receive,
     report::{Report, SourceId},
     section::{Section, suggestion},
@@ -34,15 +35,6 @@ pub(crate) struct Placed<T> {
     pub(crate) value: T,
 }
 
-/// A property that something asks for.
-#[derive(Debug)]
-pub(crate) struct Wanted {
-    source: SourceId,
-    at: usize,
-    property: String,
-    by: String,
-}
-
 /// What the parts of an application need while they are read.
 #[derive(Debug)]
 pub(crate) struct Reading<'a> {
@@ -62,6 +54,10 @@ pub(crate) struct App {
     pub(crate) name: Name,
     /// The place of its name.
     pub(crate) at: (SourceId, usize),
+    /// The file, variables put in.
+    pub(crate) root: Node,
+    /// Whether everything that receives could be read.
+    pub(crate) is_whole: bool,
     /// Its receive ports.
     pub(crate) receive: Vec<Placed<ReceivePort>>,
     /// Its send ports.
@@ -108,6 +104,7 @@ pub(crate) fn read(
         send_ports: keys("send"),
         wanted: RefCell::default(),
     };
+    let faults = report.errors();
     let mut promoted = BTreeSet::new();
     let (messages, outlines): (Vec<_>, Vec<_>) = file
         .named("message")
@@ -121,6 +118,7 @@ pub(crate) fn read(
     let receive =
         receive.filter_map(|(name, section)| receive::read(&reading, name, section, &messages));
     let receive: Vec<_> = receive.collect();
+    let is_whole = report.errors() == faults;
     let send = file.named("send").into_iter();
     let mut send: Vec<_> = send
         .filter_map(|(name, section)| send::read(&reading, name, section))
@@ -133,6 +131,8 @@ pub(crate) fn read(
     Some(App {
         name: name?,
         at: (source, at),
+        root: root.clone(),
+        is_whole,
         receive,
         send,
         promoted,
@@ -210,39 +210,8 @@ impl Reading<'_> {
         Name::new(name).ok()
     }
 
-    /// Notes that something asks for `property`; whether anything promotes it is known at the end.
-    pub(crate) fn check_property(&self, source: SourceId, at: usize, property: &str, by: &str) {
-        let (property, by) = (property.to_owned(), by.to_owned());
-        self.wanted.borrow_mut().push(Wanted {
-            source,
-            at,
-            property,
-            by,
-        });
-    }
-}
-
-/// Warns of properties that nothing promotes. Messages of one application may be subscribed to by
-/// another, so this looks at all of them.
-pub(crate) fn warn_of_unpromoted(report: &Report, apps: &[App], adapters: &Adapters) {
-    let promoted: BTreeSet<&str> = apps
-        .iter()
-        .flat_map(|app| &app.promoted)
-        .map(String::as_str)
-        .collect();
-    let known: Vec<&str> = promoted.iter().copied().collect();
-    let own = ["msg", "error"];
-    for wanted in apps.iter().flat_map(|app| &app.wanted) {
-        let property = wanted.property.as_str();
-        let namespace = property.split(['.', '[']).next().unwrap_or_default();
-        let set_by_gateway = own.contains(&namespace) || adapters.contains_key(namespace);
-        if !set_by_gateway && !promoted.contains(property) {
-            let message = format!(
-                "`{}` names the property `{property}`, which no message promotes{}",
-                wanted.by,
-                suggestion(property, &known)
-            );
-            report.warning(codes::NEVER_PROMOTED, wanted.source, wanted.at, message);
-        }
+    /// Notes that something names a property; whether anything sets it is known at the end.
+    pub(crate) fn check_property(&self, wanted: Wanted) {
+        self.wanted.borrow_mut().push(wanted);
     }
 }

@@ -59,4 +59,20 @@ quayside_model::codes! {
         "Add what the message names, or remove the port.";
     LIMIT = "QS0630", "A number is outside of its limits.",
         "Give a number within the limits that the message names.";
+    FILTER_KIND = "QS0631", "A filter compares things of different kinds, so that it never matches.",
+        "Compare text with text in quotes and numbers with numbers, or give the property another `type`.";
+    NEVER_MATCHES = "QS0632", "No message that is received can match a filter.",
+        "Correct the filter, or name the message in `message` of the receive port that it comes in by.";
+    NOT_RECEIVED = "QS0633", "A filter asks for a type of message that no receive port takes.",
+        "Correct the type, or name that message in `message` of a receive port.";
+    TEMPLATE = "QS0634", "A template cannot be read.",
+        "Write property names in braces, as in `{OrderId}-{msg.id}.xml`; `{{` and `}}` stand for braces.";
+    OUT_OF_REACH = "QS0635", "A property is named that messages which come there do not have.",
+        "Promote it in every message that comes there, or narrow the filter.";
+    SECRET_FILE = "QS0636", "A secret cannot be read on this machine.",
+        "Put it as a file of this name, mode 0600, into the secrets folder of the node.";
+    PEM_FILE = "QS0637", "A certificate or key cannot be used on this machine.",
+        "Give PEM files that are there: a certificate chain, and its own unencrypted private key.";
+    SAME_FILES = "QS0638", "Two receive locations take the same files.",
+        "Give each its own folder or pattern: as it is, a file goes to the one that sees it first.";
 }

@@ -2,7 +2,7 @@
 //!
 //! `app.toml` says what an application does and is the same everywhere; `group.toml` says which hosts an
 //! environment has, and its variables; `node.toml` says what differs per machine. Nothing here touches
-//! the network; of the disk only the named files are read.
+//! the network; of the disk only the named files, certificates and secrets are read.
 
 use std::{
     collections::BTreeSet,
@@ -18,10 +18,16 @@ pub(crate) mod app;
 pub(crate) mod codes;
 mod group;
 mod literal;
+mod machine;
 mod message;
 pub(crate) mod node;
+mod properties;
+mod reach;
 mod receive;
+#[cfg(test)]
+mod reference;
 pub(crate) mod report;
+mod routing;
 mod rules;
 mod section;
 mod send;
@@ -52,10 +58,21 @@ pub(crate) struct Inputs {
     pub(crate) node: Option<PathBuf>,
     /// Only these hosts; empty: all that the node is a member of.
     pub(crate) hosts: Vec<String>,
-    /// Whether it is checked for all nodes instead of run on this one.
-    pub(crate) any_node: bool,
+    /// What it is read for.
+    pub(crate) purpose: Purpose,
     /// What holds where the node's file says nothing.
     pub(crate) defaults: Defaults,
+}
+
+/// What a configuration is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To check it for all nodes of the group.
+    CheckAnyNode,
+    /// To check it for one node, on its machine.
+    CheckNode,
+    /// To run it.
+    Run,
 }
 
 /// A configuration without errors.
@@ -120,7 +137,7 @@ pub(crate) fn load(inputs: &Inputs, adapters: &Adapters, report: &Report) -> Opt
         files: Vec::new(),
         text: String::new(),
     };
-    let node = loader.node(inputs.node.as_deref(), &inputs.defaults);
+    let (node, node_place) = loader.node(inputs.node.as_deref(), &inputs.defaults);
     let (group, mut vars) = loader.group(inputs.group.as_deref());
     let folders = application_folders(&inputs.dir, report);
     let apps: Vec<App> = folders
@@ -130,8 +147,16 @@ pub(crate) fn load(inputs: &Inputs, adapters: &Adapters, report: &Report) -> Opt
         })
         .collect();
     vars.report_unused(report);
-    app::warn_of_unpromoted(report, &apps, adapters);
+    routing::check(report, &apps, adapters);
     rules::check(report, &apps, group.is_none());
+    let (source, root) = &node_place;
+    machine::check(
+        report,
+        inputs.purpose,
+        &node.secrets,
+        (*source, root),
+        &apps,
+    );
     let hosts = hosts(inputs, &node, group.as_ref(), &apps, report);
     let http = http_listener(inputs, &node, report);
     if report.errors() > 0 {
@@ -163,7 +188,7 @@ pub(crate) fn load_node(
         files: Vec::new(),
         text: String::new(),
     };
-    let node = loader.node(path, defaults);
+    let (node, _) = loader.node(path, defaults);
     (report.errors() == 0).then_some(node)
 }
 
@@ -198,7 +223,7 @@ impl Loader<'_> {
         (source, root, sound)
     }
 
-    fn node(&mut self, path: Option<&Path>, defaults: &Defaults) -> NodeConfig {
+    fn node(&mut self, path: Option<&Path>, defaults: &Defaults) -> (NodeConfig, (SourceId, Node)) {
         let (source, mut root, _) = match path {
             Some(path) => self.file(path),
             None => {
@@ -213,7 +238,8 @@ impl Loader<'_> {
             std::env::var(name).ok()
         });
         literal::check(self.report, source, &root);
-        node::read(self.report, source, &root, defaults)
+        let config = node::read(self.report, source, &root, defaults);
+        (config, (source, root))
     }
 
     fn group(&mut self, path: Option<&Path>) -> (Option<Group>, Vars) {
@@ -291,7 +317,9 @@ fn hosts(
         .flat_map(|app| &app.send)
         .map(|port| port.value.host.to_string());
     let here: BTreeSet<String> = match group {
-        Some(group) if inputs.any_node => group.hosts.keys().cloned().collect(),
+        Some(group) if inputs.purpose == Purpose::CheckAnyNode => {
+            group.hosts.keys().cloned().collect()
+        }
         Some(group) => group
             .hosts_of(&node.name)
             .into_iter()

@@ -3,12 +3,13 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use quayside_adapter_api::{SecretRef, Span, config::parse};
-use quayside_adapter_http::TlsOptions;
+use quayside_adapter_api::{ByteSize, SecretRef, Span, config::parse};
+use quayside_adapter_http::{ListenerOptions, TlsOptions};
 use quayside_lease::Timings;
 use quayside_model::Name;
 use quayside_store::maintain::Retention;
@@ -66,6 +67,8 @@ pub(crate) struct Listen {
     pub(crate) address: SocketAddr,
     /// With TLS, if it is set.
     pub(crate) tls: Option<TlsOptions>,
+    /// The limits of a listener of HTTP locations; where it listens and TLS stand above.
+    pub(crate) limits: ListenerOptions,
 }
 
 /// The admin listener.
@@ -168,7 +171,20 @@ pub(crate) fn read(
 const SECTIONS: [(&str, &[&str]); 7] = [
     ("node", &["name", "data_dir"]),
     ("store", &["url", "password", "ca"]),
-    ("http", &["listen", "tls", "host", "drain"]),
+    (
+        "http",
+        &[
+            "listen",
+            "tls",
+            "host",
+            "drain",
+            "header_timeout",
+            "max_header",
+            "max_connections",
+            "max_requests",
+            "max_streams",
+        ],
+    ),
     ("admin", &["listen", "tls", "token"]),
     ("secrets", &["folder"]),
     ("log", &["format", "level"]),
@@ -245,8 +261,49 @@ fn listen(section: &Section<'_>, default: SocketAddr) -> Listen {
     Listen {
         address,
         tls: tls(section),
+        limits: no_limits(),
     }
 }
+
+/// The adapter's own limits.
+fn no_limits() -> ListenerOptions {
+    ListenerOptions::plain("")
+}
+
+/// The limits of a listener of HTTP locations.
+fn limits(section: &Section<'_>) -> ListenerOptions {
+    let own = no_limits();
+    let header_timeout = section.parsed::<Span>("header_timeout");
+    if header_timeout.is_some_and(|span| span.duration().is_zero()) {
+        let message = format!("`{}` must not be zero", section.name_of("header_timeout"));
+        section.error(codes::LIMIT, "header_timeout", message);
+    }
+    let max_header = section.parsed::<ByteSize>("max_header");
+    if max_header.is_some_and(|size| !MAX_HEADER.contains(&size)) {
+        let message = format!(
+            "`{}` must be from 8 KiB to 1 MiB",
+            section.name_of("max_header")
+        );
+        section.error(codes::LIMIT, "max_header", message);
+    }
+    let number = |key: &str, own: usize| {
+        let number = section.integer(key, 1..=1_000_000);
+        number.map_or(own, |number| number as usize)
+    };
+    ListenerOptions {
+        header_timeout: header_timeout.unwrap_or(own.header_timeout),
+        max_header: max_header.unwrap_or(own.max_header),
+        max_connections: number("max_connections", own.max_connections),
+        max_requests: number("max_requests", own.max_requests),
+        max_streams: section
+            .integer("max_streams", 1..=65_536)
+            .unwrap_or(own.max_streams),
+        ..own
+    }
+}
+
+/// What an adapter can work with.
+const MAX_HEADER: RangeInclusive<ByteSize> = ByteSize::kib(8)..=ByteSize::mib(1);
 
 /// `tls = { certificate, key, client_ca, require_client_certificate }`: paths of files, or secrets.
 fn tls(section: &Section<'_>) -> Option<TlsOptions> {
@@ -267,8 +324,12 @@ fn http(file: &Section<'_>, defaults: &Defaults) -> Listen {
         Listen {
             address: defaults.http,
             tls: None,
+            limits: no_limits(),
         },
-        |s| listen(&s, defaults.http),
+        |section| Listen {
+            limits: limits(&section),
+            ..listen(&section, defaults.http)
+        },
     )
 }
 
@@ -289,7 +350,10 @@ fn http_of_hosts(file: &Section<'_>) -> BTreeMap<String, Listen> {
         .unwrap_or_default();
     let host = |(name, section): (&str, Section<'_>)| {
         section.required_text("listen");
-        let listen = listen(&section, SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listen = Listen {
+            limits: limits(&section),
+            ..listen(&section, SocketAddr::from(([127, 0, 0, 1], 0)))
+        };
         section.finish();
         (name.to_owned(), listen)
     };
@@ -302,6 +366,7 @@ fn admin(file: &Section<'_>, defaults: &Defaults) -> AdminConfig {
             listen: Listen {
                 address: defaults.admin,
                 tls: None,
+                limits: no_limits(),
             },
             token: None,
         };

@@ -9,6 +9,7 @@ use quayside_model::{Priority, Timestamp};
 use super::{
     app::{ON_FAILURE, Placed, Reading},
     codes,
+    properties::{Use, Wanted},
     section::{Section, list, suggestion},
     spans::Value,
     transport::{self, Direction},
@@ -28,6 +29,10 @@ pub(crate) fn read(
     let full = reading.full_name(&section, &[name]);
     let host = reading.host(&section, "receive");
     let answer_within = section.parsed::<Span>("answer_within").map(Span::duration);
+    if answer_within.is_some_and(|within| within.is_zero()) {
+        let message = format!("`{}` must not be zero", section.name_of("answer_within"));
+        section.error(codes::LIMIT, "answer_within", message);
+    }
     let locations = section.named("location");
     if locations.is_empty() {
         let message = format!(
@@ -113,7 +118,13 @@ fn dedupe(reading: &Reading<'_>, section: &Section<'_>) -> DedupePlan {
         return plan;
     };
     for (key, node) in dedupe.texts("key") {
-        reading.check_property(dedupe.source, node.key_at, key, &dedupe.name_of("key"));
+        reading.check_property(Wanted {
+            source: dedupe.source,
+            at: node.key_at,
+            property: key.to_owned(),
+            by: dedupe.name_of("key"),
+            purpose: Use::Key,
+        });
         plan.keys.push(key.to_owned());
     }
     if let Some(window) = dedupe.parsed::<Span>("window") {

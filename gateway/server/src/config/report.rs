@@ -1,5 +1,7 @@
 //! All faults of a configuration, each at its place, in one form for people and one for programs.
 
+#[cfg(test)]
+use std::collections::{BTreeMap, BTreeSet};
 use std::{
     cell::RefCell,
     fmt::{self, Write as _},
@@ -29,6 +31,9 @@ struct Problem {
 pub(crate) struct Report {
     sources: RefCell<Vec<Source>>,
     problems: RefCell<Vec<Problem>>,
+    /// The known keys of each section that was read: the reference page has to name them.
+    #[cfg(test)]
+    known: RefCell<BTreeMap<String, BTreeSet<String>>>,
 }
 
 /// A fault as programs read it.
@@ -137,6 +142,18 @@ impl Report {
             .count()
     }
 
+    #[cfg(test)]
+    pub(crate) fn note_known(&self, section: &str, keys: &BTreeSet<String>) {
+        let mut known = self.known.borrow_mut();
+        let section = known.entry(section.to_owned()).or_default();
+        section.extend(keys.iter().cloned());
+    }
+
+    #[cfg(test)]
+    pub(crate) fn known_keys(&self) -> BTreeMap<String, BTreeSet<String>> {
+        self.known.borrow().clone()
+    }
+
     /// Every fault by file and place.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let sources = self.sources.borrow();
@@ -178,8 +195,19 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (errors, warnings): (Vec<_>, Vec<_>) = self
+            .entries()
+            .into_iter()
+            .partition(|entry| entry.severity == Severity::Error);
+        // What stops the configuration first; what may wait apart from it.
         let mut text = String::new();
-        for entry in self.entries() {
+        for entry in &errors {
+            entry.write(&mut text)?;
+        }
+        if !errors.is_empty() && !warnings.is_empty() {
+            text.push('\n');
+        }
+        for entry in &warnings {
             entry.write(&mut text)?;
         }
         writeln!(f, "{text}{}", self.summary())

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use quayside_engine::{
-    filter::comparable,
-    plan::{ReceivePort, SendPort},
-};
-use quayside_model::Text;
+use quayside_engine::plan::{Location, ReceivePort};
+use quayside_model::{Code, Severity};
 
 use super::{
     app::{App, Placed},
     codes,
+    reach::{self, Origin},
     report::Report,
 };
 
@@ -18,14 +16,10 @@ use super::{
 pub(crate) fn check(report: &Report, apps: &[App], one_process: bool) {
     names(report, apps);
     subscriptions(report, apps);
-    paths(report, apps, one_process);
-    let answering: Vec<_> = apps
-        .iter()
-        .flat_map(|app| &app.send)
-        .filter(|port| port.value.answers)
-        .collect();
+    places(report, apps, one_process);
+    let origins = reach::origins(apps);
     for port in apps.iter().flat_map(|app| &app.receive) {
-        two_way(report, port, &answering);
+        two_way(report, port, &origins, apps);
     }
 }
 
@@ -53,77 +47,109 @@ fn subscriptions(report: &Report, apps: &[App]) {
     }
 }
 
-/// Two HTTP locations on one path: only one of them would ever be asked. Hosts of a group may have
-/// listeners of their own, so that only locations of one host are known to share one.
-fn paths(report: &Report, apps: &[App], one_process: bool) {
-    let mut seen: BTreeMap<(String, String, String), String> = BTreeMap::new();
-    for port in apps.iter().flat_map(|app| &app.receive) {
-        for location in port
-            .value
-            .locations
-            .iter()
-            .filter(|location| location.adapter == "http")
-        {
-            let text = |key: &str| location.block[key].as_str().unwrap_or_default().to_owned();
-            let host = if one_process {
-                String::new()
-            } else {
-                port.value.host.to_string()
-            };
-            let key = (host, text("listener"), text("path"));
-            if let Some(first) = seen.get(&key) {
-                let message = format!(
-                    "`{first}` and `{}` both listen on the path {}",
-                    location.name, key.2
-                );
-                report.error(codes::CLASH, port.source, port.at, message);
-            }
-            seen.insert(key, location.name.to_string());
+/// What two locations of one adapter must not share.
+struct Claim {
+    adapter: &'static str,
+    /// The settings that make the place; the first one is shown.
+    keys: [&'static str; 2],
+    /// Whether hosts may have a place of that name each: a listener of their own.
+    by_host: bool,
+    code: Code,
+    severity: Severity,
+    words: &'static str,
+}
+
+const CLAIMS: [Claim; 2] = [
+    // Of two locations on one path only one would ever be asked.
+    Claim {
+        adapter: "http",
+        keys: ["path", "listener"],
+        by_host: true,
+        code: codes::CLASH,
+        severity: Severity::Error,
+        words: "both listen on the path",
+    },
+    // Each file goes to the one that happens to see it first.
+    Claim {
+        adapter: "file",
+        keys: ["folder", "pattern"],
+        by_host: false,
+        code: codes::SAME_FILES,
+        severity: Severity::Warning,
+        words: "take the same files from",
+    },
+];
+
+/// Two locations at one place. Of several hosts it is not known whether they share a listener.
+fn places(report: &Report, apps: &[App], one_process: bool) {
+    let mut seen: BTreeMap<[String; 4], String> = BTreeMap::new();
+    for (app, port, location) in locations(apps) {
+        let mut claims = CLAIMS.iter();
+        let Some(claim) = claims.find(|claim| claim.adapter == location.adapter) else {
+            continue;
+        };
+        let [first, second] = claim
+            .keys
+            .map(|key| location.block[key].as_str().unwrap_or_default().to_owned());
+        let host = match claim.by_host && !one_process {
+            true => port.value.host.to_string(),
+            false => String::new(),
+        };
+        let place = [host, claim.adapter.to_owned(), first.clone(), second];
+        let name = location.name.to_string();
+        if let Some(other) = seen.insert(place, name.clone()) {
+            let message = format!("`{other}` and `{name}` {} {first}", claim.words);
+            let place = Some((port.source, place_of(app, location, claim.keys[0])));
+            report.add(claim.code, claim.severity, place, message, None);
         }
     }
 }
 
-/// A request must have exactly one subscriber that answers.
-fn two_way(report: &Report, port: &Placed<ReceivePort>, answering: &[&Placed<SendPort>]) {
+fn locations(apps: &[App]) -> impl Iterator<Item = (&App, &Placed<ReceivePort>, &Location)> {
+    apps.iter().flat_map(|app| {
+        app.receive.iter().flat_map(move |port| {
+            let locations = port.value.locations.iter();
+            locations.map(move |location| (app, port, location))
+        })
+    })
+}
+
+/// Where `key` of a location stands.
+fn place_of(app: &App, location: &Location, key: &str) -> usize {
+    let mut names = location.name.splitn(3, '.').skip(1);
+    let (port, name) = (
+        names.next().unwrap_or_default(),
+        names.next().unwrap_or_default(),
+    );
+    let path = ["receive", port, "location", name, &location.adapter, key];
+    app.root.nearest(&path.map(str::to_owned)).key_at
+}
+
+/// A request must have exactly one subscriber that answers, whichever of its types it is of.
+fn two_way(report: &Report, port: &Placed<ReceivePort>, origins: &[Origin<'_>], apps: &[App]) {
     if port.value.answer_within.is_none() {
         return;
     }
-    let fitting: Vec<&str> = answering
-        .iter()
-        .filter(|send| may_fit(&port.value, &send.value))
-        .map(|send| send.value.name.as_str())
-        .collect();
     let name = &port.value.name;
-    let message = match fitting.as_slice() {
-        [_] => return,
-        [] => format!("`{name}` waits for an answer, but no send port with `answers = true` fits"),
-        several => format!(
-            "`{name}` waits for one answer, but {} send ports would answer: {}",
-            several.len(),
-            several.join(", ")
-        ),
-    };
-    report.error(codes::TWO_WAY, port.source, port.at, message);
-}
-
-/// Whether a message of the receive port may fit a filter of the send port, as far as the type of the
-/// message tells.
-fn may_fit(receive: &ReceivePort, send: &SendPort) -> bool {
-    let types: Vec<&str> = receive
-        .messages
-        .iter()
-        .filter_map(|m| m.message_type.as_deref())
-        .collect();
-    // Without a type, or with a filter that asks for none, anything may fit.
-    let any_type = types.is_empty() || types.len() < receive.messages.len();
-    let groups = send.group_filters.iter().map(|(_, filter)| filter);
-    send.filter.iter().chain(groups).any(|filter| {
-        let wanted = filter
-            .equalities()
+    let own = origins.iter().filter(|origin| origin.port.name == *name);
+    for origin in own.filter(|origin| !origin.is_failed()) {
+        let fitting: Vec<&str> = apps
             .iter()
-            .find(|term| term.property == "msg.type");
-        let is =
-            |name: &&str| wanted.is_none_or(|w| w.literal == comparable(&Text::lossy(name).into()));
-        any_type || types.iter().any(is)
-    })
+            .flat_map(|app| &app.send)
+            .filter(|send| send.value.answers && origin.reaches(&send.value))
+            .map(|send| send.value.name.as_str())
+            .collect();
+        let message = match fitting.as_slice() {
+            [_] => continue,
+            [] => {
+                format!("`{name}` waits for an answer, but no send port with `answers = true` fits")
+            }
+            several => format!(
+                "`{name}` waits for one answer, but {} send ports would answer: {}",
+                several.len(),
+                several.join(", ")
+            ),
+        };
+        report.error(codes::TWO_WAY, port.source, port.at, message);
+    }
 }

@@ -275,6 +275,8 @@ impl<'a> Section<'a> {
     /// Reports every key that nobody asked for.
     pub(crate) fn finish(self) {
         let known = self.known.borrow();
+        #[cfg(test)]
+        self.report.note_known(&self.path, &known);
         let words: Vec<&str> = known.iter().map(String::as_str).collect();
         for (key, node) in self.node.table().into_iter().flatten() {
             if !known.contains(key) {

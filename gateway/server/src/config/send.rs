@@ -9,7 +9,9 @@ use quayside_model::{Name, OnOrderFailure, RetryPolicy};
 
 use super::{
     app::{ON_FAILURE, Placed, Reading},
-    codes, receive,
+    codes,
+    properties::{Use, Wanted},
+    receive,
     section::{Section, suggestion},
     transport::{self, Direction},
     window,
@@ -56,11 +58,11 @@ pub(crate) fn read(
     let answers = section.boolean("answers").unwrap_or(false);
     let in_doubt = in_doubt(&section).unwrap_or_default();
     let publish_failures = section.choice("on_failure", ON_FAILURE).unwrap_or(false);
-    let (source, at) = (section.source, section.node.key_at);
-    section.finish();
     let attempt_timeout = section
         .parsed::<Span>("attempt_timeout")
         .map_or(ATTEMPT_TIMEOUT, Span::duration);
+    let (source, at) = (section.source, section.node.key_at);
+    section.finish();
     if filter_is_wrong || backup_is_wrong {
         return None;
     }
@@ -78,9 +80,9 @@ pub(crate) fn read(
         answers,
         in_doubt,
         publish_failures,
+        attempt_timeout,
     };
     Some(Placed { source, at, value })
-        attempt_timeout,
 }
 
 fn in_doubt(section: &Section<'_>) -> Option<InDoubt> {
@@ -97,7 +99,13 @@ pub(crate) fn filter(reading: &Reading<'_>, section: &Section<'_>) -> Option<Fil
     match Filter::compile(source) {
         Ok(filter) => {
             for property in filter.references() {
-                reading.check_property(section.source, at, property, &section.name_of("filter"));
+                reading.check_property(Wanted {
+                    source: section.source,
+                    at,
+                    property: property.clone(),
+                    by: section.name_of("filter"),
+                    purpose: Use::Filter,
+                });
             }
             Some(filter)
         }
@@ -154,6 +162,13 @@ fn retry(section: &Section<'_>) -> Option<RetryPolicy> {
             .parsed::<Span>("max")
             .map_or(default.max, Span::duration),
     };
+    if policy.first > policy.max {
+        let message = format!(
+            "`{}` is longer than `max`, so that every wait is `max`",
+            retry.name_of("first")
+        );
+        retry.warning(codes::LIMIT, "first", message);
+    }
     retry.finish();
     Some(policy)
 }
@@ -169,7 +184,13 @@ fn ordered(reading: &Reading<'_>, section: &Section<'_>) -> Option<OrderPlan> {
     let by = ordered.required_text("by");
     if let Some(by) = by {
         let at = ordered.node.nearest(&["by".to_owned()]).key_at;
-        reading.check_property(ordered.source, at, by, &ordered.name_of("by"));
+        reading.check_property(Wanted {
+            source: ordered.source,
+            at,
+            property: by.to_owned(),
+            by: ordered.name_of("by"),
+            purpose: Use::Order,
+        });
     }
     let lanes = ordered.integer("lanes", 1..=1024).unwrap_or(LANES);
     let plan = OrderPlan {

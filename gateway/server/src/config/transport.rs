@@ -182,7 +182,7 @@ fn in_words(block: &str, fault: &Fault) -> String {
 }
 
 /// The keys in serde's "unknown field `x`, expected one of `a`, `b`".
-fn expected_keys(message: &str) -> Vec<&str> {
+pub(super) fn expected_keys(message: &str) -> Vec<&str> {
     let expected = message
         .split_once(", expected ")
         .map_or("", |(_, expected)| expected);

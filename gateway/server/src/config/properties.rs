@@ -1,0 +1,290 @@
+//! Properties that the gateway and its adapters set, and the question whether a name stands for any.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quayside_engine::filter::Sight;
+use quayside_model::{Severity, ValueType};
+
+use super::{
+    app::App,
+    codes,
+    report::{Report, SourceId},
+    section::suggestion,
+};
+
+/// What a property is named for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// A filter: sees promoted properties.
+    Filter,
+    /// A template: sees all of them, and some more.
+    Template,
+    /// The key of an ordered port.
+    Order,
+    /// A dedupe key.
+    Key,
+}
+
+/// Who sets a property.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Setter {
+    /// The gateway, for each message.
+    Gateway,
+    /// The gateway, for failed messages that are published.
+    Failure,
+    /// The adapter with this key.
+    Adapter(&'static str),
+}
+
+/// A property with a namespace; `*` at the end stands for any name.
+#[derive(Debug)]
+pub(crate) struct System {
+    name: &'static str,
+    pub(crate) setter: Setter,
+    uses: &'static [Use],
+}
+
+const ALL: &[Use] = &[Use::Filter, Use::Template, Use::Order, Use::Key];
+const UNROUTED: &[Use] = &[Use::Template, Use::Order, Use::Key];
+const OF_FAILURES: &[Use] = &[Use::Filter, Use::Template, Use::Order];
+const HTTP: Setter = Setter::Adapter("http");
+const FILE: Setter = Setter::Adapter("file");
+
+const SYSTEM: &[System] = &[
+    system("msg.type", Setter::Gateway, &[Use::Filter, Use::Template]),
+    system("msg.origin", Setter::Gateway, &[Use::Filter, Use::Template]),
+    system("msg.id", Setter::Gateway, &[Use::Filter, Use::Template]),
+    system("msg.received", Setter::Gateway, &[Use::Template]),
+    system("msg.sha256", Setter::Gateway, &[Use::Key]),
+    system("delivery.id", Setter::Gateway, &[Use::Template]),
+    system("error.code", Setter::Failure, OF_FAILURES),
+    system("error.message-id", Setter::Failure, OF_FAILURES),
+    system("error.message-type", Setter::Failure, OF_FAILURES),
+    system("error.send-port", Setter::Failure, OF_FAILURES),
+    system("error.receive-port", Setter::Failure, OF_FAILURES),
+    system("error.receive-location", Setter::Failure, OF_FAILURES),
+    system(
+        "error.detail",
+        Setter::Failure,
+        &[Use::Template, Use::Order],
+    ),
+    system("http.method", HTTP, ALL),
+    system("http.path", HTTP, ALL),
+    system("http.client", HTTP, ALL),
+    system("http.header.*", HTTP, ALL),
+    system("http.query.*", HTTP, ALL),
+    system("http.remote", HTTP, UNROUTED),
+    system("http.client_certificate", HTTP, UNROUTED),
+    system("ce.*", HTTP, ALL),
+    system("file.name", FILE, ALL),
+    system("file.folder", FILE, ALL),
+    system("file.size", FILE, UNROUTED),
+    system("file.modified", FILE, UNROUTED),
+];
+
+const fn system(name: &'static str, setter: Setter, uses: &'static [Use]) -> System {
+    System { name, setter, uses }
+}
+
+impl System {
+    /// Whether it can be used so.
+    pub(crate) fn serves(&self, purpose: Use) -> bool {
+        self.uses.contains(&purpose)
+    }
+
+    fn covers(&self, name: &str) -> bool {
+        match self.name.strip_suffix('*') {
+            Some(prefix) => name.len() > prefix.len() && name.starts_with(prefix),
+            None => self.name == name,
+        }
+    }
+
+    /// Whether `name` is a part of the way to it: filters see `http` and `http.header` as maps.
+    fn is_below(&self, name: &str) -> bool {
+        self.name
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('.'))
+    }
+}
+
+/// The properties that `name` stands for: one, or those below it.
+pub(crate) fn system_properties(name: &str) -> impl Iterator<Item = &'static System> {
+    let exact = SYSTEM.iter().find(|system| system.covers(name));
+    let below = SYSTEM
+        .iter()
+        .filter(move |system| exact.is_none() && system.is_below(name));
+    exact.into_iter().chain(below)
+}
+
+/// A property that something names.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(crate) source: SourceId,
+    pub(crate) at: usize,
+    pub(crate) property: String,
+    /// The setting.
+    pub(crate) by: String,
+    pub(crate) purpose: Use,
+}
+
+/// What the messages of all applications promote, with the types that they give it.
+#[derive(Debug, Default)]
+pub(crate) struct Promoted<'a> {
+    types: BTreeMap<&'a str, BTreeSet<Kind>>,
+    /// Whether anything is received at all: if not, the messages are defined elsewhere.
+    receives: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Text,
+    Number,
+    Truth,
+    /// The rule of the property is wrong, so that its type is not known.
+    Any,
+}
+
+impl<'a> Promoted<'a> {
+    /// Of these applications.
+    pub(crate) fn of(apps: &'a [App]) -> Self {
+        let mut types: BTreeMap<&str, BTreeSet<Kind>> = BTreeMap::new();
+        for app in apps {
+            for name in &app.promoted {
+                let known = app.outlines.iter().filter_map(|o| o.rules.get(name));
+                let mut kinds: BTreeSet<Kind> =
+                    known.map(|rule| kind_of(rule.value_type)).collect();
+                if kinds.is_empty() {
+                    kinds.insert(Kind::Any);
+                }
+                types.entry(name).or_default().extend(kinds);
+            }
+        }
+        let receives = apps
+            .iter()
+            .any(|app| !app.receive.is_empty() || !app.is_whole);
+        Self { types, receives }
+    }
+
+    /// What filters see in the property, if that is the same in all messages.
+    pub(crate) fn sight(&self, name: &str) -> Option<Sight> {
+        if SYSTEM.iter().any(|s| s.covers(name)) {
+            return Some(Sight::Text);
+        }
+        let kinds = self.types.get(name)?;
+        match (kinds.len(), kinds.first()?) {
+            (1, Kind::Text) => Some(Sight::Text),
+            (1, Kind::Number) => Some(Sight::Number),
+            (1, Kind::Truth) => Some(Sight::Truth),
+            _ => None,
+        }
+    }
+
+    /// Whether anything sets the property so that it can be used for this purpose.
+    pub(crate) fn knows(&self, name: &str, purpose: Use) -> bool {
+        self.types.contains_key(name) || system_properties(name).any(|s| s.serves(purpose))
+    }
+
+    /// Reports a name that stands for nothing.
+    pub(crate) fn check(&self, report: &Report, wanted: &Wanted) {
+        let Wanted {
+            property,
+            by,
+            purpose,
+            ..
+        } = wanted;
+        if self.knows(property, *purpose) {
+            return;
+        }
+        let near = || suggestion(property, &self.names(property, *purpose));
+        let (message, help) = if system_properties(property).next().is_some() {
+            let message = format!("`{by}` names `{property}`, which {}", not_for(*purpose));
+            (message, Some("Name a property that can be used here."))
+        } else if property.contains('.') {
+            let message = format!("`{by}` names `{property}`, which nothing sets{}", near());
+            (
+                message,
+                Some("Correct the name: as it is, the value is never there."),
+            )
+        } else {
+            let message = format!(
+                "`{by}` names the property `{property}`, which no message promotes{}",
+                near()
+            );
+            (message, None)
+        };
+        let severity = if self.receives {
+            Severity::Error
+        } else {
+            Severity::Warning
+        };
+        let place = Some((wanted.source, wanted.at));
+        let help = help.map(str::to_owned);
+        report.add(codes::NEVER_PROMOTED, severity, place, message, help);
+    }
+
+    /// The names that may be meant: of the same namespace, or what is promoted.
+    fn names(&self, property: &str, purpose: Use) -> Vec<&str> {
+        let Some((namespace, _)) = property.split_once('.') else {
+            return self.types.keys().copied().collect();
+        };
+        let system = SYSTEM.iter().filter(|s| s.serves(purpose));
+        let mut names: Vec<&str> = system.map(|s| s.name).collect();
+        if names
+            .iter()
+            .any(|name| name.split('.').next() == Some(namespace))
+        {
+            names.retain(|name| name.split('.').next() == Some(namespace));
+        }
+        names
+    }
+}
+
+fn kind_of(value_type: ValueType) -> Kind {
+    match value_type {
+        ValueType::String | ValueType::DateTime => Kind::Text,
+        ValueType::Integer | ValueType::Decimal => Kind::Number,
+        ValueType::Boolean => Kind::Truth,
+    }
+}
+
+fn not_for(purpose: Use) -> &'static str {
+    match purpose {
+        Use::Filter => "filters do not see: it is kept and shown, but routes nothing",
+        Use::Template => "templates do not know",
+        Use::Order => "is no property of a message that could order",
+        Use::Key => "is no key: it does not come from the sender",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known_by_what_they_are_used_for() {
+        let promoted = Promoted::default();
+        for (name, filter, template, order, key) in [
+            ("msg.type", true, true, false, false),
+            ("msg.received", false, true, false, false),
+            ("msg.sha256", false, false, false, true),
+            ("msg.typ", false, false, false, false),
+            ("http.header", true, true, true, true),
+            ("http.header.x-id", true, true, true, true),
+            ("http.remote", false, true, true, true),
+            ("http.metod", false, false, false, false),
+            ("ce.type", true, true, true, true),
+            ("error.code", true, true, true, false),
+            ("file", true, true, true, true),
+            ("OrderId", false, false, false, false),
+        ] {
+            let known = |purpose| promoted.knows(name, purpose);
+            let found = (
+                known(Use::Filter),
+                known(Use::Template),
+                known(Use::Order),
+                known(Use::Key),
+            );
+            assert_eq!(found, (filter, template, order, key), "{name}");
+        }
+    }
+}
