@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quayside_harness::{Load, LoadPlan, items, wait_for};
+use quayside_harness::{App, Gateway, Load, LoadPlan, Node, Partner, Postgres, items, wait_for};
 use quayside_tests::{Site, Store, judge};
 use serde_json::json;
 
@@ -18,6 +18,40 @@ async fn live_instances(site: &Site, no: usize) -> Result<Vec<String>, String> {
         .collect())
 }
 
+/// Waits until exactly these machines have a live instance, as machine 1 tells it.
+async fn until_live(site: &Site, what: &str, nodes: &[&str]) {
+    wait_for(what, TAKEN_OVER, async || {
+        let mut live = live_instances(site, 1).await?;
+        live.sort();
+        if live == nodes {
+            Ok(())
+        } else {
+            Err(format!("live: {live:?}"))
+        }
+    })
+    .await;
+}
+
+/// The instance that runs in a process, once it is ready.
+async fn instance(gateway: &Gateway) -> Result<String, String> {
+    let status = gateway.api("status").await?;
+    match (&status["ready"], status["instance"].as_str()) {
+        (serde_json::Value::Bool(true), Some(instance)) => Ok(instance.to_owned()),
+        _ => Err(status.to_string()),
+    }
+}
+
+/// Waits until a process is of use again, as another instance than `stale`.
+async fn until_replaced(gateway: &Gateway, stale: &str) {
+    wait_for("another instance", TAKEN_OVER, async || {
+        match instance(gateway).await? {
+            new if new == stale => Err(format!("still instance {stale}")),
+            _ => Ok(()),
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paused_process_is_replaced_and_has_no_say_afterwards() {
     let site = Site::with(Store::Postgres, 2, "", "").await;
@@ -28,22 +62,11 @@ async fn a_paused_process_is_replaced_and_has_no_say_afterwards() {
     load.wait_accepted(300, Duration::from_secs(60)).await;
 
     let paused = &site.gateways[0];
+    let stale = instance(paused).await.expect("it is ready");
     paused.process.pause().await;
     let held = site.claimed(0).await;
     assert!(held > 0, "the paused process holds work");
-    wait_for(
-        "the other node to end the session",
-        TAKEN_OVER,
-        async || {
-            let live = live_instances(&site, 1).await?;
-            if live == ["node-b"] {
-                Ok(())
-            } else {
-                Err(format!("live: {live:?}"))
-            }
-        },
-    )
-    .await;
+    until_live(&site, "the other node to end the session", &["node-b"]).await;
     wait_for("its claims to be released", TAKEN_OVER, async || {
         let left = site.claimed(0).await;
         if left == 0 {
@@ -57,20 +80,21 @@ async fn a_paused_process_is_replaced_and_has_no_say_afterwards() {
     let before = site.partner.log().await.len();
     paused.process.resume();
     load.wait_accepted(300, Duration::from_secs(60)).await;
+    let both = ["node-a", "node-b"];
+    until_live(&site, "the paused process to come back", &both).await;
     wait_for(
-        "the paused process to come back as a new instance",
+        "it to be of use again",
         TAKEN_OVER,
-        async || {
-            let mut live = live_instances(&site, 1).await?;
-            live.sort();
-            if live == ["node-a", "node-b"] {
-                Ok(())
-            } else {
-                Err(format!("live: {live:?}"))
-            }
+        async || match instance(paused).await? {
+            new if new == stale => Err(format!("still instance {stale}")),
+            _ => Ok(()),
         },
     )
     .await;
+    let said = paused.process.stderr();
+    assert!(said.contains("QS0811") && said.contains("QS0714"), "{said}");
+    let order = site.order("after").await;
+    assert_eq!(order.status, 202, "{}", order.text());
     let report = load.finish().await;
     site.gateways[1].drained(Duration::from_secs(60)).await;
     let log = site.partner.log().await;
@@ -80,4 +104,56 @@ async fn a_paused_process_is_replaced_and_has_no_say_afterwards() {
     // What was in its hands is sent again once by the new owner; the old one adds nothing to that.
     let held = usize::try_from(held).expect("a count");
     assert!(verdict.repeats <= held, "{held} were held, {verdict}");
+}
+
+/// Two machines that take over soon.
+async fn hasty_site() -> Site {
+    let server = Postgres::start().await;
+    let url = server.create_database("quayside").await;
+    let partner = Partner::start().await;
+    let app = App::pass_through(partner.addr(), "", "");
+    let node = |name| {
+        let node = Node::new(name, app.path()).with_store(&url);
+        node.with_config("[session]\nprofile = \"fast\"\n")
+    };
+    let nodes = vec![node("node-a"), node("node-b")];
+    let gateways = vec![nodes[0].start().await, nodes[1].start().await];
+    Site {
+        gateways,
+        nodes,
+        app,
+        partner,
+        server: Some(server),
+    }
+}
+
+/// So many losses within a minute end a process, with this exit code.
+const LOSSES: usize = 5;
+const LOST: i32 = 12;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_lost_again_and_again_ends_for_its_supervisor() {
+    let mut site = hasty_site().await;
+    for loss in 1..=LOSSES {
+        let paused = &site.gateways[0];
+        let stale = instance(paused).await.expect("it is ready");
+        paused.process.pause().await;
+        until_live(&site, "the session to be ended", &["node-b"]).await;
+        paused.process.resume();
+        if loss < LOSSES {
+            until_replaced(paused, &stale).await;
+        }
+    }
+    let lost = &mut site.gateways[0].process;
+    let exit = lost.wait_exit(TAKEN_OVER).await;
+    let said = lost.stderr();
+    assert_eq!(exit.code(), Some(LOST), "{said}");
+    assert!(said.contains("QS0721"), "{said}");
+    // The supervisor.
+    site.restart(0).await;
+    let order = site.order("1").await;
+    assert_eq!(order.status, 202, "{}", order.text());
+    site.gateways[0].drained(TAKEN_OVER).await;
+    let effects = site.partner.log().await;
+    assert_eq!(effects.iter().filter(|seen| seen.effect).count(), 1);
 }

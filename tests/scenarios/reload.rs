@@ -100,6 +100,53 @@ async fn a_setting_that_changes_under_load_fails_no_request() {
     assert!(verdict.exactly_once(), "{verdict}");
 }
 
+/// Asks for a reload and waits until the process has said that it did not take place.
+async fn refused_reload(site: &Site) {
+    let refusals = || site.gateway().process.stderr().matches("QS0716").count();
+    let before = refusals();
+    site.gateway().process.signal(Signal::HUP);
+    wait_for("the refusal", IN_FORCE, async || match refusals() {
+        now if now > before => Ok(()),
+        now => Err(format!("{now} refusals")),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_fails_leaves_everything_as_it_was() {
+    let mut site = Site::start(Store::Postgres).await;
+    let old = pass_through(site.partner.addr(), "", "");
+    let recorded = "SELECT count(*) FROM config";
+    assert_eq!((version(&site).await, site.number(recorded).await), (1, 1));
+
+    site.app
+        .rewrite(&old.replace("host = \"edge\"", "host = 7"));
+    refused_reload(&site).await;
+    assert_eq!((version(&site).await, site.number(recorded).await), (1, 1));
+    assert_eq!(status(&site, "/in/orders", "1").await, 202);
+
+    let moved = old.replace("/in/orders", "/in/moved");
+    site.app.rewrite(&moved);
+    let server = site.server.as_mut().expect("a server");
+    server.stop_immediate().await;
+    refused_reload(&site).await;
+    site.server.as_mut().expect("a server").start_again().await;
+    wait_for(
+        "the old configuration at work",
+        IN_FORCE,
+        async || match status(&site, "/in/orders", "2").await {
+            202 => Ok(()),
+            status => Err(format!("status {status}")),
+        },
+    )
+    .await;
+    assert_eq!((version(&site).await, site.number(recorded).await), (1, 1));
+    assert_eq!(status(&site, "/in/moved", "3").await, 404);
+
+    reload(&site, &moved).await;
+    assert_eq!((version(&site).await, site.number(recorded).await), (2, 2));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn deliveries_of_a_removed_port_stay_in_sight() {
     let site = Site::start(Store::Sqlite).await;
