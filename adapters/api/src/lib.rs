@@ -30,7 +30,7 @@ pub use keys::{NaturalKey, Source};
 pub use quayside_model as model;
 pub use services::{Messages, PendingSource, SecretRef, Secrets, Services, Sources, Standing};
 pub use units::{ByteSize, Span};
-pub use verdict::{Accepted, Answer, RejectKind, Rejected};
+pub use verdict::{Accepted, Answer, RECEIPT_WITHIN, RejectKind, Rejected};
 
 use model::{Context, DeliveryId, Fault, Message, Monotonic, Name, Text};
 
@@ -85,8 +85,9 @@ pub type Body = Pin<Box<dyn Stream<Item = Result<Bytes, AdapterError>> + Send>>;
 
 /// What arrived at once, not yet accepted.
 pub struct Delivery {
-    /// When it was handed to the engine, by [`Services::clock`]. Who waits for a receipt has it, or is
-    /// told to come back, soon after; only the time that the body takes to come is not counted.
+    /// When it was handed to the engine, by [`Services::clock`]. At most [`RECEIPT_WITHIN`] later its sender
+    /// has a receipt or is told to come back; only the time that the body takes to come is not counted.
+    /// The engine cannot answer what it has not taken yet: who keeps a queue answers for it likewise.
     pub arrived: Monotonic,
     /// The message.
     pub message: Incoming,

@@ -5,6 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use quayside_model::{Code, MessageId, Text};
 
+/// How long after its arrival a sender has its receipt, or is told to come back: half a second below the
+/// two seconds that are promised, for the way there and back.
+pub const RECEIPT_WITHIN: Duration = Duration::from_millis(1500);
+
 /// Why a delivery counts as accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {

@@ -36,6 +36,7 @@ mod oauth;
 mod pem;
 mod problem;
 mod properties;
+mod queue;
 mod receive;
 mod routes;
 mod send;

@@ -4,13 +4,14 @@ use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use quayside_adapter_api::{
-    AdapterError, Delivery, Messages, Services,
+    AdapterError, Messages, Services,
     model::{Clock, Name, Text},
 };
 use tokio::sync::mpsc;
 
 use crate::{
     ReceiveConfig, body, credential::Gate, error::BAD_METHOD, error::config as config_error, gzip,
+    queue::Queued,
 };
 
 /// An open receive location.
@@ -22,7 +23,7 @@ pub(crate) struct Location {
     pub(crate) gate: Option<Gate>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) messages: Arc<dyn Messages>,
-    pub(crate) deliveries: mpsc::Sender<Delivery>,
+    pub(crate) deliveries: mpsc::Sender<Queued>,
 }
 
 impl fmt::Debug for Location {
@@ -39,7 +40,7 @@ impl Location {
         name: Name,
         config: ReceiveConfig,
         services: &Services,
-    ) -> Result<(Arc<Self>, mpsc::Receiver<Delivery>), AdapterError> {
+    ) -> Result<(Arc<Self>, mpsc::Receiver<Queued>), AdapterError> {
         let gate = config.auth.as_ref().map(|auth| Gate::new(auth, services));
         let (deliveries, receiver) = mpsc::channel(config.max_in_flight);
         let methods = config

@@ -11,13 +11,16 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use quayside_adapter_api::{
     Accepted, AdapterError, Answer, Body, Delivery, ErrorKind, Incoming as Arrived, NaturalKey,
-    Receive, RejectKind, Rejected, Reply as Awaited, Settle,
+    RECEIPT_WITHIN, Receive, RejectKind, Rejected, Reply as Awaited, Settle,
     model::{Context, Text},
 };
 use serde_json::json;
-use tokio::sync::{
-    mpsc::{self, error::TrySendError},
-    oneshot,
+use tokio::{
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot::{self, error::RecvError},
+    },
+    time::timeout,
 };
 
 use crate::{
@@ -31,6 +34,7 @@ use crate::{
     location::Location,
     problem::{Problem, Reply},
     properties,
+    queue::{Queued, Turn},
     routes::Routes,
     standing,
 };
@@ -93,14 +97,15 @@ async fn take(connection: &Connection, head: &Parts, body: Incoming) -> Result<R
     let (settle, settled) = oneshot::channel();
     let settle = HttpSettle(settle);
     let delivery = delivery(connection, head, admitted, read.contents, settle)?;
+    let (queued, turn) = Queued::new(delivery);
     location
         .deliveries
-        .try_send(delivery)
+        .try_send(queued)
         .map_err(|error| match error {
             TrySendError::Full(_) => full(),
             TrySendError::Closed(_) => closed(),
         })?;
-    match settled.await {
+    match word(settled, &turn).await? {
         Ok(Settled::Accepted(accepted)) => Ok(accepted_reply(&location, shape, accepted)),
         Ok(Settled::Rejected(mut rejected)) => {
             if shape == Shape::Batch && is_about_content(rejected.kind) {
@@ -118,6 +123,25 @@ async fn take(connection: &Connection, head: &Parts, body: Incoming) -> Result<R
             ))
         }
     }
+}
+
+/// The engine's word. A request whose turn does not come in time is told so.
+async fn word(
+    mut settled: oneshot::Receiver<Settled>,
+    turn: &Turn,
+) -> Result<Result<Settled, RecvError>, Problem> {
+    if let Ok(settled) = timeout(RECEIPT_WITHIN, &mut settled).await {
+        return Ok(settled);
+    }
+    if turn.claim() {
+        let detail = "the request waited too long for its turn; nothing of it is stored";
+        return Err(Problem::busy(
+            StatusCode::SERVICE_UNAVAILABLE,
+            OVERLOADED,
+            detail,
+        ));
+    }
+    Ok(settled.await)
 }
 
 /// The content; of a GET, the query, as BizTalk takes it.
@@ -303,14 +327,14 @@ impl Settle for HttpSettle {
 pub(crate) struct HttpReceive {
     location: Arc<Location>,
     routes: Arc<Routes>,
-    deliveries: mpsc::Receiver<Delivery>,
+    deliveries: mpsc::Receiver<Queued>,
 }
 
 impl HttpReceive {
     pub(crate) fn new(
         location: Arc<Location>,
         routes: Arc<Routes>,
-        deliveries: mpsc::Receiver<Delivery>,
+        deliveries: mpsc::Receiver<Queued>,
     ) -> Self {
         Self {
             location,
@@ -323,14 +347,22 @@ impl HttpReceive {
 #[async_trait]
 impl Receive for HttpReceive {
     async fn receive(&mut self) -> Result<Delivery, AdapterError> {
-        let ended = || AdapterError::new(ErrorKind::Ended, CLOSED, "the location is closed");
-        self.deliveries.recv().await.ok_or_else(ended)
+        while let Some(queued) = self.deliveries.recv().await {
+            if let Some(delivery) = queued.take() {
+                return Ok(delivery);
+            }
+        }
+        let ended = "the location is closed";
+        Err(AdapterError::new(ErrorKind::Ended, CLOSED, ended))
     }
 
     async fn close(&mut self) {
         self.deliveries.close();
         // What the engine did not take yet is told at once, and can go to another node.
-        while let Some(delivery) = self.deliveries.recv().await {
+        while let Some(queued) = self.deliveries.recv().await {
+            let Some(delivery) = queued.take() else {
+                continue;
+            };
             let rejected = Rejected {
                 kind: RejectKind::Unavailable,
                 code: CLOSED,

@@ -71,10 +71,6 @@ impl Default for Roles {
     }
 }
 
-/// How long a sender waits for its receipt in all: for its turn, for places and for the store. Then it is
-/// told to come back. Half a second below the two seconds that are promised, for the way there and back.
-pub(crate) const RECEIPT_WITHIN: Duration = Duration::from_millis(1500);
-
 /// How long a publication that nobody waits for may take before it is left to the next attempt.
 pub(crate) const PUBLISH_WITHIN: Duration = Duration::from_millis(1000);
 

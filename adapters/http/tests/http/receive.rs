@@ -4,6 +4,7 @@ use std::{io::Write as _, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use quayside_adapter_api::{Answer, ErrorKind, RejectKind, Reply, model::Text};
 use quayside_adapter_http::{ListenerOptions, error};
 use reqwest::{Client, RequestBuilder};
@@ -397,6 +398,28 @@ async fn a_full_queue_says_so_at_once() {
     assert!(statuses == [429, 503] || statuses == [429, 429] || statuses == [503, 503]);
     assert!(refused.headers().contains_key("retry-after"));
     assert_eq!(problem(refused).await["retryable"], true);
+}
+
+#[tokio::test]
+async fn a_request_whose_turn_does_not_come_is_told_so() {
+    let gateway = Gateway::start().await;
+    let mut receive = gateway.open(json!({ "path": "/in" })).await.unwrap();
+    // The engine takes nothing: as an ordered location does while a commit is in the dark.
+    let late = client().post(gateway.url("/in")).body("late").send();
+    let late = within("the refusal", late).await.unwrap();
+    assert_eq!(late.status(), 503);
+    assert!(late.headers().contains_key("retry-after"));
+    assert_eq!(problem(late).await["code"], error::OVERLOADED.code);
+    let post = client().post(gateway.url("/in")).body("in time").send();
+    let take = async {
+        let delivery = receive.receive().await.unwrap();
+        // Not the one that was told to come back.
+        let body: Vec<_> = delivery.message.body.collect().await;
+        assert_eq!(body, [Ok(Bytes::from("in time"))]);
+        drop(delivery.settle);
+    };
+    let (answer, ()) = within("the answer", async { tokio::join!(post, take) }).await;
+    assert_eq!(answer.unwrap().status(), 503);
 }
 
 #[tokio::test]

@@ -2,9 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use quayside_adapter_api::RECEIPT_WITHIN;
 use quayside_model::{Clock, Monotonic};
-
-use crate::options::RECEIPT_WITHIN;
 
 /// The patience of a sender. It counts from the arrival of its delivery and stands still while the sender
 /// itself is waited for.
