@@ -79,7 +79,7 @@ impl Operator {
     /// Why something rests, as it is shown beside it.
     pub(super) fn reason(&self, given: Option<&str>) -> Option<Text> {
         let text = match (given, self.0.as_deref()) {
-            (Some(given), Some(who)) => format!("{given} (by {who})"),
+            (Some(given), Some(who)) => format!("{given}, by {who}"),
             (Some(given), None) => given.to_owned(),
             (None, Some(who)) => format!("by {who}"),
             (None, None) => return None,

@@ -34,6 +34,7 @@ mod schemas;
 mod status;
 mod store;
 mod way;
+mod words;
 
 use crate::{cli::codes, gateway::Gateway};
 use problem::Problem;

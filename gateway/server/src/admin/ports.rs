@@ -16,6 +16,7 @@ use super::{
     extract::{Body, Operator, Segment},
     names,
     problem::{Answer, Problem},
+    words,
 };
 
 pub(super) fn routes() -> Vec<Route> {
@@ -111,23 +112,14 @@ async fn control(
         // Who looks at a port that rests asks who let it rest.
         control.reason = operator.reason(word.reason.as_deref());
     }
-    let until = control.paused_until.map(|until| until.to_string());
-    tracing::info!(port.name = %name, status = status_word(control.status), paused_until = until,
+    let until = control.paused_until.map(words::second);
+    tracing::info!(port.name = %name, status = words::status(control.status), paused_until = until,
         note = %operator.note(word.reason.as_deref()), "port changed by an operator");
     if !engine.control(name, control).await? {
         // Deliveries are left of it, but the configuration has it no more.
         return Err(names::no_port(name, &[], names::ANY));
     }
     find(engine, name).await.map(Json)
-}
-
-/// The word that people and files use for it.
-pub(super) fn status_word(status: PortStatus) -> &'static str {
-    match status {
-        PortStatus::Started => "started",
-        PortStatus::Stopped => "stopped",
-        PortStatus::Unenlisted => "unenlisted",
-    }
 }
 
 /// Only send ports subscribe.

@@ -13,6 +13,8 @@ use quayside_store::{
 };
 use serde::Serialize;
 
+use super::words::second;
+
 /// What is known around a message at the moment of the question.
 pub(super) struct Around<'a> {
     /// The ports as this node sees them; empty while its engine does not run.
@@ -192,7 +194,7 @@ fn waits(row: &DeliveryRow, around: &Around<'_>) -> Vec<String> {
                 ));
             }
             if row.due > around.now && row.state == DeliveryState::Ready {
-                reasons.push(format!("the next attempt is at {}", row.due));
+                reasons.push(format!("the next attempt is at {}", second(row.due)));
             }
             reasons.extend(port_waits(&row.port, around));
             reasons
@@ -231,11 +233,15 @@ fn port_waits(name: &Name, around: &Around<'_>) -> Vec<String> {
         PortStatus::Unenlisted => reasons.push(format!("the port is unenlisted{because}")),
     }
     if let Some(until) = port.paused_until.filter(|until| *until > around.now) {
-        reasons.push(format!("the port is paused until {until}{because}"));
+        reasons.push(format!(
+            "the port is paused until {}{because}",
+            second(until)
+        ));
     }
     if let Some(opens_at) = port.opens_at {
         reasons.push(format!(
-            "the service window of the port opens at {opens_at}"
+            "the service window of the port opens at {}",
+            second(opens_at)
         ));
     }
     if reasons.is_empty() && !port.running {

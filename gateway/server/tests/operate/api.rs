@@ -41,7 +41,7 @@ fn faults(document: &Value, schema: &Value, value: &Value, place: &str) -> Vec<S
                     found.extend(ways.into_iter().flatten());
                 }
             }
-            "required" => {
+            "required" if value.is_object() => {
                 let names = wanted.as_array().expect("a list").iter();
                 let missing = names.filter(|name| value.get(name.as_str().unwrap_or("")).is_none());
                 found.extend(missing.map(|name| format!("{place}: {name} is missing")));
@@ -52,7 +52,7 @@ fn faults(document: &Value, schema: &Value, value: &Value, place: &str) -> Vec<S
                 }
             }
             "properties" | "additionalProperties" => {}
-            "type" | "enum" | "minimum" | "format" | "description" => {}
+            "type" | "enum" | "minimum" | "required" | "format" | "description" => {}
             other => found.push(format!("{place}: the keyword {other} is not known here")),
         }
     }

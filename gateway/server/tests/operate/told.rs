@@ -137,7 +137,7 @@ fn a_port_tells_why_it_rests_and_what_it_did() {
     };
     let archive = line("orders.archive");
     assert!(
-        archive.contains("paused until 2") && archive.contains("disk (by tester)"),
+        archive.contains("paused until 2") && archive.contains("disk, by tester"),
         "{archive}"
     );
     // Code, cause and time of the last failure.
