@@ -134,8 +134,18 @@ impl Client {
         if status.is_success() {
             Ok(body)
         } else {
-            Err(refused(status, &body))
+            let problem = serde_json::from_slice(&body).unwrap_or_default();
+            Err(refused(status, &problem).unwrap_or_else(|| self.no_api(status)))
         }
+    }
+
+    /// Something answers, but not as a node does.
+    fn no_api(&self, status: StatusCode) -> Failure {
+        let message = format!(
+            "what answers at {} is no admin API: it says {status}",
+            self.admin
+        );
+        Failure::new(codes::NO_NODE, message).exiting(Exit::NoNode)
     }
 
     fn no_node(&self, error: &reqwest::Error) -> Failure {
@@ -191,25 +201,25 @@ fn json(body: &[u8]) -> Result<Value, Failure> {
 }
 
 /// The problem document of a refusal, in words. Its code and remedy are the node's.
-fn refused(status: StatusCode, body: &[u8]) -> Failure {
-    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
-    let text = |key: &str| problem[key].as_str().map(str::to_owned);
-    let detail = text("detail").unwrap_or_else(|| format!("the node answered {status}"));
-    let message = match text("code") {
-        Some(code) if !detail.contains(&code) => format!("{detail} ({code})"),
-        _ => detail,
-    };
+fn refused(status: StatusCode, problem: &Value) -> Option<Failure> {
+    let text = |key: &str| problem[key].as_str();
+    let (given, detail) = (text("code")?, text("detail")?);
     let (code, exit) = match status {
         StatusCode::UNAUTHORIZED => (codes::UNAUTHORIZED, Exit::Failed),
         StatusCode::NOT_FOUND => (codes::NOT_FOUND, Exit::NotFound),
         StatusCode::BAD_REQUEST => (codes::BAD_REQUEST, Exit::Usage),
         _ => (codes::API_REFUSED, Exit::Failed),
     };
+    let message = if given == code.code || detail.contains(given) {
+        detail.to_owned()
+    } else {
+        format!("{detail} ({given})")
+    };
     let failure = Failure::new(code, message).exiting(exit);
-    match text("help") {
+    Some(match text("help") {
         Some(help) => failure.with_help(help),
         None => failure,
-    }
+    })
 }
 
 /// `text` as one segment of a path.

@@ -1,6 +1,10 @@
 //! Each verb does what its help says.
 
-use std::process::Command;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpListener,
+    process::Command,
+};
 
 use crate::dev::{APP, Dev, ORDER, quayside, text};
 
@@ -34,7 +38,7 @@ fn a_stopped_port_keeps_its_deliveries_until_it_starts() {
     let stopped = dev.json(&["ports", "stop", "orders.archive", "--reason", "at night"]);
     assert_eq!(
         (&stopped["status"], &stopped["reason"]),
-        (&"stopped".into(), &"at night (by tester)".into())
+        (&"stopped".into(), &"at night, by tester".into())
     );
     dev.json(&["send", "orders.orders.web", "order.xml"]);
     dev.wait_for("waiting delivery", |dev| {
@@ -230,4 +234,25 @@ fn a_store_is_made_only_where_one_was_meant() {
         assert_eq!(code, Some(0), "{said}");
     }
     assert!(dir.join("data/quayside.db").is_file());
+}
+
+#[test]
+fn what_is_no_node_is_told_from_one_that_refuses() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let stranger = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = format!("http://{}", stranger.local_addr().expect("an address"));
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = stranger.accept().expect("a caller");
+        let mut request = [0; 1024];
+        assert!(stream.read(&mut request).expect("a request") > 0);
+        let answer = "HTTP/1.1 404 Not Found\r\ncontent-length: 4\r\nconnection: close\r\n\r\nnope";
+        stream.write_all(answer.as_bytes()).expect("answered");
+    });
+    let asked = quayside(folder.path(), &address, &["messages", "list"]);
+    answering.join().expect("it has answered");
+    assert_eq!(asked.status.code(), Some(4), "{asked:?}");
+    assert!(
+        text(&asked).contains("is no admin API: it says 404"),
+        "{asked:?}"
+    );
 }
