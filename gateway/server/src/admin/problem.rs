@@ -1,11 +1,11 @@
 //! Refusals as problem documents (RFC 9457) with a code and a remedy.
 
 use axum::{
-    Json,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use quayside_adapter_api::{RejectKind, Rejected};
+use quayside_adapter_api::Rejected;
+use quayside_adapter_http::refusal;
 use quayside_engine::EngineError;
 use quayside_model::Code;
 use quayside_store::StoreError;
@@ -68,11 +68,7 @@ impl IntoResponse for Problem {
             "retryable": self.retry_after_secs.is_some(),
         });
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-        let mut response = (self.status, kind, Json(document)).into_response();
-        response.headers_mut().insert(
-            header::CONTENT_TYPE,
-            header::HeaderValue::from_static("application/problem+json"),
-        );
+        let mut response = (self.status, kind, document.to_string()).into_response();
         if let Some(secs) = self.retry_after_secs {
             response
                 .headers_mut()
@@ -129,17 +125,9 @@ impl From<EngineError> for Problem {
 
 impl From<Rejected> for Problem {
     fn from(rejected: Rejected) -> Self {
-        let status = match rejected.kind {
-            RejectKind::Invalid | RejectKind::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            RejectKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            RejectKind::InProgress => StatusCode::CONFLICT,
-            RejectKind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
-            RejectKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            RejectKind::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
-        };
-        let retry_after_secs = rejected.retry_after.map(|wait| wait.as_secs().max(1));
+        let (status, retry_after) = refusal(&rejected);
         Self {
-            retry_after_secs,
+            retry_after_secs: retry_after.map(|wait| wait.as_secs().max(1)),
             ..Self::new(status, rejected.code, rejected.detail)
         }
     }
