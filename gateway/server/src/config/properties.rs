@@ -107,6 +107,12 @@ impl System {
     }
 }
 
+/// The names of all of them.
+#[cfg(test)]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    SYSTEM.iter().map(|system| system.name)
+}
+
 /// The properties that `name` stands for: one, or those below it.
 pub(crate) fn system_properties(name: &str) -> impl Iterator<Item = &'static System> {
     let exact = SYSTEM.iter().find(|system| system.covers(name));

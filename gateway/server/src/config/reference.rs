@@ -13,7 +13,7 @@ use quayside_model::Fault;
 use quayside_pipeline::Rule;
 use serde_json::json;
 
-use super::{Defaults, Inputs, Purpose, Report, transport::expected_keys};
+use super::{Defaults, Inputs, Purpose, Report, properties, transport::expected_keys};
 use crate::wiring;
 
 /// Every section that the code reads, each with a proper name where one is free.
@@ -176,6 +176,15 @@ fn the_page_names_every_key_and_no_other() {
     assert_eq!(sections(&known), sections(&named));
     for (section, keys) in &known {
         assert_eq!(&named[section], keys, "the keys of [{section}]");
+    }
+}
+
+#[test]
+fn the_page_names_every_property() {
+    let page = page();
+    for name in properties::names() {
+        let shown = format!("`{}`", name.replace('*', "NAME"));
+        assert!(page.contains(&shown), "{shown} is not in the page");
     }
 }
 
