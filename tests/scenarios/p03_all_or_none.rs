@@ -3,8 +3,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use quayside_harness::{Load, LoadPlan, OnBreak, items, order_xml, pass_through, wait_for};
+use quayside_harness::{
+    Load, LoadPlan, OnBreak, Reply, client, items, order_xml, pass_through, wait_for,
+};
 use quayside_tests::{Site, Store, judge, post};
+use serde_json::{Value, json};
 
 /// Two more subscribers beside `t.out`, each with a path of its own.
 fn three_subscribers(partner: SocketAddr) -> String {
@@ -95,4 +98,91 @@ async fn an_unrouted_message_is_kept_with_a_report_if_the_port_says_so() {
         assert_eq!(delivery["state"], "suspended", "{way}");
         assert_eq!(delivery["failure"]["code"], "QS0801", "{way}");
     }
+}
+
+/// An event that carries an order of this type.
+fn event(id: &str, kind: &str) -> Value {
+    let order = order_xml(id, "k", 300);
+    let order = String::from_utf8_lossy(&order).replace("urn:orders", kind);
+    json!({
+        "specversion": "1.0", "id": id, "source": "/shop", "type": "order",
+        "datacontenttype": "application/xml", "data": order,
+    })
+}
+
+async fn send_batch(site: &Site, events: &[Value]) -> Reply {
+    let headers = [("content-type", "application/cloudevents-batch+json")];
+    let body = Value::from(events).to_string().into();
+    let addr = site.gateway().http;
+    let request = client::request("POST", addr, "/in/orders", &headers, body);
+    let reply = client::once(addr, request, Duration::from_secs(20)).await;
+    reply.expect("an answer")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_events_is_taken_as_a_whole_or_not_at_all() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let app = |partner| {
+            let text = pass_through(partner, "", "");
+            text.replace(
+                "path = \"/in/orders\"",
+                "path = \"/in/orders\"\ncloudevents = \"require\"",
+            )
+        };
+        let site = Site::new(store, 1, &app, &[]).await;
+        let (a, b, c) = (
+            event("a", "urn:orders"),
+            event("b", "urn:orders"),
+            event("c", "urn:orders"),
+        );
+        let stored = async || {
+            let messages = site.gateway().api("messages").await.expect("a list");
+            items(&messages).len()
+        };
+
+        // Nobody wants the second, so nothing of the others is there either.
+        let unwanted = event("b", "urn:nobody");
+        let refused = send_batch(&site, &[a.clone(), unwanted, c.clone()]).await;
+        assert_eq!(refused.status, 422, "{store:?}: {}", refused.text());
+        assert_eq!(refused.json()["index"], 1, "{}", refused.text());
+        assert_eq!(stored().await, 0, "{store:?}");
+
+        let accepted = send_batch(&site, &[a.clone(), b.clone()]).await;
+        assert_eq!(accepted.status, 202, "{store:?}: {}", accepted.text());
+        let ids = accepted.json()["ids"].clone();
+        assert_eq!(ids.as_array().map(Vec::len), Some(2), "{ids}");
+        assert_eq!(stored().await, 2, "{store:?}");
+
+        // A repeat beside a new one gives the first ids; an id for another content refuses all.
+        let mixed = send_batch(&site, &[b.clone(), c.clone(), a.clone()]).await;
+        assert_eq!(mixed.status, 202, "{store:?}: {}", mixed.text());
+        let again = mixed.json()["ids"].clone();
+        assert_eq!((&again[0], &again[2]), (&ids[1], &ids[0]), "{store:?}");
+        let mut other = a.clone();
+        other["data"] = order_of_another(&a);
+        let refused = send_batch(&site, &[event("d", "urn:orders"), other]).await;
+        assert_eq!(
+            (refused.status.as_u16(), refused.json()["index"].as_u64()),
+            (422, Some(1)),
+            "{store:?}: {}",
+            refused.text()
+        );
+        assert_eq!(stored().await, 3, "{store:?}");
+
+        site.gateway().drained(Duration::from_secs(60)).await;
+        let log = site.partner.log().await;
+        let mut got: Vec<_> = log.iter().filter(|s| s.effect).map(|s| &*s.id).collect();
+        got.sort_unstable();
+        assert_eq!(
+            got,
+            ["a", "b", "c"],
+            "{store:?}: each once, and none of the refused"
+        );
+    }
+}
+
+/// The order of an event, for another customer.
+fn order_of_another(event: &Value) -> Value {
+    let order = event["data"].as_str().expect("an order");
+    Value::from(order.replace("okey:k", "okey:other"))
 }

@@ -3,9 +3,12 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use quayside_harness::{Load, LoadPlan, OnBreak, order_xml, pass_through, wait_for};
-use quayside_tests::{Site, Store, judge, post};
+use quayside_harness::{Load, LoadPlan, OnBreak, Stopwatch, order_xml, pass_through, wait_for};
+use quayside_tests::{DATABASE, Site, Store, judge, post};
 use serde_json::json;
+
+/// Within this every request is answered, whatever the store does.
+const ANSWER: Duration = Duration::from_secs(2);
 
 const ORDERED: &str = "ordered = { by = \"CustomerId\", on_failure = \"hold-key\" }";
 
@@ -105,4 +108,53 @@ async fn a_failed_message_holds_its_own_key_and_no_other() {
             "{store:?}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_behind_does_not_overtake_a_commit_in_the_dark() {
+    let ordered = |partner| {
+        let port = "message = \"order\"";
+        let text = pass_through(partner, ORDERED, "");
+        text.replacen(port, &format!("{port}\nordered = true"), 1)
+    };
+    let site = Site::new(Store::Postgres, 1, &ordered, &[]).await;
+    let addr = site.gateway().http;
+    let send = async |id: &str| {
+        let watch = Stopwatch::start();
+        let reply = post(addr, id, order_xml(id, "k", 300)).await;
+        assert!(watch.elapsed() <= ANSWER, "{id}: {:?}", watch.elapsed());
+        reply.expect("an answer")
+    };
+    assert_eq!(send("before").await.status, 202);
+    // No message can be stored while the lock is held, and commits fail for it again and again.
+    let server = site.server.as_ref().expect("a server");
+    let session = server.connect(DATABASE).await;
+    let lock = "BEGIN; LOCK TABLE message IN SHARE MODE";
+    session.batch_execute(lock).await.expect("the lock");
+    for (id, code) in [("first", Some("QS0803")), ("second", None)] {
+        let reply = send(id).await;
+        assert_eq!(reply.status, 503, "{id}: {}", reply.text());
+        assert!(!reply.header("retry-after").is_empty(), "{id}");
+        assert!(
+            code.is_none_or(|code| reply.code() == code),
+            "{}",
+            reply.text()
+        );
+    }
+    session.batch_execute("ROLLBACK").await.expect("unlocked");
+
+    // Nobody sends the first one again: the location itself does not go on without it.
+    wait_for("the third", Duration::from_secs(20), async || {
+        let reply = send("third").await;
+        if reply.status == 202 {
+            Ok(())
+        } else {
+            Err(reply.text())
+        }
+    })
+    .await;
+    site.gateway().drained(Duration::from_secs(60)).await;
+    let log = site.partner.log().await;
+    let got: Vec<_> = log.iter().filter(|s| s.effect).map(|s| &*s.id).collect();
+    assert_eq!(got, ["before", "first", "third"]);
 }

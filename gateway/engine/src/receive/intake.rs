@@ -6,7 +6,7 @@ use quayside_adapter_api::{
     Accepted, AdapterError, Delivery, Incoming, RejectKind, Reply, Settle, Source, Span,
 };
 use quayside_model::{BodyId, ExchangeId, MessageId, Monotonic};
-use quayside_store::PublishOutcome;
+use quayside_store::{GroupOutcome, Outcome, PublishOutcome};
 use tracing::info;
 
 use super::{
@@ -18,6 +18,7 @@ use crate::{
     codes,
     counters::count,
     plan::{DedupePlan, Location, ReceivePort},
+    publish::commit_together,
     shared::Shared,
 };
 
@@ -177,32 +178,74 @@ impl Intake<'_> {
         deadline: Option<Monotonic>,
     ) -> Result<AllStored, Refused> {
         let stored_bodies = bodies(&all);
-        if all.len() > 1 {
-            return Err(unavailable("several messages at once are not taken yet").into());
-        }
-        let one = all.pop().expect("a delivery has a message");
-        let outcome = one.prepared.commit(self.shared, deadline).await;
-        let kept = matches!(outcome, Some(PublishOutcome::Stored { .. }));
-        let (message, exchange) = (one.message, one.exchange);
-        let first = match outcome {
-            Some(outcome) => self.stored(message, exchange, outcome),
-            None => Err(Refused::late()),
+        let stored = match all.pop() {
+            Some(one) if all.is_empty() => self.store_one(one, deadline).await,
+            last => self.store_together(all.into_iter().chain(last), deadline).await,
         };
-        match first {
-            Ok(first) => {
-                if !kept {
+        match stored {
+            Ok(stored) => {
+                // A body of its own has only a message that is stored now, not one that was before.
+                if stored.others.iter().chain([&stored.first]).any(|one| one.replayed) {
                     give_up(self.shared, &stored_bodies).await;
                 }
-                Ok(AllStored {
-                    first,
-                    others: Vec::new(),
-                })
+                Ok(stored)
             }
             Err(refused) => Err(Refused {
                 leftover: stored_bodies,
                 ..refused
             }),
         }
+    }
+
+    async fn store_one(
+        &self,
+        one: Ready,
+        deadline: Option<Monotonic>,
+    ) -> Result<AllStored, Refused> {
+        let outcome = one.prepared.commit(self.shared, deadline).await;
+        let outcome = outcome.ok_or_else(Refused::late)?;
+        Ok(AllStored {
+            first: self.stored(one.message, one.exchange, outcome)?,
+            others: Vec::new(),
+        })
+    }
+
+    async fn store_together(
+        &self,
+        all: impl Iterator<Item = Ready>,
+        deadline: Option<Monotonic>,
+    ) -> Result<AllStored, Refused> {
+        let (ids, prepared): (Vec<_>, Vec<_>) = all
+            .map(|ready| ((ready.message, ready.exchange), ready.prepared))
+            .unzip();
+        let outcome = commit_together(self.shared, prepared, Vec::new(), deadline).await;
+        let outcomes = match outcome.ok_or_else(Refused::late)? {
+            GroupOutcome::Done(outcomes) => outcomes,
+            GroupOutcome::Undone { member, outcome } => {
+                let (message, exchange) = ids[member];
+                let Outcome::Published(outcome) = outcome else {
+                    return Err(unavailable("the store answered something else").into());
+                };
+                let refused = self.stored(message, exchange, outcome).err();
+                let refused = refused.unwrap_or_else(Refused::late);
+                return Err(match u16::try_from(member) {
+                    Ok(index) => refused.of(index),
+                    Err(_) => refused,
+                });
+            }
+        };
+        let mut stored = ids
+            .into_iter()
+            .zip(outcomes)
+            .map(|((message, exchange), outcome)| match outcome {
+                Outcome::Published(outcome) => self.stored(message, exchange, outcome),
+                // The members are publications: anything else tells nothing of them.
+                _ => Err(Refused::late()),
+            });
+        Ok(AllStored {
+            first: stored.next().unwrap_or_else(|| Err(Refused::late()))?,
+            others: stored.collect::<Result<_, _>>()?,
+        })
     }
 
     /// What the store's word on one message means.

@@ -61,13 +61,14 @@ impl LocationRuntime {
         location: Arc<Location>,
         predecessor: Option<Arc<Self>>,
     ) -> Arc<Self> {
-        let width = if port.ordered {
-            1
-        } else {
-            location.max_in_flight.max(1)
+        // What the old self has in flight goes before what the new one takes.
+        let room = match &predecessor {
+            Some(old) if port.ordered && old.port.ordered => Arc::clone(&old.room),
+            _ if port.ordered => Arc::new(Semaphore::new(1)),
+            _ => Arc::new(Semaphore::new(location.max_in_flight.max(1))),
         };
         Arc::new(Self {
-            room: Arc::new(Semaphore::new(width)),
+            room,
             port,
             location,
             open: AtomicBool::new(false),
