@@ -21,10 +21,18 @@ impl Haproxy {
     /// # Panics
     /// When HAProxy is not installed.
     pub async fn start(servers: &[SocketAddr], check: bool) -> Self {
+        Self::start_with(servers, check, &[]).await
+    }
+
+    /// The same with more lines in the section of the servers; they override what stands there.
+    ///
+    /// # Panics
+    /// When HAProxy is not installed.
+    pub async fn start_with(servers: &[SocketAddr], check: bool, more: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
         let file = dir.path().join("haproxy.cfg");
-        fs::write(&file, config(port.addr(), servers, check)).expect("writing haproxy.cfg");
+        fs::write(&file, config(port.addr(), servers, check, more)).expect("writing haproxy.cfg");
         let mut haproxy = command(Path::new("/usr/sbin/haproxy"));
         haproxy.arg("-db").arg("-f").arg(&file);
         let mut process = Process::spawn("haproxy", haproxy, dir.path());
@@ -62,7 +70,7 @@ impl Haproxy {
     }
 }
 
-fn config(listen: SocketAddr, servers: &[SocketAddr], check: bool) -> String {
+fn config(listen: SocketAddr, servers: &[SocketAddr], check: bool, more: &[&str]) -> String {
     let mut text = format!(
         "global\n  maxconn 4096\ndefaults\n  mode http\n  timeout connect 2s\n  timeout client 60s\n  \
          timeout server 30s\n  timeout http-keep-alive 60s\n  option http-keep-alive\n  \
@@ -74,6 +82,9 @@ fn config(listen: SocketAddr, servers: &[SocketAddr], check: bool) -> String {
         text.push_str(
             "  option httpchk GET /readyz\n  default-server check inter 100ms fall 1 rise 1\n",
         );
+    }
+    for line in more {
+        writeln!(text, "  {line}").expect("writing to a string");
     }
     for (n, server) in servers.iter().enumerate() {
         writeln!(text, "  server node{n} {server}").expect("writing to a string");

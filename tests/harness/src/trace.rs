@@ -30,7 +30,7 @@ pub struct Syscall {
     pub thread: u32,
     /// Its name.
     pub name: String,
-    /// The whole text: arguments with the paths of files, and the result.
+    /// The whole text: arguments with the paths of files and the ends of connections, and the result.
     pub text: String,
 }
 
@@ -56,7 +56,7 @@ impl Trace {
         let file = dir.path().join("trace");
         let mut strace = command(Path::new("/usr/bin/strace"));
         let calls = format!("trace={calls}");
-        strace.args(["-f", "-y", "-s", "4096", "-e", &calls, "-o"]);
+        strace.args(["-f", "-yy", "-s", "4096", "-e", &calls, "-o"]);
         strace.arg(&file);
         for pid in pids {
             strace.args(["-p", &pid.to_string()]);
