@@ -3,9 +3,10 @@
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
+use bytes::Bytes;
 use quayside_harness::{
-    Load, LoadPlan, LoadReport, Node, OnBreak, Postgres, Stopwatch, pass_through, unix_micros,
-    wait_for,
+    Gateway, Load, LoadPlan, LoadReport, Node, OnBreak, Postgres, Stopwatch, client, pass_through,
+    unix_micros, wait_for,
 };
 use quayside_tests::{Site, Store, Verdict, judge};
 use tempfile::TempDir;
@@ -196,8 +197,25 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Load, a full disk, free space: refused meanwhile, accepted again after it.
-async fn full_disk(disk: &SmallDisk, gateway: &quayside_harness::Gateway) -> LoadReport {
+/// Waits until `/readyz` answers `status` on both listeners, so that a load balancer knows.
+async fn readiness(gateway: &Gateway, status: u16) {
+    let what = format!("/readyz to answer {status}");
+    wait_for(&what, Duration::from_secs(20), async || {
+        for addr in [gateway.http, gateway.admin] {
+            let get = client::request("GET", addr, "/readyz", &[], Bytes::new());
+            let reply = client::once(addr, get, Duration::from_secs(2)).await;
+            let reply = reply.map_err(|e| e.to_string())?;
+            if reply.status != status {
+                return Err(format!("{} {}", reply.status, reply.text()));
+            }
+        }
+        Ok(())
+    })
+    .await;
+}
+
+/// Load, a full disk, free space: refused meanwhile and not ready, accepted again after it.
+async fn full_disk(disk: &SmallDisk, gateway: &Gateway) -> LoadReport {
     let mut plan = LoadPlan::new(&[gateway.http], "/in/orders", 8);
     plan.on_break = OnBreak::Abandon;
     plan.size = 2048;
@@ -206,8 +224,10 @@ async fn full_disk(disk: &SmallDisk, gateway: &quayside_harness::Gateway) -> Loa
     load.wait_accepted(200, Duration::from_secs(60)).await;
     disk.fill();
     load.wait_refused(100, Duration::from_secs(120)).await;
+    readiness(gateway, 503).await;
     disk.free();
     load.wait_accepted(200, Duration::from_secs(30)).await;
+    readiness(gateway, 200).await;
     load.finish().await
 }
 
