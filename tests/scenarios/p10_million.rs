@@ -61,11 +61,13 @@ async fn a_million(store: Store) {
     let watch = Stopwatch::start();
     switch(site.gateway(), "start").await;
     let draining = deliveries_per_s(&site).await;
+    note(&format!(
+        "{store:?}: {draining:.0}/s at the head of the backlog, {through:.0}/s through without one"
+    ));
     site.gateway().drained(HOUR).await;
     let peak = site.gateway().process.peak_rss();
     note(&format!(
-        "{store:?}: {draining:.0}/s at the head of the backlog, {through:.0}/s through without one; all \
-         gone in {:?}; {} MiB at most",
+        "{store:?}: all gone in {:?}; {} MiB at most",
         watch.elapsed(),
         peak / MIB
     ));
