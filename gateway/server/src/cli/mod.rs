@@ -65,30 +65,33 @@ enum Verb {
 #[derive(Debug, Clone, Args)]
 struct Remote {
     /// The admin address of a running node, http:// or https://; http://127.0.0.1:9470 if absent
-    #[arg(long, value_name = "URL", env = "QUAYSIDE_ADMIN")]
+    #[arg(long, value_name = "URL", env = "QUAYSIDE_ADMIN", help_heading = NODE)]
     admin: Option<String>,
     /// The authorities that the certificate of an https:// address may come from, PEM; those of the
     /// machine if absent
-    #[arg(long, value_name = "FILE", env = "QUAYSIDE_ADMIN_CA")]
+    #[arg(long, value_name = "FILE", env = "QUAYSIDE_ADMIN_CA", help_heading = NODE)]
     admin_ca: Option<PathBuf>,
     /// The certificate and key to show to a node that asks for one, PEM, both in one file
-    #[arg(long, value_name = "FILE", env = "QUAYSIDE_ADMIN_IDENTITY")]
+    #[arg(long, value_name = "FILE", env = "QUAYSIDE_ADMIN_IDENTITY", help_heading = NODE)]
     admin_identity: Option<PathBuf>,
     /// The token of the admin API
     #[arg(
         long,
         value_name = "TOKEN",
         env = "QUAYSIDE_TOKEN",
-        hide_env_values = true
+        hide_env_values = true,
+        help_heading = NODE
     )]
     token: Option<String>,
     /// Who acts, recorded with what is changed; the user of this machine if absent
-    #[arg(long = "as", value_name = "NAME", env = "QUAYSIDE_OPERATOR")]
+    #[arg(long = "as", value_name = "NAME", env = "QUAYSIDE_OPERATOR", help_heading = NODE)]
     operator: Option<String>,
     #[command(flatten)]
     show: Show,
 }
 
+/// What the options of all verbs stand under in the help, behind those of the verb.
+const NODE: &str = "The node";
 /// Where a node listens unless it is told otherwise.
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:9470";
 

@@ -117,7 +117,10 @@ async fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
         )
     })?;
     if !node.data_dir.join(DATABASE_FILE).is_file() {
-        return Err(no_store(&node));
+        return Err(no_store(&node).with_help(
+            "Name the running node with `--admin URL`, its file with `--node FILE`, or its data folder \
+             with `--data-dir DIR`.",
+        ));
     }
     match open(&node).await {
         Ok(store) => {
