@@ -159,6 +159,7 @@ async fn hand_out(
             claimed,
             place,
             round,
+            run: 0,
         };
         give(shared, runtime, work).await;
     } else {

@@ -11,7 +11,8 @@ use std::{sync::Arc, time::Duration};
 
 use quayside_model::{Claim, Clock, Content, InstanceId, Monotonic};
 use quayside_store::{
-    AnyStore, Change, GroupOutcome, Op, Outcome, Publish, PublishOutcome, SettleOutcome,
+    AnyStore, Change, Claimed, GroupOutcome, Next, Op, Outcome, Publish, PublishOutcome,
+    SettleOutcome,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
@@ -56,6 +57,8 @@ struct Item {
 #[derive(Debug)]
 enum Load {
     One(Op, oneshot::Sender<Outcome>),
+    /// All in one batch, but each with its own outcome.
+    Row(Vec<Op>, oneshot::Sender<Vec<Outcome>>),
     /// All or none.
     Group(Vec<Op>, oneshot::Sender<GroupOutcome>),
 }
@@ -64,6 +67,7 @@ impl Item {
     fn is_given_up(&self, now: Monotonic) -> bool {
         let gone = match &self.load {
             Load::One(_, reply) => reply.is_closed(),
+            Load::Row(_, reply) => reply.is_closed(),
             Load::Group(_, reply) => reply.is_closed(),
         };
         self.deadline
@@ -75,7 +79,12 @@ impl Item {
     }
 
     fn is_settlement(&self) -> bool {
-        matches!(self.load, Load::One(Op::Settle(..), _))
+        match &self.load {
+            Load::One(op, _) => matches!(op, Op::Settle(..)),
+            Load::Row(ops, _) | Load::Group(ops, _) => {
+                ops.iter().any(|op| matches!(op, Op::Settle(..)))
+            }
+        }
     }
 }
 
@@ -118,7 +127,7 @@ impl Committer {
         let load = Load::One(Op::Publish(Box::new(publish)), reply);
         match self.submit(load, bytes, deadline, answer).await? {
             Outcome::Published(outcome) => Some(outcome),
-            Outcome::Settled(_) => None,
+            Outcome::Settled(_) | Outcome::Next(_) => None,
         }
     }
 
@@ -128,7 +137,24 @@ impl Committer {
         let load = Load::One(Op::Settle(claim, change), reply);
         match self.submit(load, 0, None, answer).await? {
             Outcome::Settled(outcome) => Some(outcome),
-            Outcome::Published(_) => None,
+            Outcome::Published(_) | Outcome::Next(_) => None,
+        }
+    }
+
+    /// Settles, and claims what comes next of the key with the same commit, however long it takes. `None`:
+    /// the process is being cut off.
+    pub(crate) async fn settle_and_next(
+        &self,
+        claim: Claim,
+        change: Change,
+        next: Next,
+    ) -> Option<(SettleOutcome, Option<Box<Claimed>>)> {
+        let (reply, answer) = oneshot::channel();
+        let load = Load::Row(vec![Op::Settle(claim, change), Op::Next(next)], reply);
+        let outcomes = self.submit(load, 0, None, answer).await?;
+        match <[Outcome; 2]>::try_from(outcomes).ok()? {
+            [Outcome::Settled(outcome), Outcome::Next(next)] => Some((outcome, next)),
+            _ => None,
         }
     }
 
@@ -142,7 +168,7 @@ impl Committer {
     ) -> Option<GroupOutcome> {
         let bytes = ops.iter().map(|op| match op {
             Op::Publish(publish) => inline_bytes(publish),
-            Op::Settle(..) => 0,
+            Op::Settle(..) | Op::Next(_) => 0,
         });
         let bytes = bytes.sum();
         let (reply, answer) = oneshot::channel();
@@ -282,10 +308,7 @@ impl Worker {
             let error = match self.store.commit(self.instance, &ops).await {
                 Ok(outcomes) => {
                     self.writable.committed();
-                    for ((reply, ..), outcome) in rest.into_iter().zip(outcomes) {
-                        // A closed channel is a sender that was told to come back.
-                        drop(reply.send(outcome));
-                    }
+                    answer(rest, outcomes);
                     return None;
                 }
                 Err(error) => error,
@@ -342,29 +365,74 @@ impl Worker {
     }
 }
 
-type Rest = (
-    oneshot::Sender<Outcome>,
-    Option<Monotonic>,
-    Option<OwnedSemaphorePermit>,
-);
-
-/// The operations of a batch and who waits for each. Groups never come here.
-fn take_ops(items: Vec<Item>) -> (Vec<Op>, Vec<Rest>) {
-    let part = |item: Item| match item.load {
-        Load::One(op, reply) => Some((op, (reply, item.deadline, item.room))),
-        Load::Group(..) => None,
-    };
-    items.into_iter().filter_map(part).unzip()
+/// Who waits for how many of the outcomes of a batch.
+struct Waiter {
+    reply: Reply,
+    deadline: Option<Monotonic>,
+    room: Option<OwnedSemaphorePermit>,
 }
 
-fn put_ops(ops: Vec<Op>, rest: Vec<Rest>) -> Vec<Item> {
-    let join = |(op, (reply, deadline, room))| Item {
-        load: Load::One(op, reply),
-        bytes: 0,
-        deadline,
-        room,
+enum Reply {
+    One(oneshot::Sender<Outcome>),
+    Row(usize, oneshot::Sender<Vec<Outcome>>),
+}
+
+/// The operations of a batch, flat, and who waits for them. Groups never come here.
+fn take_ops(items: Vec<Item>) -> (Vec<Op>, Vec<Waiter>) {
+    let mut ops = Vec::with_capacity(items.len());
+    let mut waiters = Vec::with_capacity(items.len());
+    for item in items {
+        let reply = match item.load {
+            Load::One(op, reply) => {
+                ops.push(op);
+                Reply::One(reply)
+            }
+            Load::Row(row, reply) => {
+                let count = row.len();
+                ops.extend(row);
+                Reply::Row(count, reply)
+            }
+            Load::Group(..) => continue,
+        };
+        let (deadline, room) = (item.deadline, item.room);
+        waiters.push(Waiter {
+            reply,
+            deadline,
+            room,
+        });
+    }
+    (ops, waiters)
+}
+
+/// The items again, after a batch that failed.
+fn put_ops(ops: Vec<Op>, waiters: Vec<Waiter>) -> Vec<Item> {
+    let mut ops = ops.into_iter();
+    let item = |waiter: Waiter| {
+        let load = match waiter.reply {
+            Reply::One(reply) => Load::One(ops.next()?, reply),
+            Reply::Row(count, reply) => Load::Row(ops.by_ref().take(count).collect(), reply),
+        };
+        Some(Item {
+            load,
+            bytes: 0,
+            deadline: waiter.deadline,
+            room: waiter.room,
+        })
     };
-    ops.into_iter().zip(rest).map(join).collect()
+    waiters.into_iter().filter_map(item).collect()
+}
+
+fn answer(waiters: Vec<Waiter>, outcomes: Vec<Outcome>) {
+    let mut outcomes = outcomes.into_iter();
+    for waiter in waiters {
+        // A closed channel is a sender that was told to come back.
+        match waiter.reply {
+            Reply::One(reply) => drop(outcomes.next().map(|outcome| reply.send(outcome))),
+            Reply::Row(count, reply) => {
+                drop(reply.send(outcomes.by_ref().take(count).collect()));
+            }
+        }
+    }
 }
 
 fn note_end(end: Option<Result<(), tokio::task::JoinError>>) {

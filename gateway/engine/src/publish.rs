@@ -302,6 +302,7 @@ impl HandOver {
                 claimed,
                 place,
                 round: HANDED_OFF,
+                run: 0,
             };
             give(shared, &runtime, work).await;
         }

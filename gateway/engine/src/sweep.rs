@@ -156,7 +156,7 @@ async fn compare_claims(shared: &Shared) -> Result<(), StoreError> {
     let lost = {
         let _asking = shared.held.asking.lock().await;
         let stored = shared.store.claims_of(shared.instance).await?;
-        shared.held.missing(stored)
+        shared.held.lost(stored)
     };
     join_all(lost.into_iter().map(|claim| async move {
         count(&shared.counters.released);

@@ -270,6 +270,19 @@ pub(crate) fn transport(row: &Reader<'_>) -> Result<Transport, StoreError> {
     }
 }
 
+/// The claimed rows of another statement, with their messages.
+pub(crate) async fn claimed(
+    conn: &Conn,
+    operation: &'static str,
+    instance: InstanceId,
+    rows: &[Row],
+) -> Result<Vec<Claimed>, StoreError> {
+    let taken = rows.iter().map(|row| read_taken(row, instance));
+    let taken: Result<Vec<_>, _> = taken.collect();
+    let claimed = with_messages(conn, instance, taken?).await;
+    claimed.map_err(|e| StoreError { operation, ..e })
+}
+
 async fn with_messages(
     conn: &Conn,
     instance: InstanceId,

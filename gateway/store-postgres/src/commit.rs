@@ -10,6 +10,7 @@ mod columns;
 mod dedupe;
 mod events;
 mod group;
+mod next;
 mod order;
 mod settle;
 
@@ -191,6 +192,6 @@ fn take_apart(ops: &[Op], mut group: Vec<usize>, e: StoreError) -> Result<Again,
 fn message_of(op: &Op) -> Option<MessageId> {
     match op {
         Op::Publish(publish) => Some(publish.message.id),
-        Op::Settle(..) => None,
+        Op::Settle(..) | Op::Next(_) => None,
     }
 }

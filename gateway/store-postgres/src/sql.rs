@@ -98,6 +98,7 @@ statements! {
     OrderAdvance "order_advance"
     OrderBusy "order_busy"
     OrderKeys "order_keys"
+    OrderNext "order_next"
     PartDelete "part_delete"
     PartGet "part_get"
     PartInsert "part_insert"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use quayside_store::{
     Claimed, Claims, StoreError, Want,
-    commit::OrderKey,
+    commit::{Next, OrderKey},
     model::{
         Claim, Content, DeliveryId, ExchangeId, InstanceId, Message, MessageId, Name, Part,
         StoredBody, Text, Transport, failpoint,
@@ -181,6 +181,22 @@ fn claim(tx: &Tx<'_>, instance: InstanceId, wants: &[Want]) -> DbResult<Vec<Clai
         }
     }
     Ok(claimed)
+}
+
+/// Claims the head of a key of an own lane, as about to be sent.
+pub(crate) fn next(
+    tx: &Tx<'_>,
+    instance: InstanceId,
+    next: &Next,
+) -> DbResult<Option<Box<Claimed>>> {
+    let Some(id) = order::ready_head(tx, instance, &next.port, &next.order)? else {
+        return Ok(None);
+    };
+    let Some(taken) = take(tx, instance, id, false)? else {
+        return Ok(None);
+    };
+    let message = Arc::new(present(tx, id.message)?);
+    Ok(Some(Box::new(taken.with(instance, message))))
 }
 
 fn wake(tx: &Tx<'_>, port: &str) -> DbResult<()> {

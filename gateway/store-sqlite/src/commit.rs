@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use quayside_store::{
-    Change, Commit, GroupOutcome, Op, Outcome, Publish, PublishOutcome, SettleOutcome, StoreError,
-    StoreErrorKind,
+    Change, Commit, GroupOutcome, Next, Op, Outcome, Publish, PublishOutcome, SettleOutcome,
+    StoreError, StoreErrorKind,
     commit::Birth,
     model::{Claim, InstanceId, Text},
 };
 
 use crate::{
+    claims,
     error::{DbError, DbResult},
     open::SqliteStore,
     publish::{self, Statements},
@@ -87,6 +88,8 @@ pub(crate) enum Item {
         /// `delivery.failure`.
         failure: Option<String>,
     },
+    /// A head that is wanted.
+    Next(Next),
 }
 
 impl Item {
@@ -106,6 +109,7 @@ impl Item {
                 failure: change_failure(change),
                 change: change.clone(),
             },
+            Op::Next(next) => Self::Next(next.clone()),
         }
     }
 
@@ -114,6 +118,7 @@ impl Item {
         match self {
             Self::Publish { publish, .. } => publish.deliveries.len() + 1,
             Self::Settle { .. } => 1,
+            Self::Next(_) => 0,
         }
     }
 
@@ -121,6 +126,7 @@ impl Item {
         match self {
             Self::Publish { .. } => Outcome::Published(PublishOutcome::Fenced),
             Self::Settle { .. } => Outcome::Settled(SettleOutcome::Fenced),
+            Self::Next(_) => Outcome::Next(None),
         }
     }
 }
@@ -236,6 +242,7 @@ fn run_item<'c>(
             change,
             failure,
         } => settle::settle(tx, numbers, claim, change, failure.as_deref()).map(Outcome::Settled),
+        Item::Next(next) => claims::next(tx, instance, next).map(Outcome::Next),
     }
 }
 

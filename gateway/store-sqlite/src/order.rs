@@ -89,6 +89,21 @@ pub(crate) fn claim(
     Ok(taken)
 }
 
+/// The head of a key, if it is ready and the lane is the instance's.
+pub(crate) fn ready_head(
+    tx: &Tx<'_>,
+    instance: InstanceId,
+    port: &str,
+    key: &OrderKey,
+) -> DbResult<Option<DeliveryId>> {
+    if !take_lane(tx, instance, port, key.lane)? {
+        return Ok(None);
+    }
+    let line = line(tx, port, key.hash, 1)?;
+    let head = line.first().filter(|head| head.state == state::READY);
+    Ok(head.map(|head| head.id))
+}
+
 /// Lets the key of an ordered delivery that left the order go on.
 pub(crate) fn go_on(tx: &Tx<'_>, left: &Place) -> DbResult<()> {
     let Some(key) = left.key else { return Ok(()) };

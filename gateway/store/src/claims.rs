@@ -57,7 +57,7 @@ pub struct Want {
 }
 
 /// A delivery in hand.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claimed {
     /// The proof.
     pub claim: Claim,

@@ -8,7 +8,7 @@ use quayside_model::{
     Priority, Text, Timestamp, Transport,
 };
 
-use crate::StoreError;
+use crate::{Claimed, StoreError};
 
 /// Publishing and settling.
 #[async_trait]
@@ -48,6 +48,18 @@ pub enum Op {
     Publish(Box<Publish>),
     /// Change a delivery that the instance holds.
     Settle(Claim, Change),
+    /// Claim the head of an order key as about to be sent, by what the items before it have made of the
+    /// key: in a lane the commit that ends one delivery records the intent of the next. Not in a group.
+    Next(Next),
+}
+
+/// An order key whose head is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Next {
+    /// The ordered port.
+    pub port: Name,
+    /// The key; the instance must own its lane.
+    pub order: OrderKey,
 }
 
 /// A message with its dedupe key and its deliveries: all or none of it is stored.
@@ -190,6 +202,9 @@ pub enum Outcome {
     Published(PublishOutcome),
     /// Of [`Op::Settle`].
     Settled(SettleOutcome),
+    /// Of [`Op::Next`]: the head, its intent recorded. `None` if it is not due or in other hands, and when
+    /// an earlier run of the batch has claimed it, whose claim nobody was told of then.
+    Next(Option<Box<Claimed>>),
 }
 
 impl Outcome {
@@ -202,6 +217,7 @@ impl Outcome {
                 PublishOutcome::Stored { .. } | PublishOutcome::Duplicate(_)
             ),
             Self::Settled(outcome) => *outcome == SettleOutcome::Done,
+            Self::Next(_) => true,
         }
     }
 }

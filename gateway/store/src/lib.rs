@@ -43,7 +43,7 @@ pub use bodies::Bodies;
 pub use browse::Browse;
 pub use claims::{Claimed, Claims, Want};
 pub use commit::{
-    Change, Commit, GroupOutcome, Op, Outcome, Publish, PublishOutcome, SettleOutcome,
+    Change, Commit, GroupOutcome, Next, Op, Outcome, Publish, PublishOutcome, SettleOutcome,
 };
 pub use controls::Controls;
 pub use error::{StoreError, StoreErrorKind};

@@ -110,6 +110,7 @@ macro_rules! store_conformance {
                 given_back_ones_come_in_order
                 a_long_queue_comes_back_in_order
                 a_long_queue_keeps_no_other_from_its_turn
+                the_end_of_a_head_brings_the_next
                 a_hand_off_never_overtakes
                 a_lane_has_one_owner
                 a_lane_is_given_up_when_nothing_of_it_is_in_hand

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use quayside_store::{
-    Change, Claimed, Op, PublishOutcome,
+    Change, Claimed, Op, Outcome, PublishOutcome, SettleOutcome,
     browse::MessageFilter,
-    commit::Birth,
+    commit::{Birth, Next},
     model::{DeliveryState, Priority},
 };
 
@@ -396,4 +396,55 @@ pub async fn the_count_of_lanes_stays_while_it_is_in_use(backend: &dyn Backend) 
     assert_eq!(fix(8).await, 4, "another one may publish");
     scene.store.end_instance(other).await.expect("end");
     assert_eq!(fix(8).await, 8);
+}
+
+/// The commit that ends the head of a key can claim the next one, as about to be sent.
+pub async fn the_end_of_a_head_brings_the_next(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    publish(&scene, &["k-1", "l-1", "k-2", "k-3"]).await;
+    let wanted = |key: &str| {
+        Op::Next(Next {
+            port: crate::scene::name(PORT),
+            order: order_key(key, 0),
+        })
+    };
+    let heads = scene.claim_ordered(PORT, 9).await;
+    assert_eq!(bodies_of(&heads), ["k-1", "l-1"]);
+    let ops = [
+        Op::Settle(heads[0].claim, sent()),
+        wanted("k"),
+        Op::Settle(heads[1].claim, retry(Duration::from_secs(3600), 1)),
+        wanted("l"),
+        wanted("nothing"),
+    ];
+    let outcomes = scene.commit(&ops).await.expect("commit");
+    let Outcome::Next(Some(next)) = &outcomes[1] else {
+        panic!("{outcomes:?}");
+    };
+    assert_eq!(bodies_of(std::slice::from_ref(next)), ["k-2"]);
+    let none = Outcome::Next(None);
+    assert_eq!(
+        (&outcomes[3], &outcomes[4]),
+        (&none, &none),
+        "it waits; nothing is there"
+    );
+    // Run again because its COMMIT was in the dark: nobody is told of that claim, which is a lost one then.
+    let again = scene.commit(&ops).await.expect("commit");
+    assert_eq!(again[0], Outcome::Settled(SettleOutcome::Done));
+    assert_eq!(again[1], none);
+    assert_eq!(
+        scene.claim_ordered(PORT, 9).await.len(),
+        0,
+        "k-3 is behind it"
+    );
+    // The next of another's lane is not given.
+    let other = scene.instance().await;
+    let foreign = scene.store.commit(other, &[wanted("k")]).await;
+    assert_eq!(foreign.expect("commit"), [none]);
+    // It was claimed as about to be sent.
+    scene.store.end_instance(scene.me).await.expect("end");
+    assert_eq!(scene.store.release_dead(9).await.expect("release"), 1);
+    let next = scene.claim_ordered_by(other, PORT, 9).await;
+    assert_eq!(bodies_of(&next), ["k-2"]);
+    assert!(next[0].in_doubt);
 }

@@ -7,7 +7,7 @@ use quayside_adapter_api::{AdapterError, Answer, Body, ErrorKind, Outbound, Sent
 use quayside_model::{
     Claim, Content, Message, OnOrderFailure, PortControl, PortStatus, StoredBody, Text,
 };
-use quayside_store::{AnyStore, Change, Claimed, SettleOutcome, StoreError};
+use quayside_store::{AnyStore, Change, Claimed, Next, SettleOutcome, StoreError};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
@@ -30,56 +30,114 @@ pub(crate) enum Ended {
     Suspended,
 }
 
+/// An attempt that has ended.
+#[derive(Debug)]
+pub(crate) struct Attempted {
+    pub(crate) ended: Ended,
+    /// What its end brought: the next of its key, with its place in the window.
+    pub(crate) next: Option<Box<Work>>,
+}
+
+/// How many deliveries of a key go one after the other without giving their place up: then another key
+/// may have its turn.
+const RUN: u8 = 16;
+
 /// How often a gate that is shut is looked at again.
 const GATE_POLL: Duration = Duration::from_millis(20);
 
 /// Runs one attempt and settles it. The place in the window is given back when the outcome is durable.
-pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<SendRuntime>, work: Work) -> Ended {
+pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<SendRuntime>, work: Work) -> Attempted {
     let claimed = &work.claimed;
     let change = if claimed.in_doubt && runtime.plan.in_doubt == InDoubt::Hold {
         hold_in_doubt(&runtime.plan, claimed)
     } else {
         let Some(result) = send_when_trusted(&shared, &runtime, &work).await else {
-            return Ended::Waits;
+            let ended = Ended::Waits;
+            return Attempted { ended, next: None };
         };
         log_result(&runtime, claimed, &result);
         decide(&runtime.plan, claimed, result, &*shared.options.entropy)
     };
-    let ended = match failed::publish_instead(&shared, &runtime, claimed, &change).await {
+    let (ended, next) = match failed::publish_instead(&shared, &runtime, claimed, &change).await {
         Some(end) => {
             let done = Some(SettleOutcome::Done);
             note_settled(&shared, &runtime, claimed.claim, &end, done);
-            Ended::Done
+            (Ended::Done, None)
         }
-        None => settle_attempt(&shared, &runtime, claimed.claim, change).await,
+        None => settle_attempt(&shared, &runtime, &work, change).await,
     };
     if ended == Ended::Suspended {
         stop_if_asked(&shared, &runtime).await;
     }
-    drop(work.place);
-    ended
+    let (place, run) = (work.place, work.run.saturating_add(1));
+    // As what is handed over: claimed by the commit that ended the one before it, with its mark.
+    let work = |claimed: Box<Claimed>| Work {
+        claimed: *claimed,
+        place,
+        round: HANDED_OFF,
+        run,
+    };
+    let next = next.map(|claimed| Box::new(work(claimed)));
+    Attempted { ended, next }
 }
 
 /// Settles what an attempt came to, and brings its answer to whoever waits for it here.
 async fn settle_attempt(
     shared: &Shared,
     runtime: &SendRuntime,
-    claim: Claim,
+    work: &Work,
     change: Change,
-) -> Ended {
+) -> (Ended, Option<Box<Claimed>>) {
     let ended = match &change {
         Change::End { .. } => Ended::Done,
         Change::Suspend { .. } => Ended::Suspended,
         Change::Retry { .. } | Change::Release | Change::Sending => Ended::Waits,
     };
     let answer = answer_of(&change);
-    let outcome = settle(shared, runtime, claim, change).await;
+    let claim = work.claimed.claim;
+    let (outcome, next) = match next_of(shared, runtime, work, ended) {
+        None => (settle(shared, runtime, claim, change).await, None),
+        Some(next) => settle_and_next(shared, runtime, claim, change, next).await,
+    };
     if outcome == Some(SettleOutcome::Done)
         && let Some((exchange, answer)) = answer
     {
         shared.exchanges.answered(exchange, &answer);
     }
-    ended
+    (ended, next)
+}
+
+/// What the end of `work` is to bring: the next of its key, if it has one and the port goes on.
+fn next_of(shared: &Shared, runtime: &SendRuntime, work: &Work, ended: Ended) -> Option<Next> {
+    let goes_on = ended == Ended::Done && runtime.is_open() && work.run < RUN;
+    let acts = !shared.stopping.is_cancelled() && shared.trust.may_act();
+    let order = work.claimed.order.filter(|_| goes_on && acts)?;
+    let port = runtime.plan.name.clone();
+    Some(Next { port, order })
+}
+
+/// Settles and takes what comes next of the key in hand.
+async fn settle_and_next(
+    shared: &Shared,
+    runtime: &SendRuntime,
+    claim: Claim,
+    change: Change,
+    next: Next,
+) -> (Option<SettleOutcome>, Option<Box<Claimed>>) {
+    let brings = shared.held.brings();
+    let committer = &shared.committer;
+    let outcome = committer.settle_and_next(claim, change.clone(), next).await;
+    let (outcome, next) = match outcome {
+        Some((outcome, next)) => (Some(outcome), next),
+        None => (None, None),
+    };
+    if let Some(next) = &next {
+        shared.held.add([next.claim]);
+        count(&shared.counters.claimed);
+    }
+    drop(brings);
+    note_settled(shared, runtime, claim, &change, outcome);
+    (outcome, next)
 }
 
 /// An ordered port with `on_failure = "stop-port"` stops behind a suspended delivery, on all nodes.

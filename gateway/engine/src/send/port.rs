@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{
-    attempt::{self, Ended},
+    attempt::{self, Attempted, Ended},
     decide::suspend,
     transports::Transports,
 };
@@ -37,6 +37,8 @@ pub(crate) struct Work {
     pub(crate) place: OwnedSemaphorePermit,
     /// The round of claims that it came with; see [`Runner::blocked`].
     pub(crate) round: u64,
+    /// How many of its key went before it without giving their place up.
+    pub(crate) run: u8,
 }
 
 /// The round of work that was handed over in memory: newer than any claim, because it was born claimed
@@ -304,7 +306,7 @@ const STOP_POLL: Duration = Duration::from_millis(5);
 pub(crate) struct Runner {
     shared: Arc<Shared>,
     runtime: Arc<SendRuntime>,
-    running: JoinSet<Ended>,
+    running: JoinSet<Attempted>,
     /// What each running task holds, for the one that panics.
     in_hand: HashMap<Id, (Claim, u32, Option<OrderHash>)>,
     /// What waits behind a running delivery of the same key, in order.
@@ -417,18 +419,35 @@ impl Runner {
         self.in_hand.insert(handle.id(), held);
     }
 
-    async fn ended(&mut self, end: Result<(Id, Ended), JoinError>) {
-        let (id, ended) = match end {
-            Ok(ended) => ended,
-            Err(error) => (error.id(), self.panicked(&error).await),
+    async fn ended(&mut self, end: Result<(Id, Attempted), JoinError>) {
+        let (id, attempted) = match end {
+            Ok(attempted) => attempted,
+            Err(error) => {
+                let ended = self.panicked(&error).await;
+                (error.id(), Attempted { ended, next: None })
+            }
         };
         let key = self.in_hand.remove(&id).and_then(|(_, _, key)| key);
+        if let (Some(next), Some(key)) = (attempted.next, key) {
+            // Its end brought it: the key stays in hand, and so does its place.
+            self.go_on(*next, key).await;
+            return;
+        }
         if let Some(key) = key {
-            self.next_of_key(key, ended).await;
+            self.next_of_key(key, attempted.ended).await;
         }
         // On an ordered port the end of a head makes the next of its key claimable.
         if self.runtime.is_backlogged() || self.runtime.plan.ordered.is_some() {
             self.shared.wake_claimer.notify_one();
+        }
+    }
+
+    async fn go_on(&mut self, next: Work, key: OrderHash) {
+        if self.shared.stopping.is_cancelled() {
+            self.give_back(next).await;
+            self.next_of_key(key, Ended::Waits).await;
+        } else {
+            self.start(next, Some(key));
         }
     }
 

@@ -12,7 +12,7 @@ use quayside_conformance::{
 use quayside_engine::{codes, filter::Filter};
 use quayside_harness::wait_for;
 use quayside_model::{BodyId, Content, DeliveryState, MessageId, StoredBody};
-use quayside_store::{browse::MessageWay, maintain::Retention};
+use quayside_store::{Op, browse::MessageWay, maintain::Retention};
 
 use world::{Behaviour, World, ordered, plan, port};
 
@@ -70,6 +70,40 @@ async fn of_the_claims_of_the_dead_those_under_way_are_in_doubt() {
         let found = (again[0].in_doubt, again[0].attempts);
         assert_eq!(found, (in_doubt, attempts), "{behaviour:?}");
     }
+}
+
+/// A long queue of one key goes out in its order, and another key gets its turn beside it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_goes_out_in_its_order() {
+    let world = World::new();
+    let scene = Scene::open(&world).await;
+    let one = |body: String| {
+        let key = order_key(&body[..1], 0);
+        Op::Publish(Box::new(scene.ordered(&body, PORT, key)))
+    };
+    let mut ops: Vec<_> = (100..160).map(|n| one(format!("k-{n}"))).collect();
+    ops.push(one("l-100".to_owned()));
+    scene.commit(&ops).await.expect("commit");
+    let mut port = ordered(PORT);
+    port.max_in_flight = 2;
+    let engine = world.engine(vec![port]).await;
+    let seen = wait_for("all to be sent", PATIENCE, async || {
+        let seen = world.probe.seen();
+        match seen.len() >= ops.len() {
+            true => Ok(seen),
+            false => Err(format!("{seen:?}")),
+        }
+    })
+    .await;
+    let bodies: Vec<_> = seen.iter().map(|seen| seen.body.as_str()).collect();
+    let of_k: Vec<_> = bodies.iter().filter(|b| b.starts_with('k')).collect();
+    assert_eq!((bodies.len(), of_k.len()), (61, 60));
+    assert!(of_k.is_sorted(), "{bodies:?}");
+    let turn = bodies.iter().position(|body| *body == "l-100");
+    assert!(turn < Some(10), "it waited for too many: {bodies:?}");
+    let report = engine.stop(PATIENCE).await;
+    assert_eq!(report.unfinished, 0);
+    assert_eq!(scene.store.claims_of(scene.me).await.expect("claims"), []);
 }
 
 /// A send that never comes back gives its place up, and may have had its effect.

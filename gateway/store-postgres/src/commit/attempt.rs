@@ -18,6 +18,7 @@ use super::{
     columns::{Bodies, Columns},
     dedupe::{Keys, Losers},
     events::Events,
+    next::Nexts,
     order::Order,
     settle::Settlements,
 };
@@ -71,30 +72,38 @@ pub(super) async fn attempt(
     known: &HashSet<MessageId>,
     sent: &AtomicBool,
 ) -> Result<Vec<(usize, Outcome)>, Trouble> {
-    let (mut items, settles) = sort(ops, group, known);
+    let (mut items, settles, mut nexts) = sort(ops, group, known);
     let held = store.pool().get(Use::Commit, OPERATION).await?;
     let conn = held.conn();
     let mut settlements = Settlements::new(settles)?;
-    let Some(opening) = open(store, conn, instance, &mut items, &settlements).await? else {
+    let Some(opening) = open(store, conn, instance, &mut items, &settlements, &nexts).await? else {
         held.keep();
         return Ok(group.iter().map(|at| (*at, fenced(&ops[*at]))).collect());
     };
     let columns = Columns::new(store, &items, &opening.order, opening.now)?;
     let rows = Rows::of(instance, &opening, &items, &settlements);
-    if let Err((trouble, alive)) = write(conn, &rows, &columns, &mut settlements, sent).await {
-        if alive {
-            held.keep();
+    let written = write(conn, &rows, &columns, &mut settlements, &nexts, sent).await;
+    let claimed_next = match written {
+        Ok(claimed) => claimed,
+        Err((trouble, alive)) => {
+            if alive {
+                held.keep();
+            }
+            return Err(trouble);
         }
-        return Err(trouble);
-    }
+    };
     store.remember_lanes(columns.new_lanes());
     let claimed = columns.claimed();
     let born = born_before(conn, instance, &items)
         .await
         .map_err(happened)?;
     settlements.explain(conn).await.map_err(happened)?;
+    let learned = nexts.learn(conn, instance, &claimed_next).await;
+    learned.map_err(happened)?;
     held.keep();
-    Ok(outcomes(&items, claimed, born, &settlements))
+    let mut outcomes = outcomes(&items, claimed, born, &settlements);
+    outcomes.extend(nexts.outcomes());
+    Ok(outcomes)
 }
 
 /// What the first trip found out.
@@ -104,13 +113,14 @@ pub(super) struct Opening<'a> {
     pub(super) order: Order,
 }
 
-/// The publications and the settlements among the items `group`.
+/// The publications, the settlements and the wanted heads among the items `group`.
 pub(super) fn sort<'a>(
     ops: &'a [Op],
     group: &[usize],
     known: &HashSet<MessageId>,
-) -> (Vec<Item<'a>>, Vec<Settle<'a>>) {
+) -> (Vec<Item<'a>>, Vec<Settle<'a>>, Nexts<'a>) {
     let mut items = Vec::new();
+    let mut nexts = Nexts::default();
     let mut settles = Vec::new();
     for at in group {
         match &ops[*at] {
@@ -132,9 +142,10 @@ pub(super) fn sort<'a>(
                 claim: *claim,
                 change,
             }),
+            Op::Next(next) => nexts.push(*at, next),
         }
     }
-    (items, settles)
+    (items, settles, nexts)
 }
 
 /// Begins the transaction, proves the instance live, tries the keys and locks the lanes; `None` if the
@@ -145,10 +156,11 @@ pub(super) async fn open<'a>(
     instance: InstanceId,
     items: &mut [Item<'a>],
     settlements: &Settlements<'_>,
+    nexts: &Nexts<'_>,
 ) -> Result<Option<Opening<'a>>, Trouble> {
     let me = Id::from(instance);
     let mut keys = Keys::of(items);
-    let mut order = Order::of(store, items, settlements);
+    let mut order = Order::of(store, items, settlements, nexts);
     let mut steps = vec![
         conn.simple("BEGIN"),
         conn.step(Sql::InstanceCheck, vec![&me]),
@@ -288,23 +300,28 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Writes everything and commits, in one trip. The error says whether the connection is still good.
+/// Writes everything and commits, in one trip. Gives the heads that were claimed. The error says whether the connection is still good.
 async fn write(
     conn: &Conn,
     rows: &Rows<'_>,
     columns: &Columns<'_>,
     settlements: &mut Settlements<'_>,
+    nexts: &Nexts<'_>,
     sent: &AtomicBool,
-) -> Result<(), (Trouble, bool)> {
+) -> Result<Vec<Row>, (Trouble, bool)> {
     let (mut steps, settled) = rows.steps(conn, columns, settlements);
+    let next = steps.len();
+    steps.extend(nexts.step(conn, &rows.me));
     steps.push(conn.simple("COMMIT"));
     conn.clear_warning();
     sent.store(true, Ordering::Relaxed);
-    let answers = conn.trip(steps).await.map_err(refused_or_unknown)?;
+    let mut answers = conn.trip(steps).await.map_err(refused_or_unknown)?;
     not_replicated(conn).map_err(|unknown| (unknown.into(), false))?;
     settlements
         .learn(&answers[settled])
-        .map_err(|e| (e.into(), true))
+        .map_err(|e| (e.into(), true))?;
+    // That of COMMIT, which is empty, if nothing was wanted.
+    Ok(answers.swap_remove(next))
 }
 
 /// After a COMMIT: the server's warning means that its outcome is not known.
@@ -409,6 +426,7 @@ pub(super) fn fenced(op: &Op) -> Outcome {
     match op {
         Op::Publish(_) => Outcome::Published(PublishOutcome::Fenced),
         Op::Settle(..) => Outcome::Settled(SettleOutcome::Fenced),
+        Op::Next(_) => Outcome::Next(None),
     }
 }
 

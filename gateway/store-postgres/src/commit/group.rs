@@ -94,7 +94,7 @@ async fn guilty(
             Ok(GroupOutcome::Undone { member, outcome })
         }
         // The gateway builds what a settlement writes: there is nobody to refuse it to.
-        Op::Settle(..) => Err(e),
+        Op::Settle(..) | Op::Next(_) => Err(e),
     }
 }
 
@@ -106,11 +106,11 @@ async fn attempt(
     known: &HashSet<MessageId>,
     end: End<'_>,
 ) -> Result<GroupOutcome, Trouble> {
-    let (mut items, settles) = attempt::sort(ops, members, known);
+    let (mut items, settles, nexts) = attempt::sort(ops, members, known);
     let held = store.pool().get(Use::Commit, OPERATION).await?;
     let conn = held.conn();
     let mut settlements = Settlements::new(settles)?;
-    let opening = attempt::open(store, conn, instance, &mut items, &settlements).await?;
+    let opening = attempt::open(store, conn, instance, &mut items, &settlements, &nexts).await?;
     let Some(opening) = opening else {
         held.keep();
         let (member, outcome) = (members[0], attempt::fenced(&ops[members[0]]));
@@ -140,6 +140,8 @@ async fn attempt(
     let born = born.map_err(attempt::happened)?;
     held.keep();
     let mut outcomes = attempt::outcomes(&items, columns.claimed(), born, &settlements);
+    // A group is not the place for them, and nothing was claimed.
+    outcomes.extend(nexts.outcomes());
     outcomes.sort_by_key(|(member, _)| *member);
     let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
     Ok(GroupOutcome::Done(outcomes))

@@ -18,6 +18,7 @@ use tokio_postgres::Row;
 use super::{
     OPERATION,
     attempt::{Item, Verdict, delivery_id},
+    next::Nexts,
     settle::Settlements,
 };
 use crate::{
@@ -42,14 +43,20 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// The hand-offs and settlements of a batch. Settlements count only once this process has met an
+    /// The hand-offs, wanted heads and settlements of a batch. Settlements count only once this process has met an
     /// ordered port: it cannot hold a delivery of one before.
     pub(super) fn of(
         store: &PostgresStore,
         items: &[Item<'_>],
         settlements: &Settlements<'_>,
+        nexts: &Nexts<'_>,
     ) -> Self {
         let mut order = Self::default();
+        for next in nexts.wanted() {
+            order.hand_ports.push(next.port.to_string());
+            order.hand_lanes.push(i32::from(next.order.lane));
+            order.hand_keys.push(next.order.hash.to_vec());
+        }
         for item in items.iter().filter(|i| i.verdict == Verdict::New) {
             for delivery in &item.publish.deliveries {
                 if let (Birth::Claimed, Some(key)) = (&delivery.birth, delivery.order) {
