@@ -67,6 +67,7 @@ impl Runtimes {
     /// version. After an error everything is as it was.
     pub(crate) async fn apply(&self, shared: &Arc<Shared>, plan: Plan) -> Result<i64, EngineError> {
         let _one = self.swap.lock().await;
+        check(&plan, &shared.options)?;
         let plan = lanes::keep(shared, &self.plan(), plan).await?;
         let subscribers = subscribers(&plan, &shared.options)?;
         let controls = shared.store.controls().await?;
