@@ -20,13 +20,19 @@ use quayside_adapter_api::model::Text;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
-    time::{sleep, timeout},
+    time::{interval, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    adapter::Life, linger::Linger, listener::Shared, receive, stall::Stall, tls::ClientCertificate,
+    adapter::Life,
+    answering::{Answering, Answers},
+    linger::Linger,
+    listener::Shared,
+    receive,
+    stall::Stall,
+    tls::ClientCertificate,
 };
 
 /// How long the TLS handshake may take.
@@ -110,12 +116,18 @@ where
     // A client may be as slow to take an answer as to send a head.
     let stream = Stall::new(stream, header_timeout);
     let io = TokioIo::new(Linger::new(stream, Arc::clone(&connection.linger)));
+    let answers = Arc::new(Answers::default());
     let service = service_fn(|request| {
         connection.requests.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::clone(&connection);
-        async move { Ok::<_, Infallible>(receive::answer(&connection, request).await) }
+        let (connection, answers) = (Arc::clone(&connection), Arc::clone(&answers));
+        async move {
+            let reply = receive::answer(&connection, request).await;
+            Ok::<_, Infallible>(reply.map(|body| Answering::new(body, &answers)))
+        }
     });
     let mut serving = pin!(builder.serve_connection(io, service));
+    let mut look = interval(header_timeout.max(Duration::from_millis(1)));
+    let mut done_before = None;
     let mut first_request = pin!(sleep(header_timeout));
     let mut waiting_for_first = true;
     let mut stopping = false;
@@ -131,6 +143,14 @@ where
             () = life.stop.cancelled(), if !stopping => {
                 stopping = true;
                 serving.as_mut().graceful_shutdown();
+            }
+            // Stall sees writes that wait; a client that grants no window keeps answers from being written.
+            _ = look.tick() => {
+                let done = answers.done_of_waiting();
+                if done.is_some() && done == done_before {
+                    return;
+                }
+                done_before = done;
             }
             // hyper begins its own time limit only when it knows the protocol, so that a client that
             // connects and says nothing would stay for ever.

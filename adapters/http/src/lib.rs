@@ -16,6 +16,7 @@
 mod adapter;
 mod admission;
 mod answer;
+mod answering;
 mod body;
 mod client;
 mod cloudevents;

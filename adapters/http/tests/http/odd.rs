@@ -168,6 +168,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// What a client of HTTP/2 says first.
@@ -199,6 +200,21 @@ async fn streams_that_are_reset_at_once_cost_nothing() {
     raw.try_end().await;
     raw.rest().await;
     assert_eq!(gateway.seen_count(), 0);
+    still_serves(&gateway).await;
+}
+
+#[tokio::test]
+async fn who_grants_no_window_is_cut_off() {
+    let gateway = gateway().await;
+    let mut raw = Raw::connect(gateway.address).await;
+    raw.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    // The initial window (4) is zero: the head of the answer may come, its body may not.
+    raw.send(frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])).await;
+    let get_livez = b"\x82\x86\x41\x01a\x04\x06/livez";
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, get_livez))
+        .await;
+    // It ends although the client says nothing of an end.
+    raw.rest().await;
     still_serves(&gateway).await;
 }
 
