@@ -3,7 +3,10 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -35,6 +38,7 @@ impl Got {
 pub(crate) struct Partner {
     pub(crate) address: SocketAddr,
     got: Arc<Mutex<Vec<Got>>>,
+    connections: Arc<AtomicUsize>,
     _serving: JoinSet<()>,
 }
 
@@ -47,10 +51,13 @@ impl Partner {
         let address = socket.local_addr().unwrap();
         let got = Arc::new(Mutex::new(Vec::new()));
         let state = (Arc::clone(&got), Arc::new(answer));
+        let connected = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connected);
         let mut serving = JoinSet::new();
         serving.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = socket.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
                 let state = state.clone();
                 connections.spawn(async move {
                     let service = service_fn(|request: Request<Incoming>| {
@@ -77,6 +84,7 @@ impl Partner {
         Self {
             address,
             got,
+            connections: connected,
             _serving: serving,
         }
     }
@@ -100,12 +108,18 @@ impl Partner {
         Self {
             address,
             got: Arc::default(),
+            connections: Arc::default(),
             _serving: serving,
         }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// How many connections it has accepted.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     pub(crate) fn got(&self) -> Vec<Got> {

@@ -241,6 +241,20 @@ async fn who_cannot_be_reached_is_named_with_the_cause() {
 }
 
 #[tokio::test]
+async fn connections_are_kept_as_the_port_says() {
+    for (kept, connections) in [(1, 1), (0, 4)] {
+        let partner = Partner::with(200, "taken").await;
+        let block = json!({ "url": partner.url("/"), "pool_max_idle": kept });
+        let transport = transport(block).await.unwrap();
+        for _ in 0..4 {
+            transport.send(outbound("<a/>")).await.expect("taken");
+        }
+        assert_eq!(partner.got().len(), 4);
+        assert_eq!(partner.connections(), connections, "{kept} are kept");
+    }
+}
+
+#[tokio::test]
 async fn a_process_that_is_not_trusted_sends_nothing() {
     let partner = Partner::with(200, "").await;
     let transport = transport(json!({ "url": partner.url("/") })).await.unwrap();
