@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quayside_harness::{effects, order_xml};
+use quayside_harness::{client, effects, order_xml, pass_through, wait_for};
 use quayside_tests::{Site, Store, post};
 use tokio::task::JoinSet;
 
@@ -100,4 +100,61 @@ async fn the_same_key_for_another_content_is_refused() {
         assert!(!effects(&site.partner.log().await).contains_key("other"));
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_request_gets_the_first_answer() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let app = |partner| {
+            let text = pass_through(partner, "answers = true", "");
+            let port = "message = \"order\"";
+            text.replacen(port, &format!("{port}\nanswer_within = \"1s\""), 1)
+        };
+        let site = Site::new(store, 1, &app, &[]).await;
+        let (addr, partner) = (site.gateway().http, site.partner.addr());
+        let answer_with = async |text: &'static str| {
+            let headers = [("content-type", "text/plain")];
+            let path = "/_control/reply?status=200";
+            let put = client::request("PUT", partner, path, &headers, text.into());
+            let told = client::once(partner, put, Duration::from_secs(10)).await;
+            assert!(told.expect("an answer").status.is_success());
+        };
+        let ask = async |id: &str| {
+            let reply = post(addr, id, order_xml(id, "k", 300)).await;
+            reply.expect("an answer")
+        };
+
+        answer_with("one").await;
+        let first = ask("a").await;
+        assert_eq!((first.status.as_u16(), &*first.text()), (200, "one"));
+        assert_eq!(first.header("content-type"), "text/plain");
+        assert_eq!(first.header("idempotency-replayed"), "");
+        answer_with("two").await;
+        let again = ask("a").await;
+        assert_eq!((again.status.as_u16(), &*again.text()), (200, "one"));
+        assert_eq!(again.header("idempotency-replayed"), "true");
+
+        // Nobody answers in time; the request goes on, and its repeat brings the answer home.
+        site.partner.process.pause().await;
+        let late = ask("b").await;
+        assert_eq!(
+            (late.status.as_u16(), &*late.code()),
+            (504, "QS0805"),
+            "{store:?}: {}",
+            late.text()
+        );
+        site.partner.process.resume();
+        wait_for("the late answer", Duration::from_secs(20), async || {
+            let reply = ask("b").await;
+            if reply.status == 200 {
+                assert_eq!(reply.text(), "two");
+                Ok(())
+            } else {
+                Err(reply.text())
+            }
+        })
+        .await;
+        let effects = site.partner.log().await.iter().filter(|s| s.effect).count();
+        assert_eq!(effects, 2, "{store:?}: each request was done once");
+    }
 }
