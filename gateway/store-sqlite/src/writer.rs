@@ -282,7 +282,7 @@ mod tests {
         let transactions = Arc::new(Transactions::new(&[]));
         let (writer, thread) =
             Writer::start(conn, Arc::new(SystemClock), transactions, look).expect("a thread");
-        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (release, held) = std::sync::mpsc::sync_channel::<()>(1);
         let ran = Arc::new(Mutex::new(Vec::new()));
         let job = |name: usize| -> Job {
             let ran = Arc::clone(&ran);
