@@ -7,6 +7,7 @@
 mod collect;
 mod names;
 mod scope;
+mod skip;
 mod tag;
 
 use quayside_model::{Code, Text};
@@ -133,10 +134,11 @@ impl<'a> XmlScanner<'a> {
 
     /// Text up to the next markup or reference. Returns how much was used, as all of these do.
     fn plain(&mut self, rest: &str, at: u64) -> Result<usize, Invalid> {
-        let end = rest
-            .bytes()
-            .position(|b| b == b'<' || b == b'&')
-            .unwrap_or(rest.len());
+        let skipped = skip::blocks_without(rest.as_bytes(), |b| b == b'<' || b == b'&');
+        let end = rest.as_bytes()[skipped..]
+            .iter()
+            .position(|b| matches!(b, b'<' | b'&'))
+            .map_or(rest.len(), |end| skipped + end);
         self.characters(&rest[..end], at, true)?;
         let Some(&next) = rest.as_bytes().get(end) else {
             return Ok(end);
@@ -169,23 +171,22 @@ impl<'a> XmlScanner<'a> {
         } else {
             run.as_bytes()
         };
-        for (i, &byte) in checked.iter().enumerate() {
-            match byte {
-                b' ' | b'\t' | b'\n' | b'\r' => self.brackets = 0,
-                _ if self.stage != Stage::Root => {
-                    self.token_start = at + i as u64;
-                    return Err(self.outside());
+        let mut done = 0;
+        while done < checked.len() {
+            if self.stage == Stage::Root {
+                let ordinary = skip::blocks_without(&checked[done..], names::extraordinary);
+                if ordinary > 0 {
+                    self.brackets = 0;
+                    done += ordinary;
                 }
-                b']' => self.brackets = (self.brackets + 1).min(2),
-                b'>' if plain && self.brackets == 2 => {
-                    let detail = "`]]>` in text has to be written `]]&gt;`";
-                    return Err(Invalid::new(codes::XML_SYNTAX, at + i as u64, detail));
-                }
-                _ if names::forbidden(&run.as_bytes()[i..]) => {
-                    return Err(character(at + i as u64));
-                }
-                _ => self.brackets = 0,
             }
+            // One block byte by byte before blocks are tried again: text full of brackets must not pay
+            // for a block with every byte.
+            let stop = checked.len().min(done + skip::BLOCK);
+            for i in done..stop {
+                self.character(&run.as_bytes()[i..], at + i as u64, plain)?;
+            }
+            done = stop;
         }
         if over {
             let detail = "a run of text is longer than the limit";
@@ -196,6 +197,25 @@ impl<'a> XmlScanner<'a> {
             self.stage = Stage::Prolog;
         }
         self.collect(run)
+    }
+
+    /// Checks the character that `rest` begins with; of one with several bytes, each of them.
+    fn character(&mut self, rest: &[u8], at: u64, plain: bool) -> Result<(), Invalid> {
+        match rest[0] {
+            b' ' | b'\t' | b'\n' | b'\r' => self.brackets = 0,
+            _ if self.stage != Stage::Root => {
+                self.token_start = at;
+                return Err(self.outside());
+            }
+            b']' => self.brackets = (self.brackets + 1).min(2),
+            b'>' if plain && self.brackets == 2 => {
+                let detail = "`]]>` in text has to be written `]]&gt;`";
+                return Err(Invalid::new(codes::XML_SYNTAX, at, detail));
+            }
+            _ if names::forbidden(rest) => return Err(forbidden(at)),
+            _ => self.brackets = 0,
+        }
+        Ok(())
     }
 
     /// Gives text to the collector with line ends as XML wants them: one line feed each.
@@ -345,7 +365,7 @@ impl<'a> XmlScanner<'a> {
                 }
                 b'-' => dashes += 1,
                 _ if names::forbidden(&rest.as_bytes()[i..]) => {
-                    return Err(character(at + i as u64));
+                    return Err(forbidden(at + i as u64));
                 }
                 _ => dashes = 0,
             }
@@ -491,7 +511,7 @@ fn choose<'a>(
     Ok((text, rules.map(Collector::new)))
 }
 
-fn character(at: u64) -> Invalid {
+fn forbidden(at: u64) -> Invalid {
     Invalid::new(codes::CHARACTER, at, "a character that XML forbids")
 }
 

@@ -14,6 +14,13 @@ pub(super) fn forbidden(bytes: &[u8]) -> bool {
     }
 }
 
+/// Whether text of the root element has to be looked at byte by byte around this one: it may be forbidden,
+/// or begin what is.
+pub(super) fn extraordinary(byte: u8) -> bool {
+    let control = byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r');
+    control | (byte == b']') | (byte == b'>') | (byte == 0xef)
+}
+
 /// Whether XML forbids any character of `text`.
 pub(super) fn any_forbidden(text: &str) -> bool {
     (0..text.len()).any(|i| forbidden(&text.as_bytes()[i..]))
