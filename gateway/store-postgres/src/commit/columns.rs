@@ -59,15 +59,14 @@ impl<'a> Columns<'a> {
     /// The statements that write them.
     pub(super) fn steps<'s>(&'s self, conn: &'s Conn, me: &'s Id, now: &'s i64) -> Vec<Step<'s>> {
         let mut steps = Vec::new();
-        if !self.messages.ids.is_empty() {
-            steps.push(conn.step(Sql::MessageInsert, self.messages.params(now)));
-            steps.push(conn.step(Sql::PartInsert, self.parts.params()));
-        }
         if !self.lanes.ports.is_empty() {
             steps.push(conn.step(Sql::LaneInsert, vec![&self.lanes.ports, &self.lanes.nos]));
         }
-        if !self.deliveries.messages.is_empty() {
-            steps.push(conn.step(Sql::DeliveryInsert, self.deliveries.params(me)));
+        if !self.messages.ids.is_empty() {
+            let mut params = self.messages.params(now);
+            params.extend(self.parts.params());
+            params.extend(self.deliveries.params(me));
+            steps.push(conn.step(Sql::MessageInsert, params));
         }
         if !self.exchanges.ids.is_empty() {
             steps.push(conn.step(Sql::ExchangeInsert, self.exchanges.params()));

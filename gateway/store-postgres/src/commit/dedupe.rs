@@ -34,27 +34,19 @@ pub(super) struct Keys<'a> {
     windows: Vec<i64>,
     /// Item numbers: of the leader and of those that follow it.
     leaders: Vec<(usize, Vec<usize>)>,
-    /// What came of each key.
-    tries: HashMap<Vec<u8>, Try>,
+    /// The keys that somebody else has.
+    taken: HashMap<Vec<u8>, Taken>,
     /// When the messages of this batch are stored.
     now: Option<Timestamp>,
 }
 
-/// What came of trying a key.
-#[derive(Debug, Clone, Copy, Default)]
-struct Try {
+/// What came of trying a key that somebody else has.
+#[derive(Debug, Clone, Copy)]
+struct Taken {
     /// The slice that the database's clock put it into.
     slice: i64,
-    /// Into how many slices it was to be written; none if the previous one has it.
-    wanted: usize,
-    /// Into how many of these it was written.
-    wrote: usize,
-}
-
-impl Try {
-    fn won(&self) -> bool {
-        self.wanted > 0 && self.wrote == self.wanted
-    }
+    /// Whether it was written beside the other's, into a slice where that one is not.
+    wrote: bool,
 }
 
 impl<'a> Keys<'a> {
@@ -107,17 +99,16 @@ impl<'a> Keys<'a> {
         ]
     }
 
-    /// Takes in what `dedupe_insert` wrote.
+    /// Takes in what `dedupe_insert` found taken.
     pub(super) fn learn(&mut self, rows: &[Row]) -> Result<(), StoreError> {
         for row in rows {
             let row = Reader::new(row, OPERATION, "dedupe");
-            let tried = self
-                .tries
-                .entry(row.get::<&[u8]>("key")?.to_vec())
-                .or_default();
-            tried.slice = tried.slice.max(row.get("slice")?);
-            tried.wanted += usize::from(row.get::<bool>("wanted")?);
-            tried.wrote += usize::from(row.get::<bool>("wrote")?);
+            let key = row.get::<&[u8]>("key")?.to_vec();
+            let taken = Taken {
+                slice: row.get("slice")?,
+                wrote: row.get("wrote")?,
+            };
+            self.taken.insert(key, taken);
         }
         Ok(())
     }
@@ -167,32 +158,42 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// What the batch wrote for items that are not stored by it.
+    /// What the batch wrote for items that are not stored, neither by it nor by an earlier run of it.
     pub(super) fn retracted(&self, items: &[Item<'_>]) -> Losers<'_> {
-        self.losers(|place, tried| tried.wrote > 0 && items[place].verdict != Verdict::New)
+        self.losers(|place, at| {
+            let stored = matches!(items[place].verdict, Verdict::New | Verdict::StoredBefore);
+            let wrote = self.taken.get(self.hashes[at]).is_none_or(|t| t.wrote);
+            wrote && !stored
+        })
     }
 
     fn won(&self, at: usize) -> bool {
-        self.tries.get(self.hashes[at]).is_some_and(Try::won)
+        !self.taken.contains_key(self.hashes[at])
     }
 
     fn lost(&self) -> Losers<'_> {
-        self.losers(|_, tried| !tried.won())
+        self.losers(|_, at| !self.won(at))
     }
 
-    fn losers(&self, is_one: impl Fn(usize, &Try) -> bool) -> Losers<'_> {
+    fn losers(&self, is_one: impl Fn(usize, usize) -> bool) -> Losers<'_> {
         let mut losers = Losers::default();
         for (at, (place, _)) in self.leaders.iter().enumerate() {
-            let Some(tried) = self.tries.get(self.hashes[at]) else {
-                continue;
-            };
-            if is_one(*place, tried) {
+            if is_one(*place, at) {
                 losers.keys.push(self.hashes[at]);
-                losers.slices.push(tried.slice);
+                losers.slices.push(self.slice(at));
                 losers.messages.push(self.messages[at]);
             }
         }
         losers
+    }
+
+    /// The slice of a key. That of a key which was won is not told by the database and follows from the
+    /// time of the batch, which may be one slice off: who looks there looks at both sides too.
+    fn slice(&self, at: usize) -> i64 {
+        let window = self.windows[at];
+        let now = self.now.map_or(0, Timestamp::as_micros) / 1_000_000;
+        let by_now = (window << 32) | (now / window);
+        self.taken.get(self.hashes[at]).map_or(by_now, |t| t.slice)
     }
 
     fn follow(&self, leader: &Item<'_>, follower: &Item<'_>) -> Verdict {
