@@ -1,5 +1,6 @@
 //! Group commit: every publication and settlement of the process queues here, and whatever waits goes
-//! into one transaction, bounded by count and bytes, with no artificial delay.
+//! into one transaction, bounded by count and bytes. The first never waits; one that would run beside
+//! another waits a moment to be worth it.
 //!
 //! A settlement is tried until the store has answered it. A publication is given up at the deadline that
 //! comes with it: its sender is told to come back, and whether the store has it is unknown. When a
@@ -7,7 +8,7 @@
 //!
 //! What must not come apart is a group ([`Committer::together`]), which has a transaction of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use quayside_model::{Claim, Clock, Content, InstanceId, Monotonic};
 use quayside_store::{
@@ -27,6 +28,8 @@ use crate::writable::Writable;
 const MAX_ITEMS: usize = 256;
 /// The most body bytes of one transaction.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// How long a batch waits to become as large as the commit that runs beside it.
+const BESIDE_WITHIN: Duration = Duration::from_millis(10);
 /// How many KiB of bodies wait before senders are made to wait: the queue's memory, whatever its items.
 const MAX_WAITING: u32 = 64 * 1024;
 /// How many items wait before senders are made to wait.
@@ -238,6 +241,8 @@ impl Worker {
         let mut batch = Vec::with_capacity(MAX_ITEMS);
         // A group that was met behind the last batch.
         let mut group = None;
+        // How many items the newest commit has.
+        let mut under_way = 0;
         loop {
             while running.len() >= parallel {
                 note_end(running.join_next().await);
@@ -255,22 +260,59 @@ impl Worker {
                 running.spawn(async move { worker.commit_group(first).await });
                 continue;
             }
-            let mut bytes = first.bytes;
             batch.push(first);
-            while batch.len() < MAX_ITEMS && bytes < MAX_BYTES {
-                let Ok(item) = items.try_recv() else { break };
-                if item.is_group() {
-                    group = Some(item);
-                    break;
-                }
-                bytes += item.bytes;
-                batch.push(item);
-            }
+            group = self
+                .fill(&mut batch, &mut items, &mut running, under_way)
+                .await;
+            under_way = batch.len();
             let full = std::mem::replace(&mut batch, Vec::with_capacity(MAX_ITEMS));
             running.spawn(async move { worker.commit(full).await });
         }
         while let Some(end) = running.join_next().await {
             note_end(Some(end));
+        }
+    }
+
+    /// Adds what waits to a batch that was begun. Gives back a group that was met: it goes by itself.
+    ///
+    /// A commit beside another one is worth its cost only if it is about as large: smaller ones would take
+    /// the items from each other, and each costs the database the same again. So the batch waits for
+    /// `under_way` items, for the other commit to end, or for [`BESIDE_WITHIN`].
+    async fn fill(
+        &self,
+        batch: &mut Vec<Item>,
+        items: &mut mpsc::Receiver<Item>,
+        running: &mut JoinSet<()>,
+        under_way: usize,
+    ) -> Option<Item> {
+        let mut bytes = batch.iter().map(|item| item.bytes).sum::<usize>();
+        let mut patience = pin!(tokio::time::sleep(BESIDE_WITHIN));
+        loop {
+            while batch.len() < MAX_ITEMS && bytes < MAX_BYTES {
+                let Ok(item) = items.try_recv() else { break };
+                if item.is_group() {
+                    return Some(item);
+                }
+                bytes += item.bytes;
+                batch.push(item);
+            }
+            let enough = batch.len() >= under_way || bytes >= MAX_BYTES;
+            if running.is_empty() || enough {
+                return None;
+            }
+            tokio::select! {
+                end = running.join_next() => note_end(end),
+                item = items.recv() => match item {
+                    Some(item) if item.is_group() => return Some(item),
+                    Some(item) => {
+                        bytes += item.bytes;
+                        batch.push(item);
+                    }
+                    None => return None,
+                },
+                () = &mut patience => return None,
+                () = self.cut.cancelled() => return None,
+            }
         }
     }
 
