@@ -180,12 +180,20 @@ impl Intake<'_> {
         let stored_bodies = bodies(&all);
         let stored = match all.pop() {
             Some(one) if all.is_empty() => self.store_one(one, deadline).await,
-            last => self.store_together(all.into_iter().chain(last), deadline).await,
+            last => {
+                self.store_together(all.into_iter().chain(last), deadline)
+                    .await
+            }
         };
         match stored {
             Ok(stored) => {
                 // A body of its own has only a message that is stored now, not one that was before.
-                if stored.others.iter().chain([&stored.first]).any(|one| one.replayed) {
+                if stored
+                    .others
+                    .iter()
+                    .chain([&stored.first])
+                    .any(|one| one.replayed)
+                {
                     give_up(self.shared, &stored_bodies).await;
                 }
                 Ok(stored)
