@@ -74,7 +74,8 @@ async fn sent_by_the_primary_or_by_the_backup() {
         let fault = json!({ "kind": "status", "status": 503, "path": "/orders" });
         site.partner.fault(&fault).await;
         let way = way_of(&site, "detour", ended).await;
-        assert_eq!(events(&way), ["sent-by-backup"], "{way}");
+        let told = ["attempt-failed", "failed-over", "sent-by-backup"];
+        assert_eq!(events(&way), told, "{way}");
         let log = site.partner.log().await;
         let paths: Vec<_> = log
             .iter()
