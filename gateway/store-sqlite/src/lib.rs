@@ -39,4 +39,4 @@ mod sources;
 mod tx;
 mod writer;
 
-pub use open::{DATABASE_FILE, Options, SqliteStore, Synchronous};
+pub use open::{DATABASE_FILE, Options, SqliteStore, Synchronous, make_folder};

@@ -1,6 +1,9 @@
 //! Opening and closing the store, and copying it while it runs.
 
 use std::{
+    fs::{DirBuilder, Permissions},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -17,6 +20,10 @@ use rusqlite::{
     backup::{Backup, StepResult},
     config::DbConfig,
     ffi,
+};
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    io::Errno,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -119,21 +126,41 @@ struct Running {
     readers: Readers,
 }
 
+/// Makes the folder `dir` of a store for this user alone: it will hold contents of messages. One that is
+/// there keeps its mode, and missing folders above it are made as usual.
+///
+/// # Errors
+/// As the file system says.
+pub fn make_folder(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(dir) {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
 impl SqliteStore {
-    /// Opens the store in `dir`, which is created if it is missing, and declares every instance of an
-    /// earlier process dead.
+    /// Opens the store in `dir`, which is [made](make_folder) if it is missing, and declares every instance
+    /// of an earlier process dead. Only this user can read its files from then on.
     ///
     /// # Errors
     /// `Occupied`: another process has it. `Config`: `dir` cannot be made, or is on a network file system.
     /// `Schema`: a newer
     /// program wrote it. `Corrupt`, `Full`, `Unavailable`: as SQLite says.
     pub fn open(dir: &Path, clock: Arc<dyn Clock>, options: Options) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(dir).map_err(|error| {
+        make_folder(dir).map_err(|error| {
             let why = format!("the data folder {} cannot be made: {error}", dir.display());
             StoreError::new(StoreErrorKind::Config, OPERATION, why)
         })?;
         let lock = FolderLock::take(dir)?;
         let path = dir.join(DATABASE_FILE);
+        keep_private(&path);
         let conn = prepare(&path, &*clock, options)?;
         let transactions = Arc::new(Transactions::new(TRANSACTIONS));
         let (look, looks) = mpsc::channel(1);
@@ -159,8 +186,8 @@ impl SqliteStore {
         })
     }
 
-    /// Writes a consistent copy of the store to the file `to`, which must not exist, while the store
-    /// goes on. The copy is on the disk when it returns.
+    /// Writes a consistent copy of the store to the file `to`, which must not exist and is for this user
+    /// alone, while the store goes on. The copy is on the disk when it returns.
     ///
     /// # Errors
     /// `Config`: `to` exists. `Full`, `Unavailable`: as the disk says; then there is no file `to`.
@@ -281,6 +308,41 @@ fn connect(path: &Path, options: Options) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
+/// Makes the database at `path` and what SQLite keeps beside it this user's alone; it gives these files the
+/// mode of the database when it makes them. A store that somebody else owns can still be used.
+fn keep_private(path: &Path) {
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        narrow(Path::new(&name))
+    };
+    for kept in [make_private(path), beside("-wal"), beside("-shm")] {
+        match kept {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, file = %path.display(), "other users may be able to read the store");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Makes an empty file for this user alone, or one that is there so. It is never opened here: closing it
+/// would take away the locks that a connection of this process has on it.
+fn make_private(path: &Path) -> io::Result<()> {
+    match mknodat(CWD, path, FileType::RegularFile, Mode::RUSR | Mode::WUSR, 0) {
+        Err(Errno::EXIST) => narrow(path),
+        made => Ok(made?),
+    }
+}
+
+/// Takes the rights of others on the file at `path` away, if they have any.
+fn narrow(path: &Path) -> io::Result<()> {
+    if std::fs::metadata(path)?.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))
+}
+
 fn copy(from: &Path, to: &Path, operation: &'static str) -> Result<(), StoreError> {
     if to.exists() {
         let cause = format!("{} exists already; name a new file", to.display());
@@ -290,12 +352,12 @@ fn copy(from: &Path, to: &Path, operation: &'static str) -> Result<(), StoreErro
     let mut part = to.as_os_str().to_owned();
     part.push(".part");
     let part = PathBuf::from(part);
-    let result =
-        copy_pages(from, &part).map_err(|error| DbError::from(error).into_store(operation));
+    let failed = |error| StoreError::new(StoreErrorKind::Unavailable, operation, error);
+    let result = make_private(&part).map_err(failed);
     let result = result.and_then(|()| {
-        publish_file(&part, to)
-            .map_err(|error| StoreError::new(StoreErrorKind::Unavailable, operation, error))
+        copy_pages(from, &part).map_err(|error| DbError::from(error).into_store(operation))
     });
+    let result = result.and_then(|()| publish_file(&part, to).map_err(failed));
     if result.is_err()
         && let Err(error) = std::fs::remove_file(&part)
     {

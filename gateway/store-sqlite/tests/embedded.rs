@@ -1,6 +1,6 @@
 //! What only the embedded store promises: one process, a folder that outlives it, copies while it runs.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
 
 use quayside_conformance::{Backend, Scene, scene::sent};
 use quayside_store::{
@@ -150,4 +150,47 @@ async fn the_log_stays_bounded() {
         longest < 300_000_000,
         "{longest} bytes of log for {written} bytes of bodies"
     );
+}
+
+fn mode(path: &Path) -> u32 {
+    let metadata = std::fs::metadata(path).expect("it is there");
+    metadata.permissions().mode() & 0o777
+}
+
+fn widen(path: &Path) {
+    let mode = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(path, mode).expect("it is ours");
+}
+
+#[tokio::test]
+async fn only_its_owner_can_read_a_store_and_its_copies() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("above/data");
+    let store = open(&dir);
+    assert_eq!(mode(&dir), 0o700);
+    let files = ["", "-wal", "-shm"].map(|end| dir.join(format!("{DATABASE_FILE}{end}")));
+    for file in &files {
+        assert_eq!(mode(file), 0o600, "{}", file.display());
+    }
+    // A copy that was cut off once and left its part.
+    let copy = folder.path().join("copy.db");
+    let part = folder.path().join("copy.db.part");
+    std::fs::write(&part, "").unwrap();
+    widen(&part);
+    store.backup(&copy).await.unwrap();
+    assert_eq!(mode(&copy), 0o600);
+
+    // A store of an earlier program, and a log that a crash has left, become private; the folder is the
+    // operator's.
+    drop(store);
+    std::fs::write(&files[1], "").unwrap();
+    for path in &files[..2] {
+        widen(path);
+    }
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o750)).unwrap();
+    let _store = open(&dir);
+    for file in &files {
+        assert_eq!(mode(file), 0o600, "{}", file.display());
+    }
+    assert_eq!(mode(&dir), 0o750);
 }

@@ -1,10 +1,14 @@
 //! `quayside store`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{File, OpenOptions, Permissions},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Subcommand};
 use quayside_store::StoreErrorKind;
-use quayside_store_sqlite::DATABASE_FILE;
+use quayside_store_sqlite::{DATABASE_FILE, make_folder};
 use serde_json::json;
 
 use super::{Remote, codes, output};
@@ -188,17 +192,24 @@ async fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
     output::print(&format!("Restored {}.\n", target.display()))
 }
 
-/// Copies under another name first, so that a broken copy is never opened as the store.
+/// Copies under another name first, so that a broken copy is never opened as the store. What it makes is for
+/// this user alone, however the backup was kept.
 fn copy(from: &Path, target: &Path) -> std::io::Result<()> {
     let folder = target
         .parent()
         .expect("the database file is in the data folder");
-    std::fs::create_dir_all(folder)?;
-    let part = target.with_extension("restoring");
-    std::fs::copy(from, &part)?;
-    std::fs::File::open(&part)?.sync_all()?;
-    std::fs::rename(&part, target)?;
-    std::fs::File::open(folder)?.sync_all()
+    let mut backup = File::open(from)?;
+    make_folder(folder)?;
+    let name = target.with_extension("restoring");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut part = options.open(&name)?;
+    // It may be there since a restore that was cut off.
+    part.set_permissions(Permissions::from_mode(0o600))?;
+    std::io::copy(&mut backup, &mut part)?;
+    part.sync_all()?;
+    std::fs::rename(&name, target)?;
+    File::open(folder)?.sync_all()
 }
 
 fn remove(target: &Path) {

@@ -1,6 +1,7 @@
 //! The verbs of an operator and the admin API against a running gateway.
 
 mod api;
+mod backup;
 mod dev;
 mod tls;
 mod told;
