@@ -42,17 +42,17 @@ fn commits(call: &Syscall, backends: &[u32]) -> bool {
     log || reads(call) && backends.contains(&call.thread) && call.text.contains("COMMIT")
 }
 
-/// What happened between the reading of the request with `mark` and the writing of its 202.
-///
-/// # Panics
-/// When the trace does not show the request or the answer.
-fn between<'a>(calls: &'a [Syscall], mark: &str) -> &'a [Syscall] {
-    let request = calls.iter().position(|c| reads(c) && c.text.contains(mark));
-    let rest = &calls[request.expect("the trace shows the request")..];
+/// What happened between the reading of the request with `mark` and the writing of its 202, if the trace
+/// shows both.
+fn between<'a>(calls: &'a [Syscall], mark: &str) -> Option<&'a [Syscall]> {
+    let request = calls
+        .iter()
+        .position(|c| reads(c) && c.text.contains(mark))?;
+    let rest = &calls[request..];
     let answer = rest
         .iter()
-        .position(|c| writes(c) && c.text.contains("202 Accepted"));
-    &rest[..answer.expect("the trace shows the answer")]
+        .position(|c| writes(c) && c.text.contains("202 Accepted"))?;
+    Some(&rest[..answer])
 }
 
 /// Traces the gateway, and PostgreSQL if it is the store, while one order comes in. Tells whether the
@@ -70,24 +70,18 @@ async fn synced_before_the_answer(site: &Site) -> bool {
     };
     let trace = Trace::attach(pids, CALLS).await;
     assert_eq!(site.order("traced-order").await.status, 202);
+    // The client has its answer before the tracer has seen the writing of it return.
     wait_for(
         "the trace of the answer",
         Duration::from_secs(5),
-        async || {
-            let seen = trace
-                .calls()
-                .iter()
-                .any(|c| c.text.contains("202 Accepted"));
-            if seen {
-                Ok(())
-            } else {
-                Err("not yet".to_owned())
-            }
+        async || match between(&trace.calls(), "traced-order") {
+            Some(_) => Ok(()),
+            None => Err("not yet".to_owned()),
         },
     )
     .await;
     let calls = trace.detach().await;
-    let between = between(&calls, "traced-order");
+    let between = between(&calls, "traced-order").expect("it was there a moment ago");
     let backends = backends();
     assert!(
         between.iter().any(|c| commits(c, &backends)),
@@ -280,7 +274,8 @@ fn the_judge_of_traces_tells_order_and_file() {
         (vec![&request, &other, &answer], false),
     ] {
         let calls: Vec<_> = calls.into_iter().cloned().collect();
-        let synced = between(&calls, "bid:x").iter().any(syncs_the_log);
+        let between = between(&calls, "bid:x").expect("request and answer");
+        let synced = between.iter().any(syncs_the_log);
         assert_eq!(synced, expected, "{calls:?}");
     }
 }
