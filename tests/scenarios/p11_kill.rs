@@ -195,7 +195,9 @@ async fn without_dedupe_repeats_are_delivered_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_release_of_claims_messages_stay_behind() {
     for (store, machines) in [(Store::Sqlite, 1), (Store::Postgres, 2)] {
-        let outcome = broken(store, machines, "no-claim-release").await;
-        assert!(!outcome.out.lost.is_empty(), "{store:?}: {}", outcome.out);
+        let Outcome { out, sequence, .. } = broken(store, machines, "no-claim-release").await;
+        // What a kill met in hand may all belong to the ordered port, the slower of both.
+        let behind = out.lost.len() + sequence.lost.len();
+        assert!(behind > 0, "{store:?}: {out}; in order: {sequence}");
     }
 }
