@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use quayside_model::Name;
+use quayside_model::{Monotonic, Name};
 use quayside_store::{Claimed, Want};
 use tokio::{sync::OwnedSemaphorePermit, task::JoinSet};
 use tracing::warn;
@@ -34,9 +34,12 @@ const MAX_AGAIN: u32 = 16;
 /// Runs until the engine stops taking work.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut pace = PACE.0;
-    let mut again = JoinSet::new();
+    let mut again = Again {
+        running: JoinSet::new(),
+        looked: Monotonic::from_boot(Duration::ZERO),
+    };
     loop {
-        while again.try_join_next().is_some() {}
+        while again.running.try_join_next().is_some() {}
         let more = if shared.trust.may_act() {
             round(&shared, &mut again).await
         } else {
@@ -53,7 +56,15 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             () = shared.stopping.cancelled() => break,
         }
     }
-    while again.join_next().await.is_some() {}
+    while again.running.join_next().await.is_some() {}
+}
+
+/// Receipts that an operator has resumed.
+#[derive(Debug)]
+struct Again {
+    running: JoinSet<()>,
+    /// When the store was last asked for them.
+    looked: Monotonic,
 }
 
 /// When the next look is worth it.
@@ -64,16 +75,22 @@ enum More {
     Now,
 }
 
-async fn round(shared: &Arc<Shared>, again: &mut JoinSet<()>) -> More {
+async fn round(shared: &Arc<Shared>, again: &mut Again) -> More {
     let routes = shared.routes();
+    let now = shared.options.clock.monotonic();
     let mut places: HashMap<Name, (Arc<SendRuntime>, Vec<OwnedSemaphorePermit>)> = HashMap::new();
     let mut wants = Vec::new();
     let mut soon = false;
     for (name, runtime) in &routes.send {
         let mut free = runtime.places_for_claims();
-        soon |= runtime.note_look(shared.options.clock.monotonic(), free.len());
+        if !free.is_empty() && !runtime.is_worth_a_claim(now, free.len()) {
+            soon = true;
+            continue;
+        }
+        soon |= runtime.note_look(now, free.len());
         free.truncate(MAX_CLAIM);
         if free.is_empty() {
+            soon |= runtime.is_open();
             continue;
         }
         let room = u32::try_from(free.len()).expect("bounded by MAX_CLAIM");
@@ -85,7 +102,10 @@ async fn round(shared: &Arc<Shared>, again: &mut JoinSet<()>) -> More {
         });
         places.insert(name.clone(), (Arc::clone(runtime), free));
     }
-    if again.is_empty() && shared.options.roles.receive {
+    // Few and seldom: a port that is woken with every end must not make the store look for them each time.
+    let due = !wants.is_empty() || now.since(again.looked) >= PACE.1;
+    if due && again.running.is_empty() && shared.options.roles.receive {
+        again.looked = now;
         let locations = routes.receive.keys();
         wants.extend(locations.map(|name| Want {
             port: name.clone(),
@@ -95,7 +115,7 @@ async fn round(shared: &Arc<Shared>, again: &mut JoinSet<()>) -> More {
         }));
     }
     if wants.is_empty() {
-        return More::Soon;
+        return if soon { More::Soon } else { More::Idle };
     }
     let round = shared.claim_rounds.fetch_add(1, Ordering::SeqCst) + 1;
     let claimed = {
@@ -148,7 +168,7 @@ async fn hand_out(
     shared: &Arc<Shared>,
     routes: &Arc<Routes>,
     places: &mut HashMap<Name, (Arc<SendRuntime>, Vec<OwnedSemaphorePermit>)>,
-    again: &mut JoinSet<()>,
+    again: &mut Again,
     (round, claimed): (u64, Claimed),
 ) {
     if let Some((runtime, free)) = places.get_mut(&claimed.port) {
@@ -164,6 +184,8 @@ async fn hand_out(
         give(shared, runtime, work).await;
     } else {
         let (shared, routes) = (Arc::clone(shared), Arc::clone(routes));
-        again.spawn(async move { again::take(&shared, &routes, claimed).await });
+        again
+            .running
+            .spawn(async move { again::take(&shared, &routes, claimed).await });
     }
 }

@@ -180,6 +180,14 @@ impl SendRuntime {
         rest
     }
 
+    /// Whether the claimer should ask the store for so few as `free` deliveries. While the store holds more
+    /// than the window takes, places come free one by one, and a claim for each would drain a backlog
+    /// slower than senders fill it.
+    pub(crate) fn is_worth_a_claim(&self, now: Monotonic, free: usize) -> bool {
+        let many = free * 4 >= self.plan.max_in_flight;
+        many || !self.is_backlogged() || now.since(self.looked.get()) >= CLAIM_WITHIN
+    }
+
     /// All free places, for the claimer.
     pub(crate) fn places_for_claims(&self) -> Vec<OwnedSemaphorePermit> {
         let mut places = Vec::new();
@@ -279,6 +287,8 @@ type OrderHash = [u8; 16];
 pub(crate) const PLACE_WITHIN: Duration = Duration::from_millis(50);
 /// A port that ended a delivery well within this time is flowing.
 const STILL_FLOWING: Duration = Duration::from_millis(250);
+/// How long a port with a backlog gathers free places for one claim.
+const CLAIM_WITHIN: Duration = Duration::from_millis(10);
 /// How long hand-overs may keep the claimer from looking.
 const LOOK_WITHIN: Duration = Duration::from_millis(200);
 
