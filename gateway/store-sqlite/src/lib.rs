@@ -39,4 +39,6 @@ mod sources;
 mod tx;
 mod writer;
 
-pub use open::{DATABASE_FILE, Options, SqliteStore, Synchronous, make_folder};
+pub use open::{
+    DATABASE_FILE, Options, SqliteStore, Synchronous, check_free, identity, make_folder,
+};

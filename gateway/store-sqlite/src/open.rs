@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     checkpoint,
     error::{DbError, DbResult},
-    lock::FolderLock,
+    lock::{FolderLock, LOCK_FILE},
     migrate,
     readers::Readers,
     tx::Tx,
@@ -145,6 +145,34 @@ pub fn make_folder(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// What tells the store in `dir` from every other one: the same for all processes that see it, under
+/// whatever path, until a process opens it anew. A path alone would not do, because another machine or
+/// container can have the same one.
+///
+/// # Errors
+/// `NotFound`: there is no store in `dir`, or none that was ever opened. Others as the file system says.
+pub fn identity(dir: &Path) -> io::Result<String> {
+    let database = std::fs::metadata(dir.join(DATABASE_FILE))?;
+    // Whoever opens the store writes the lock file.
+    let lock = std::fs::metadata(dir.join(LOCK_FILE))?;
+    Ok(format!(
+        "{}-{}-{}.{:09}",
+        database.dev(),
+        database.ino(),
+        lock.mtime(),
+        lock.mtime_nsec()
+    ))
+}
+
+/// Finds out whether a process has the store in the folder `dir` open, without opening it.
+///
+/// # Errors
+/// `Occupied` names the process that has it; `Config` a network file system; `Unavailable`: as the file
+/// system says.
+pub fn check_free(dir: &Path) -> Result<(), StoreError> {
+    FolderLock::take(dir).map(drop)
+}
+
 impl SqliteStore {
     /// Opens the store in `dir`, which is [made](make_folder) if it is missing, and declares every instance
     /// of an earlier process dead. Only this user can read its files from then on.
@@ -184,6 +212,13 @@ impl SqliteStore {
             transactions,
             _lock: lock,
         })
+    }
+
+    /// The folder of the store.
+    pub fn folder(&self) -> &Path {
+        self.path
+            .parent()
+            .expect("the database file is in the folder")
     }
 
     /// Writes a consistent copy of the store to the file `to`, which must not exist and is for this user

@@ -7,7 +7,7 @@ use quayside_store::{
     AnyStore, Browse, Claims, Commit, Op, Outcome, Sessions, StoreErrorKind,
     model::{Clock, ManualClock, Timestamp},
 };
-use quayside_store_sqlite::{DATABASE_FILE, Options, SqliteStore};
+use quayside_store_sqlite::{DATABASE_FILE, Options, SqliteStore, check_free, identity};
 
 fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(
@@ -193,4 +193,23 @@ async fn only_its_owner_can_read_a_store_and_its_copies() {
         assert_eq!(mode(file), 0o600, "{}", file.display());
     }
     assert_eq!(mode(&dir), 0o750);
+}
+
+#[test]
+fn a_store_has_one_identity_under_every_path_and_each_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let [one, two, link] = ["one", "two", "link"].map(|name| folder.path().join(name));
+    let stores = [open(&one), open(&two)];
+    std::os::unix::fs::symlink(&one, &link).unwrap();
+    assert_eq!(identity(&one).unwrap(), identity(&link).unwrap());
+    assert_ne!(identity(&one).unwrap(), identity(&two).unwrap());
+    // Looking changes nothing, and says who is there.
+    let before = identity(&one).unwrap();
+    assert_eq!(
+        check_free(&link).unwrap_err().kind,
+        StoreErrorKind::Occupied
+    );
+    assert_eq!(identity(&one).unwrap(), before);
+    drop(stores);
+    check_free(&one).unwrap();
 }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use axum::{Json, extract::State, routing::post};
+use axum::{Json, extract::State, http::StatusCode, routing::post};
+use quayside_store_sqlite::{SqliteStore, identity};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -11,6 +12,7 @@ use super::{
     extract::Body,
     problem::{Answer, Problem},
 };
+use crate::cli::codes;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -20,7 +22,10 @@ pub(super) fn routes() -> Vec<Route> {
             post(backup),
         )
         .answers("BackedUp")
-        .body("`to`: the absolute path of the file to write on the node; it must not exist"),
+        .body(
+            "`to`: the absolute path of the file to write on the node; it must not exist. `store`: which \
+             store is meant, so that a node with another one refuses; absent: whichever it is",
+        ),
     ]
 }
 
@@ -28,6 +33,8 @@ pub(super) fn routes() -> Vec<Route> {
 #[serde(deny_unknown_fields)]
 struct Backup {
     to: PathBuf,
+    /// The [identity] of the store that is meant.
+    store: Option<String>,
 }
 
 async fn backup(State(admin): State<Admin>, Body(backup): Body<Backup>) -> Answer<Json<Value>> {
@@ -40,7 +47,29 @@ async fn backup(State(admin): State<Admin>, Body(backup): Body<Backup>) -> Answe
             "`to` must be an absolute path on the node",
         ));
     }
+    if let Some(meant) = &backup.store {
+        refuse_another(store, meant)?;
+    }
     store.backup(&backup.to).await?;
     tracing::info!(file = %backup.to.display(), "store backed up by an operator");
     Ok(Json(json!({ "file": backup.to })))
+}
+
+/// A caller that means a certain store must not be told that another one was copied.
+fn refuse_another(store: &SqliteStore, meant: &str) -> Result<(), Problem> {
+    let folder = store.folder();
+    match identity(folder) {
+        Ok(ours) if ours == meant => Ok(()),
+        Ok(_) => {
+            let folder = folder.display();
+            Err(Problem::bad_request(format!(
+                "the store of this node is in {folder}, and another one is meant"
+            )))
+        }
+        Err(error) => Err(Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            codes::FILE,
+            format!("the store in {}: {error}", folder.display()),
+        )),
+    }
 }

@@ -7,14 +7,14 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use quayside_store::StoreErrorKind;
-use quayside_store_sqlite::{DATABASE_FILE, make_folder};
+use quayside_store::{StoreError, StoreErrorKind};
+use quayside_store_sqlite::{DATABASE_FILE, check_free, identity, make_folder};
 use serde_json::json;
 
-use super::{Remote, codes, output};
+use super::{DEFAULT_ADMIN, Remote, client::Client, codes, output};
 use crate::{
     config::{self, Defaults, NodeConfig, Report},
-    exit::{Exit, Failure},
+    exit::{Exit, Failure, root},
     secrets::FolderSecrets,
     wiring::{self, OpenStore, StoreFailure},
 };
@@ -36,9 +36,9 @@ pub(super) struct NodeArgs {
     /// The file of the node
     #[arg(long, value_name = "FILE")]
     node: Option<PathBuf>,
-    /// The data folder, for a node without a file
-    #[arg(long, value_name = "DIR", default_value = config::DATA_DIR, conflicts_with = "node")]
-    data_dir: PathBuf,
+    /// The data folder, for a node without a file; .quayside if absent
+    #[arg(long, value_name = "DIR", conflicts_with = "node")]
+    data_dir: Option<PathBuf>,
 }
 
 /// From where and to where.
@@ -71,9 +71,16 @@ pub(super) async fn store(verb: &StoreVerb) -> Result<Exit, Failure> {
 }
 
 impl NodeArgs {
+    /// Whether the operator said whose store is meant.
+    fn is_named(&self) -> bool {
+        self.node.is_some() || self.data_dir.is_some()
+    }
+
     fn load(&self) -> Result<NodeConfig, Failure> {
         let report = Report::default();
-        let defaults = Defaults::of_this_machine(self.data_dir.clone());
+        let data_dir = self.data_dir.clone();
+        let data_dir = data_dir.unwrap_or_else(|| PathBuf::from(config::DATA_DIR));
+        let defaults = Defaults::of_this_machine(data_dir);
         config::load_node(self.node.as_deref(), &defaults, &report).ok_or_else(|| {
             let message = format!("the file of the node has errors\n{report}");
             Failure::new(config::codes::WRONG_VALUE, message).exiting(Exit::BadConfig)
@@ -109,9 +116,10 @@ fn may_hold_a_store(node: &NodeConfig) -> bool {
 
 async fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
     let to = std::path::absolute(&args.to).unwrap_or_else(|_| args.to.clone());
-    // Who names a node means that one, wherever its data folder is.
-    if args.remote.names_a_node() {
-        return ask_the_node(args, &to).await;
+    // Who names a node and no store means the store of that node, wherever it is.
+    if args.remote.names_a_node() && !args.node.is_named() {
+        ask(&args.remote.client()?, &to, None).await?;
+        return backed_up(args, &to);
     }
     let node = args.node.load()?;
     refuse_postgres(&node, |url| {
@@ -120,37 +128,112 @@ async fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
             args.to.display()
         )
     })?;
-    if !node.data_dir.join(DATABASE_FILE).is_file() {
-        return Err(no_store(&node).with_help(
-            "Name the running node with `--admin URL`, its file with `--node FILE`, or its data folder \
-             with `--data-dir DIR`.",
-        ));
-    }
-    match open(&node).await {
-        Ok(store) => {
-            let embedded = store
-                .embedded
-                .as_ref()
-                .expect("a store without a URL is embedded");
-            embedded
-                .backup(&to)
-                .await
-                .map_err(|error| wiring::store_failure(&error))?;
-        }
+    expect_a_store(&node)?;
+    let outcome = if args.remote.names_a_node() {
+        // Looked at only: a store that is refused is neither opened nor migrated.
+        check_free(&node.data_dir)
+            .map_err(StoreFailure::Store)
+            .and_then(|()| Err(StoreFailure::Other(of_no_process(args, &node))))
+    } else {
+        copy_myself(&node, &to).await
+    };
+    match outcome {
+        Ok(()) => {}
         // The gateway has it open: the gateway copies it.
         Err(StoreFailure::Store(error)) if error.kind == StoreErrorKind::Occupied => {
-            return ask_the_node(args, &to).await;
+            ask_its_process(args, &node, &to, &error).await?;
         }
         Err(failure) => return Err(failure.into()),
     }
     backed_up(args, &to)
 }
 
-/// The node writes the copy, on its own machine.
-async fn ask_the_node(args: &BackupArgs, to: &Path) -> Result<Exit, Failure> {
+fn expect_a_store(node: &NodeConfig) -> Result<(), Failure> {
+    let database = node.data_dir.join(DATABASE_FILE);
+    match database.try_exists() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(no_store(node).with_help(
+            "Name the running node with `--admin URL`, its file with `--node FILE`, or its data folder \
+             with `--data-dir DIR`.",
+        )),
+        Err(error) => Err(unreadable(&database, &error)),
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(codes::FILE, format!("{}: {error}", path.display()))
+}
+
+/// Copies a store that no process has open.
+async fn copy_myself(node: &NodeConfig, to: &Path) -> Result<(), StoreFailure> {
+    let store = open(node).await?;
+    let embedded = store
+        .embedded
+        .as_ref()
+        .expect("a store without a URL is embedded");
+    embedded
+        .backup(to)
+        .await
+        .map_err(|error| StoreFailure::Other(wiring::store_failure(&error)))
+}
+
+/// The node writes the copy, on its own machine: of the `store` of this identity, or of whichever it has.
+async fn ask(client: &Client, to: &Path, store: Option<&str>) -> Result<(), Failure> {
+    let mut call = json!({ "to": to });
+    if let Some(store) = store {
+        call["store"] = store.into();
+    }
+    client.post("/store/backup", &call).await.map(drop)
+}
+
+/// Has the store copied by the process that has it open, if that is the node at the admin address. Any
+/// other node refuses, because the call says which store is meant.
+async fn ask_its_process(
+    args: &BackupArgs,
+    node: &NodeConfig,
+    to: &Path,
+    occupied: &StoreError,
+) -> Result<(), Failure> {
+    let store = identity(&node.data_dir).map_err(|error| unreadable(&node.data_dir, &error))?;
     let client = args.remote.client()?;
-    client.post("/store/backup", &json!({ "to": to })).await?;
-    backed_up(args, to)
+    let Err(failure) = ask(&client, to, Some(&store)).await else {
+        return Ok(());
+    };
+    let message = format!(
+        "{}; the node at {} was asked to copy it: {}",
+        root(occupied),
+        admin(args),
+        failure.message
+    );
+    let exit = match failure.code {
+        codes::NO_NODE => failure.exit,
+        codes::BAD_REQUEST => Exit::Failed,
+        // It is the right one, or wants to know first who asks: its own code and remedy lead on.
+        _ => return Err(Failure { message, ..failure }),
+    };
+    let help = "Give the admin address of that process with `--admin URL`, or stop the process.";
+    Err(Failure::new(occupied.kind.code(), message)
+        .exiting(exit)
+        .with_help(help))
+}
+
+/// A node and a folder are named, and the node cannot have the store of that folder.
+fn of_no_process(args: &BackupArgs, node: &NodeConfig) -> Failure {
+    let message = format!(
+        "no process has the store in {} open, so it is not that of the node at {}",
+        node.data_dir.display(),
+        admin(args)
+    );
+    Failure::new(codes::BAD_REQUEST, message)
+        .exiting(Exit::Usage)
+        .with_help(
+            "Leave `--admin` and QUAYSIDE_ADMIN out to copy the store in the folder, or `--data-dir` and \
+             `--node` to copy that of the node.",
+        )
+}
+
+fn admin(args: &BackupArgs) -> &str {
+    args.remote.admin.as_deref().unwrap_or(DEFAULT_ADMIN)
 }
 
 fn backed_up(args: &BackupArgs, to: &Path) -> Result<Exit, Failure> {

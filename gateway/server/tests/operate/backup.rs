@@ -1,12 +1,15 @@
-//! Only its owner can read a store and what was copied from it.
+//! A backup is of the store that was meant, or there is none; and only its owner can read it.
 
 use std::{
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::Path,
     process::{Command, Output},
 };
 
-use crate::dev::Dev;
+use crate::dev::{Dev, quayside, text};
+
+/// Nobody listens there.
+const NOBODY: &str = "http://127.0.0.1:1";
 
 /// Without a node that is named.
 fn nameless(dir: &Path, args: &[&str]) -> Output {
@@ -22,6 +25,70 @@ fn mode(path: impl AsRef<Path>) -> u32 {
     let path = path.as_ref();
     let metadata = std::fs::metadata(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     metadata.permissions().mode() & 0o777
+}
+
+/// The refusal of a backup of a store that process `pid` has open.
+fn assert_occupied(output: &Output, exit: i32, pid: u32, dir: &Path) {
+    let said = text(output);
+    assert_eq!(output.status.code(), Some(exit), "{said}");
+    assert!(said.starts_with("error[QS0108]"), "{said}");
+    assert!(said.contains(&format!("process {pid} has")), "{said}");
+    assert!(said.contains("`--admin URL`"), "{said}");
+    assert!(!dir.join("copy.db").exists(), "{said}");
+}
+
+#[test]
+fn another_node_does_not_copy_its_store_instead() {
+    let (meant, other) = (Dev::start(), Dev::start());
+    let (dir, pid) = (&meant.dir, meant.process.id());
+    std::fs::write(dir.join("node.toml"), "[node]\ndata_dir = \"data\"\n").expect("written");
+    for named in [["--data-dir", "data"], ["--node", "node.toml"]] {
+        let backup = [&["store", "backup", "copy.db"], &named[..]].concat();
+        let refused = quayside(dir, &other.admin, &backup);
+        assert_occupied(&refused, 1, pid, dir);
+        let folder = other.dir.join("data");
+        let wrong = format!("the store of this node is in {}", folder.display());
+        assert!(text(&refused).contains(&wrong), "{refused:?}");
+        assert_occupied(&quayside(dir, NOBODY, &backup), 4, pid, dir);
+    }
+    // Whoever listens at the address that holds without one: not the process that is meant.
+    let refused = nameless(dir, &["store", "backup", "copy.db", "--data-dir", "data"]);
+    let exit = refused.status.code().expect("it ended by itself");
+    assert!([1, 4].contains(&exit), "{refused:?}");
+    assert_occupied(&refused, exit, pid, dir);
+}
+
+#[test]
+fn the_node_that_has_the_folder_copies_it_under_whatever_path() {
+    let dev = Dev::start();
+    symlink(dev.dir.join("data"), dev.dir.join("link")).expect("a link");
+    for (folder, copy) in [("data", "a.db"), ("link", "b.db")] {
+        let copied = dev.run(&["store", "backup", copy, "--data-dir", folder]);
+        assert!(copied.status.success(), "{copied:?}");
+        assert!(dev.dir.join(copy).is_file());
+    }
+    // What the right node refuses keeps its own words.
+    let again = dev.run(&["store", "backup", "a.db", "--data-dir", "data"]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    assert!(text(&again).contains("exists already"), "{again:?}");
+}
+
+#[test]
+fn a_node_and_a_folder_that_no_process_has_open_do_not_fit() {
+    let dev = Dev::start();
+    let prepared = dev.run(&["store", "backup", "copy.db"]);
+    assert!(prepared.status.success(), "{prepared:?}");
+    let restored = dev.run(&["store", "restore", "copy.db", "--data-dir", "free"]);
+    assert!(restored.status.success(), "{restored:?}");
+    let backup = ["store", "backup", "second.db", "--data-dir", "free"];
+    let refused = dev.run(&backup);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let said = text(&refused);
+    assert!(said.starts_with("error[QS0705] no process has"), "{said}");
+    assert!(!dev.dir.join("second.db").exists(), "{said}");
+    let copied = nameless(&dev.dir, &backup);
+    assert!(copied.status.success(), "{copied:?}");
+    assert!(dev.dir.join("second.db").is_file());
 }
 
 #[test]
