@@ -210,9 +210,10 @@ fn delivery(
     })
 }
 
-/// The key of a request of several events, for one of them. No key of a sender holds a line end.
+/// The key of a request of several events, for one of them. No key of a sender holds a line end, and the
+/// own key of no event begins with one, because its source is not empty: neither can be taken for this.
 fn key_of_event(key: &Text, index: u16) -> Result<Text, AdapterError> {
-    Text::new(format!("{key}\n{index}")).map_err(|error| invalid(BAD_KEY, error.to_string()))
+    Text::new(format!("\n{key}\n{index}")).map_err(|error| invalid(BAD_KEY, error.to_string()))
 }
 
 fn arrived(
