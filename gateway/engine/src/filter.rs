@@ -129,6 +129,10 @@ fn in_words(message: &str) -> String {
     let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
     let message = message.split(" expecting ").next().unwrap_or(message);
     match message {
+        // The language has no `=`, so its lexer stops there, at that and what follows.
+        message if message.starts_with("token recognition error at: '=") => {
+            "write `==` to compare".to_owned()
+        }
         "mismatched input '<EOF>'" | "no viable alternative at input '<EOF>'" => {
             "it ends where something has to follow".to_owned()
         }
@@ -281,6 +285,15 @@ mod tests {
                 (line, column),
                 "{source}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn one_equals_sign_is_told_as_what_it_is() {
+        for (source, column) in [("msg.type = 'x'", 10), ("msg.type ='x'", 10)] {
+            let error = Filter::compile(source).expect_err(source);
+            assert_eq!(error.message, "write `==` to compare", "{source}");
+            assert_eq!((error.line, error.column), (1, column), "{source}");
         }
     }
 }
