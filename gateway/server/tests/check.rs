@@ -223,3 +223,47 @@ fn faults_are_told_to_programs_too() {
     assert_eq!(document["faults"][0]["line"], 3);
     assert_eq!(document["faults"][0]["column"], 1);
 }
+
+#[test]
+fn no_fault_repeats_a_secret() {
+    // A secret where a reference belongs, one level too deep, in a list, and beside a wrong key: the
+    // adapters' own faults name what they read.
+    let marker = "S3cret\\\"Token";
+    let wrong = [
+        format!("\"{marker}\""),
+        format!("{{ c = \"{marker}\" }}"),
+        format!("{{ c = {{ value = \"{marker}\" }} }}"),
+        format!("[\"{marker}\"]"),
+        format!("{{ secret = {{ x = \"{marker}\" }} }}"),
+    ];
+    let places = [
+        "receive.r.location.l.http.auth.bearer",
+        "receive.r.location.l.http.auth.basic",
+        "receive.r.location.l.http.auth.basic.user",
+        "send.s.primary.http.auth.bearer",
+        "send.s.primary.http.auth.basic.password",
+        "send.s.primary.http.auth.oauth2.client_secret",
+        "send.s.backup.http.auth.bearer",
+    ];
+    for place in places {
+        for value in &wrong {
+            let dir = tempfile::tempdir().expect("a folder");
+            let text = format!(
+                "[app]\nname = \"a\"\n[receive.r.location.l.http]\npath = \"/in\"\n\
+                 [send.s]\nfilter = \"true\"\n[send.s.primary.http]\nurl = \"https://h/\"\n\
+                 [send.s.backup.http]\nurl = \"https://h/\"\n[{}]\n{} = {value}\n",
+                place.rsplit_once('.').expect("a table and a key").0,
+                place.rsplit_once('.').expect("a table and a key").1,
+            );
+            fs::write(dir.path().join("app.toml"), &text).expect("written");
+            let output = quayside(dir.path(), &["check", "."]);
+            let printed = [output.stdout, output.stderr].concat();
+            let printed = String::from_utf8(printed).expect("text");
+            assert_eq!(output.status.code(), Some(10), "{text}\n{printed}");
+            for part in ["S3cret", "Token"] {
+                assert!(!printed.contains(part), "{text}\n{printed}");
+            }
+            assert!(printed.contains("QS0610"), "{text}\n{printed}");
+        }
+    }
+}

@@ -37,10 +37,8 @@ const SECRET_PARAMETERS: [&str; 7] = [
 /// the value.
 pub(crate) fn check(report: &Report, source: SourceId, root: &Node) {
     root.texts(&mut Vec::new(), &mut |path, node| {
-        // `{ secret = "NAME" }` names a secret, it is none; `{ var = "NAME" }` was put in before.
-        let key = path.last().copied().unwrap_or_default();
         let text = node.text().unwrap_or_default();
-        if is_secret_key(key) {
+        if is_secret_place(path) {
             let message = format!("`{}` holds a secret as text", path.join("."));
             report.error(codes::LITERAL_SECRET, source, node.key_at, message);
         } else if has_credentials(text) {
@@ -53,6 +51,34 @@ pub(crate) fn check(report: &Report, source: SourceId, root: &Node) {
 /// Whether [`check`] refuses the text under this key.
 pub(crate) fn is_refused(key: &str, text: &str) -> bool {
     is_secret_key(key) || has_credentials(text)
+}
+
+/// Whether `message` repeats a text below `node` that [`check`] refuses; `path` leads to the node.
+pub(crate) fn is_repeated(path: &[&str], node: &Node, message: &str) -> bool {
+    let mut repeated = false;
+    node.texts(&mut path.to_vec(), &mut |path, node| {
+        let text = node.text().unwrap_or_default();
+        if text.is_empty() || !(is_secret_place(path) || has_credentials(text)) {
+            return;
+        }
+        let quoted = format!("{text:?}");
+        repeated |= message.contains(text) || message.contains(quoted.trim_matches('"'));
+    });
+    repeated
+}
+
+/// Whether a text at `path` is a secret: under a key for secrets, however deep, or as a password of one
+/// who may come in. `{ secret = "NAME" }` names a secret, it is none; `{ var = "NAME" }` was put in before.
+fn is_secret_place(path: &[&str]) -> bool {
+    let Some((last, parents)) = path.split_last() else {
+        return false;
+    };
+    let known_by_name = path.contains(&"location")
+        && path
+            .windows(2)
+            .any(|keys| matches!(keys, ["auth", "basic"]));
+    is_secret_key(last)
+        || *last != "secret" && (known_by_name || parents.iter().any(|key| is_secret_key(key)))
 }
 
 fn is_secret_key(key: &str) -> bool {
@@ -88,6 +114,26 @@ fn is_secret(parameter: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_below_a_key_for_secrets_is_one() {
+        let location = ["receive", "r", "location", "l", "http", "auth"];
+        let port = ["send", "s", "primary", "http", "auth"];
+        for (path, below, wanted) in [
+            (&location[..], &["bearer", "c"][..], true),
+            (&location, &["bearer", "c", "secret"], false),
+            (&location, &["bearer", "c", "secret", "x"], true),
+            (&location, &["basic", "user"], true),
+            (&location, &["basic", "user", "secret"], false),
+            (&port, &["basic", "user"], false),
+            (&port, &["basic", "password"], true),
+            (&port, &["basic", "password", "value"], true),
+            (&port, &["bearer", "secret"], false),
+        ] {
+            let path = [path, below].concat();
+            assert_eq!(is_secret_place(&path), wanted, "{path:?}");
+        }
+    }
 
     #[test]
     fn passwords_in_urls_are_seen() {

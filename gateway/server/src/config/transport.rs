@@ -95,7 +95,7 @@ fn not_one(section: &Section<'_>, adapters: &Adapters, found: usize) {
 /// looked at again without it; that the key is missing then is no fault.
 fn check(adapter: &dyn Adapter, direction: Direction, block: &Block) -> Vec<Fault> {
     let mut block = block.clone();
-    let mut removed: Vec<String> = Vec::new();
+    let mut removed: Vec<Vec<String>> = Vec::new();
     let mut all: Vec<Fault> = Vec::new();
     for _ in 0..MAX_ROUNDS {
         let faults = match direction {
@@ -104,15 +104,12 @@ fn check(adapter: &dyn Adapter, direction: Direction, block: &Block) -> Vec<Faul
         };
         let mut again = false;
         for fault in faults {
-            let consequence = fault.code == config::MISSING_KEY
-                && removed
-                    .iter()
-                    .any(|key| fault.message.contains(&format!("`{key}`")));
+            let consequence = removed.iter().any(|path| follows(&fault, path));
             if consequence || all.contains(&fault) {
                 continue;
             }
             if fault.code == config::WRONG_VALUE && remove(&mut block, &fault.path) {
-                removed.extend(fault.path.last().cloned());
+                removed.push(fault.path.clone());
                 again = true;
             }
             all.push(fault);
@@ -122,6 +119,17 @@ fn check(adapter: &dyn Adapter, direction: Direction, block: &Block) -> Vec<Faul
         }
     }
     all
+}
+
+/// Whether a fault is only there because the value at `removed` is not: its key is missing, or the table
+/// that held it is wrong without it.
+fn follows(fault: &Fault, removed: &[String]) -> bool {
+    let Some((key, parent)) = removed.split_last() else {
+        return false;
+    };
+    let is_missed =
+        fault.code == config::MISSING_KEY && fault.message.contains(&format!("`{key}`"));
+    is_missed || fault.code == config::WRONG_VALUE && fault.path == parent
 }
 
 fn remove(block: &mut Block, path: &[String]) -> bool {
@@ -146,7 +154,9 @@ pub(crate) fn put_back(section: &Section<'_>, keys: &[&str], fault: Fault) {
     let refused = node
         .text()
         .is_some_and(|text| literal::is_refused(key, text));
-    if refused || vars::reference(node).is_some() {
+    let place: Vec<&str> = section.path.split('.').collect();
+    let repeats = literal::is_repeated(&place, section.node, &fault.message);
+    if refused || repeats || vars::reference(node).is_some() {
         return;
     }
     let message = in_words(&section.name_of(&keys.join(".")), &fault);
