@@ -1,7 +1,10 @@
 //! The schema: numbered migrations, applied to an empty store; any version that this program does not
 //! know is refused.
 
+use std::time::Duration;
+
 use quayside_store::{StoreError, StoreErrorKind};
+use tokio_postgres::error::SqlState;
 
 use crate::{
     PostgresStore,
@@ -22,6 +25,12 @@ const VERSION: i32 = 2;
 /// Two starters of one empty store take turns. The number is that of the word, for whoever looks at locks.
 const TURN: &str = "SELECT pg_advisory_xact_lock(hashtext('quayside migrate'))";
 
+/// All traffic of programs that run on the old version queues behind a change of a table that waits for
+/// whoever has it, a vacuum, say: so it waits this long only, and is tried again.
+const TABLES: &str = "SET LOCAL lock_timeout = '100ms'";
+/// The pause before that, in which the traffic goes on.
+const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+
 impl PostgresStore {
     /// Brings an empty store to this program's version, and an older one up to it. Durable when it
     /// returns. Idempotent; several processes may call it at once.
@@ -32,7 +41,13 @@ impl PostgresStore {
         const OPERATION: &str = "migrate store";
         self.run(OPERATION, 1, self.maintain_timeout(), async {
             let held = self.pool().bare(Use::Work, OPERATION).await?;
-            let run = apply(held.conn()).await;
+            let mut run = apply(held.conn()).await;
+            while run.as_ref().is_err_and(Wrong::is_in_the_way) {
+                let back = held.conn().simple("ROLLBACK").await;
+                back.map_err(|e| fail(OPERATION, e))?;
+                tokio::time::sleep(BETWEEN_TRIES).await;
+                run = apply(held.conn()).await;
+            }
             run.map_err(|e| match e {
                 Wrong::Driver(e) => fail(OPERATION, e),
                 Wrong::Store(e) => e,
@@ -48,6 +63,13 @@ impl PostgresStore {
 enum Wrong {
     Driver(tokio_postgres::Error),
     Store(StoreError),
+}
+
+impl Wrong {
+    /// Whether a table is in use for longer than traffic may be made to wait.
+    fn is_in_the_way(&self) -> bool {
+        matches!(self, Self::Driver(e) if e.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
+    }
 }
 
 impl From<tokio_postgres::Error> for Wrong {
@@ -77,6 +99,7 @@ async fn apply(conn: &Conn) -> Result<(), Wrong> {
     } else {
         0
     };
+    conn.simple(TABLES).await?;
     if current > VERSION {
         conn.simple("ROLLBACK").await?;
         return check(Some(current), "migrate store").map_err(Wrong::Store);
