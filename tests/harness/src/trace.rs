@@ -112,7 +112,12 @@ fn is_traced(pid: u32) -> bool {
 fn parse(text: &str) -> Vec<Syscall> {
     let mut begun: HashMap<u32, String> = HashMap::new();
     let mut calls = Vec::new();
-    for line in text.lines() {
+    // The tracer writes what a call is told before it writes what comes of it: a line that has no end yet is
+    // a call that has not returned, and so is one that it was detached from.
+    let whole = text
+        .split_inclusive('\n')
+        .filter_map(|l| l.strip_suffix('\n'));
+    for line in whole.filter(|line| !line.ends_with("<detached ...>")) {
         let Some((thread, rest)) = line.split_once(' ') else {
             continue;
         };
