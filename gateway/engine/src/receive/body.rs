@@ -41,21 +41,35 @@ pub(crate) enum BodyError {
     Fenced,
 }
 
-/// Reads `body`; the time that its source takes is not taken from `patience`. Whether content that is not acceptable is read on is the caller's choice: it is when
-/// nobody is there to refuse it to, because then it is kept as it came.
+/// Reads `body`. The time that this takes is not taken from `patience`: it is the sender's, or that of a
+/// large body on its way into the store, whose every piece has a time limit of its own. Whether content that
+/// is not acceptable is read on is the caller's choice: it is when nobody is there to refuse it to, because
+/// then it is kept as it came.
 pub(crate) async fn read(
     shared: &Shared,
     port: &ReceivePort,
     content_type: Option<&str>,
-    mut body: Body,
+    body: Body,
     patience: &mut Patience,
+    read_on: bool,
+) -> Result<ReadBody, BrokenBody> {
+    patience
+        .lend(take_in(shared, port, content_type, body, read_on))
+        .await
+}
+
+async fn take_in(
+    shared: &Shared,
+    port: &ReceivePort,
+    content_type: Option<&str>,
+    mut body: Body,
     read_on: bool,
 ) -> Result<ReadBody, BrokenBody> {
     let mut look = Look::new(port, content_type);
     let mut sink = Sink::default();
     let mut sha = Sha256::new();
     let end = loop {
-        let Some(bytes) = patience.lend(body.next()).await else {
+        let Some(bytes) = body.next().await else {
             break Ok(());
         };
         let bytes = match bytes {

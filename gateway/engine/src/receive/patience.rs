@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use quayside_adapter_api::RECEIPT_WITHIN;
 use quayside_model::{Clock, Monotonic};
 
-/// The patience of a sender. It counts from the arrival of its delivery and stands still while the sender
-/// itself is waited for.
+/// The patience of a sender. It counts from the arrival of its delivery and stands still while its
+/// content comes in.
 #[derive(Debug)]
 pub(crate) struct Patience {
     clock: Arc<dyn Clock>,
@@ -32,7 +32,7 @@ impl Patience {
         self.until.since(self.clock.monotonic())
     }
 
-    /// Waits for the sender's next piece, at the sender's own expense.
+    /// Waits at the sender's own expense.
     pub(crate) async fn lend<F: Future>(&mut self, sender: F) -> F::Output {
         let began = self.clock.monotonic();
         let output = sender.await;
