@@ -1,7 +1,10 @@
 //! CloudEvents 1.0: attributes in headers (binary mode), around the data (structured mode), or several
 //! events in one array (batched mode).
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
@@ -11,7 +14,7 @@ use quayside_adapter_api::{
     AdapterError, Body,
     model::{Context, INLINE_MAX, Text},
 };
-use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -321,17 +324,47 @@ fn content_of(document: &[u8]) -> Result<Content, AdapterError> {
     })
 }
 
+/// The members of an event.
+struct Members<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an event")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let (mut members, mut seen) = (BTreeMap::new(), BTreeSet::new());
+                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                    // Of two the last counts for some and the first for others, and some do not look at
+                    // the case: what one has checked must be what the other reads.
+                    if !seen.insert(name.to_ascii_lowercase()) {
+                        let what = format!("the member `{name}` is there twice");
+                        return Err(de::Error::custom(what));
+                    }
+                    members.insert(name, value);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
 fn take_apart(document: &[u8]) -> Result<(Event, Bytes), AdapterError> {
     let malformed = |error: serde_json::Error| invalid(BAD_EVENT, error.to_string());
-    let mut members: BTreeMap<String, Box<RawValue>> =
-        serde_json::from_slice(document).map_err(malformed)?;
+    let Members(mut members) = serde_json::from_slice(document).map_err(malformed)?;
     let data = members.remove("data").filter(|data| data.get() != "null");
     let base64 = members
         .remove("data_base64")
         .filter(|data| data.get() != "null");
     let mut attributes = BTreeMap::new();
     for (name, value) in members {
-        if let Some(text) = attribute(&value) {
+        if let Some(text) = attribute(value) {
             attributes.insert(name, text);
         }
     }
@@ -350,8 +383,8 @@ fn take_apart(document: &[u8]) -> Result<(Event, Bytes), AdapterError> {
                 "there are both `data` and `data_base64`",
             ));
         }
-        (Some(data), None) => plain_data(&data, &content_type),
-        (None, Some(base64)) => binary_data(&base64)?,
+        (Some(data), None) => plain_data(data, &content_type),
+        (None, Some(base64)) => binary_data(base64)?,
         (None, None) => Bytes::new(),
     };
     let content_type = Text::new(content_type)
@@ -439,6 +472,10 @@ mod tests {
             r#"{"specversion":"0.3","id":"7","source":"/s","type":"t"}"#,
             r#"{"specversion":"1.0","id":{},"source":"/s","type":"t"}"#,
             r#"{"specversion":"1.0","id":"a\nb","source":"/s","type":"t"}"#,
+            &format!(r#"{{{HEAD},"data":1,"data":2}}"#),
+            &format!(r#"{{{HEAD},"id":"8"}}"#),
+            &format!(r#"{{{HEAD},"ID":"8"}}"#),
+            &format!(r#"{{{HEAD},"\u0069d":"8"}}"#),
             &format!(r#"{{{HEAD},"data":1,"data_base64":"AA=="}}"#),
             &format!(r#"{{{HEAD},"data_base64":"!"}}"#),
         ] {

@@ -164,6 +164,14 @@ async fn a_batch_that_cannot_be_taken_is_refused_as_a_whole() {
             Some(1),
         ),
         (
+            json!([event(0), event(1)])
+                .to_string()
+                .replace("\"id\":\"1\"", "\"id\":\"1\",\"id\":\"2\""),
+            400,
+            error::BAD_EVENT.code,
+            Some(1),
+        ),
+        (
             json!([event(0), event(1), { "specversion": "1.0" }]).to_string(),
             400,
             error::BAD_EVENT.code,
