@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use quayside_harness::{client, effects, order_xml, pass_through, wait_for};
+use quayside_harness::{Reply, client, effects, items, order_xml, pass_through, wait_for};
 use quayside_tests::{Site, Store, post};
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 async fn on_both(test: impl AsyncFn(Site)) {
@@ -156,5 +157,80 @@ async fn a_repeated_request_gets_the_first_answer() {
         .await;
         let effects = site.partner.log().await.iter().filter(|s| s.effect).count();
         assert_eq!(effects, 2, "{store:?}: each request was done once");
+    }
+}
+
+/// A request of events: a batch, or one alone.
+async fn send_events(site: &Site, key: &str, events: Value) -> Reply {
+    let kind = match events {
+        Value::Array(_) => "application/cloudevents-batch+json",
+        _ => "application/cloudevents+json",
+    };
+    let headers = [("content-type", kind), ("idempotency-key", key)];
+    let (addr, body) = (site.gateway().http, events.to_string().into());
+    let request = client::request("POST", addr, "/in/orders", &headers, body);
+    let reply = client::once(addr, request, Duration::from_secs(20)).await;
+    reply.expect("an answer")
+}
+
+/// An event that carries an order.
+fn event(id: &str) -> Value {
+    let order = order_xml(id, "k", 300);
+    json!({
+        "specversion": "1.0", "id": id, "source": "/shop", "type": "order",
+        "datacontenttype": "application/xml", "data": String::from_utf8_lossy(&order),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_a_batch_stands_for_the_whole_request() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let app = |partner| {
+            let text = pass_through(partner, "", "");
+            let path = "path = \"/in/orders\"";
+            text.replace(path, &format!("{path}\ncloudevents = \"accept\""))
+        };
+        let site = Site::new(store, 1, &app, &[]).await;
+        let (a, b, c) = (event("a"), event("b"), event("c"));
+        let batch = json!([a, b]);
+        let first = send_events(&site, "k", batch.clone()).await;
+        assert_eq!(first.status, 202, "{store:?}: {}", first.text());
+        let again = send_events(&site, "k", batch).await;
+        assert_eq!(
+            (again.status.as_u16(), again.json()["ids"].clone()),
+            (202, first.json()["ids"].clone()),
+            "{store:?}: {}",
+            again.text()
+        );
+        assert_eq!(again.header("idempotency-replayed"), "true");
+
+        let mut typed = a.clone();
+        typed["type"] = json!("another");
+        for other in [
+            json!([a]),
+            json!([b]),
+            json!([a, b, c]),
+            json!([b, a]),
+            json!([typed, b]),
+            a.clone(),
+        ] {
+            let refused = send_events(&site, "k", other.clone()).await;
+            let text = refused.text();
+            let said = (refused.status.as_u16(), &*refused.code());
+            assert_eq!(said, (422, "QS0802"), "{store:?}: {other}: {text}");
+            assert_eq!(
+                refused.json().get("index"),
+                None,
+                "no event is to blame: {text}"
+            );
+        }
+        // An event alone is its request, too.
+        assert_eq!(send_events(&site, "l", a.clone()).await.status, 202);
+        for other in [typed, json!([a])] {
+            let refused = send_events(&site, "l", other).await;
+            assert_eq!(refused.status, 422, "{store:?}: {}", refused.text());
+        }
+        let messages = site.gateway().api("messages").await.expect("a list");
+        assert_eq!(items(&messages).len(), 3, "{store:?}: {messages}");
     }
 }

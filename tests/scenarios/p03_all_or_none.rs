@@ -167,6 +167,17 @@ async fn a_batch_of_events_is_taken_as_a_whole_or_not_at_all() {
             "{store:?}: {}",
             refused.text()
         );
+        // Two of one id: the first is not stored either, so that nobody can be sent to it.
+        let mut other = event("e", "urn:orders");
+        other["data"] = order_of_another(&other);
+        let refused = send_batch(&site, &[event("e", "urn:orders"), other]).await;
+        let said = (refused.status.as_u16(), refused.json()["index"].as_u64());
+        assert_eq!(said, (422, Some(1)), "{store:?}: {}", refused.text());
+        assert!(
+            !refused.text().contains("became message"),
+            "{}",
+            refused.text()
+        );
         assert_eq!(stored().await, 3, "{store:?}");
 
         site.gateway().drained(Duration::from_secs(60)).await;

@@ -9,6 +9,9 @@ pub struct NaturalKey {
     pub scope: Text,
     /// The key.
     pub key: Text,
+    /// The digest of all that the sender gave this key to, if that is more than the content of the message:
+    /// a repeat of the key with another digest is refused, whatever the content.
+    pub covers: Option<[u8; 32]>,
 }
 
 /// A mark at the source, handed back by [`Sources::pending`](crate::Sources::pending) until it is settled.

@@ -238,6 +238,7 @@ fn delivery(mut taken: Taken) -> Delivery {
         key: Some(NaturalKey {
             scope: Text::lossy("file"),
             key: taken.name.key(),
+            covers: None,
         }),
     };
     Delivery {

@@ -16,6 +16,7 @@ use quayside_adapter_api::{
 };
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{
@@ -54,8 +55,21 @@ pub(crate) struct Content {
 pub(crate) struct Read<'a> {
     /// The message, and those that came with it.
     pub(crate) contents: (Content, Vec<Content>),
+    /// The digest of what was taken apart: more of the request than the data of its events.
+    pub(crate) digest: Option<[u8; 32]>,
     /// The memory that it takes.
     pub(crate) share: Option<SemaphorePermit<'a>>,
+}
+
+impl Read<'_> {
+    /// A content that nothing is taken out of.
+    fn streamed(event: Option<Event>, body: Body) -> Self {
+        Self {
+            contents: (Content { event, body }, Vec::new()),
+            digest: None,
+            share: None,
+        }
+    }
 }
 
 /// The attributes of an event, and what its data becomes.
@@ -122,25 +136,23 @@ pub(crate) async fn read<'a>(
     body: Body,
     room: &'a Semaphore,
 ) -> Result<Read<'a>, Problem> {
-    let (event, body, share) = match shape {
-        Shape::Plain => (None, body, None),
+    let max = match shape {
+        Shape::Plain => return Ok(Read::streamed(None, body)),
         Shape::Binary => {
-            let attributes = attributes_of(&head.headers)?;
-            (Some(Event::new(attributes, None)?), body, None)
+            let event = Event::new(attributes_of(&head.headers)?, None)?;
+            return Ok(Read::streamed(Some(event), body));
         }
-        Shape::Structured => {
-            let (document, share) = collect(body, INLINE_MAX, room).await?;
-            let Content { event, body } = content_of(&document)?;
-            (event, body, share)
-        }
-        Shape::Batch => {
-            let (document, share) = collect(body, BATCH_BYTES, room).await?;
-            let contents = take_batch_apart(&document)?;
-            return Ok(Read { contents, share });
-        }
+        Shape::Structured => INLINE_MAX,
+        Shape::Batch => BATCH_BYTES,
+    };
+    let (document, share) = collect(body, max, room).await?;
+    let contents = match shape {
+        Shape::Batch => take_batch_apart(&document)?,
+        _ => (content_of(&document)?, Vec::new()),
     };
     Ok(Read {
-        contents: (Content { event, body }, Vec::new()),
+        contents,
+        digest: Some(Sha256::digest(&document).into()),
         share,
     })
 }

@@ -96,7 +96,9 @@ async fn take(connection: &Connection, head: &Parts, body: Incoming) -> Result<R
     let _share = read.share;
     let (settle, settled) = oneshot::channel();
     let settle = HttpSettle(settle);
-    let delivery = delivery(connection, head, admitted, read.contents, settle)?;
+    let is_keyed = admitted.key.is_some();
+    let sent = (read.contents, read.digest);
+    let delivery = delivery(connection, head, admitted, sent, settle)?;
     let (queued, turn) = Queued::new(delivery);
     location
         .deliveries
@@ -108,7 +110,13 @@ async fn take(connection: &Connection, head: &Parts, body: Incoming) -> Result<R
     match word(settled, &turn).await? {
         Ok(Settled::Accepted(accepted)) => Ok(accepted_reply(&location, shape, accepted)),
         Ok(Settled::Rejected(mut rejected)) => {
-            if shape == Shape::Batch && is_about_content(rejected.kind) {
+            let is_about_event = match rejected.kind {
+                RejectKind::Invalid | RejectKind::TooLarge => true,
+                // The key of a request is that of no event.
+                RejectKind::KeyReused => !is_keyed,
+                _ => false,
+            };
+            if shape == Shape::Batch && is_about_event {
                 // Of one event alone the engine does not say which.
                 rejected.index.get_or_insert(0);
             }
@@ -168,7 +176,7 @@ fn delivery(
     connection: &Connection,
     head: &Parts,
     admitted: Admitted,
-    contents: (Content, Vec<Content>),
+    sent: ((Content, Vec<Content>), Option<[u8; 32]>),
     settle: HttpSettle,
 ) -> Result<Delivery, Problem> {
     let Admitted {
@@ -180,14 +188,19 @@ fn delivery(
     } = admitted;
     let context = properties::context(connection, head, client.as_ref(), key.as_ref());
     let scope = client.unwrap_or_else(|| Text::lossy(""));
-    let (first, others) = contents;
+    let ((first, others), digest) = sent;
+    let natural = |key| NaturalKey {
+        scope: scope.clone(),
+        key,
+        covers: digest,
+    };
     let event = |content, index: u16| {
         let mut context = context.clone();
         let key = key.as_ref().map(|key| key_of_event(key, index));
         let key = key
             .transpose()?
             .inspect(|key| properties::put_key(&mut context, key));
-        arrived(content, context, key, &scope, head)
+        arrived(content, context, key.map(natural), &scope, head)
             .map_err(|error| Problem::from(error).of_event(index))
     };
     let (message, others) = if shape == Shape::Batch {
@@ -195,6 +208,7 @@ fn delivery(
         let others: Result<Vec<_>, Problem> = others.map(|(one, no)| event(one, no)).collect();
         (event(first, 0)?, others?)
     } else {
+        let key = key.clone().map(natural);
         (arrived(first, context, key, &scope, head)?, Vec::new())
     };
     Ok(Delivery {
@@ -210,16 +224,20 @@ fn delivery(
     })
 }
 
-/// The key of a request of several events, for one of them. No key of a sender holds a line end, and the
-/// own key of no event begins with one, because its source is not empty: neither can be taken for this.
+/// The key of a request of several events, for one of them. The first has the key itself, so that no other
+/// request can have it. No key of a sender holds a line end, and the own key of no event begins with one,
+/// because its source is not empty: neither can be taken for that of another.
 fn key_of_event(key: &Text, index: u16) -> Result<Text, AdapterError> {
+    if index == 0 {
+        return Ok(key.clone());
+    }
     Text::new(format!("\n{key}\n{index}")).map_err(|error| invalid(BAD_KEY, error.to_string()))
 }
 
 fn arrived(
     content: Content,
     mut context: Context,
-    key: Option<Text>,
+    key: Option<NaturalKey>,
     scope: &Text,
     head: &Parts,
 ) -> Result<Arrived, AdapterError> {
@@ -230,15 +248,17 @@ fn arrived(
         event_key = Some(event.key()?);
         content_type = event.content_type;
     }
-    let natural = |key| NaturalKey {
+    // An event is the same in whatever request it comes.
+    let of_event = |key| NaturalKey {
         scope: scope.clone(),
         key,
+        covers: None,
     };
     Ok(Arrived {
         context,
         content_type: content_type.or_else(|| declared_type(head)),
         body,
-        key: key.or(event_key).map(natural),
+        key: key.or_else(|| event_key.map(of_event)),
     })
 }
 
@@ -269,13 +289,6 @@ fn accepted_reply(location: &Location, shape: Shape, accepted: Accepted) -> Repl
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
     reply
-}
-
-fn is_about_content(kind: RejectKind) -> bool {
-    matches!(
-        kind,
-        RejectKind::Invalid | RejectKind::TooLarge | RejectKind::KeyReused
-    )
 }
 
 fn receipt(location: &Location, document: String) -> Reply {

@@ -121,7 +121,7 @@ async fn a_batch_is_one_delivery_of_many_messages() {
         })
         .collect();
     // Never what an event of its own would have, of source `k` and id `1`, say.
-    let want = ["/s\n0", "/s\n1", "/s\n2", "\nk\n0", "\nk\n1", "\nk\n2"];
+    let want = ["/s\n0", "/s\n1", "/s\n2", "k", "\nk\n1", "\nk\n2"];
     let bodies = ["0", "1", "2", "0", "1", "2"];
     let want: Vec<_> = bodies
         .iter()
@@ -129,6 +129,10 @@ async fn a_batch_is_one_delivery_of_many_messages() {
         .map(|(body, key)| ((*body).to_owned(), key.to_owned()))
         .collect();
     assert_eq!(all, want);
+    // The key of a request stands for all of it; that of an event for the event in whatever request.
+    let covers: Vec<_> = seen.iter().map(|s| s.key.as_ref()?.covers).collect();
+    assert_eq!(covers[..3], [None; 3]);
+    assert!(covers[3].is_some() && covers[3..] == [covers[3]; 3]);
     let header = |no: usize| seen[no].promoted("http.header.idempotency-key");
     assert_eq!(header(1), None);
     // A port that names the header as its key must not take the events for repeats of each other.

@@ -53,6 +53,7 @@ async fn again(shared: &Arc<Shared>, routes: &Routes, claimed: &Claimed) -> Opti
         key: Some(NaturalKey {
             scope: Text::lossy("resumed"),
             key: Text::lossy(&claimed.id().to_string()),
+            covers: None,
         }),
     };
     let arrival = Arrival::alone(shared, incoming, Reply::Receipt);

@@ -11,8 +11,8 @@ use tracing::info;
 
 use super::{
     body,
-    ready::{Intake, Ready},
-    refusal::{Refused, key_reused, rejected, unavailable},
+    ready::{Intake, Member, Ready},
+    refusal::{Refused, key_repeated, key_reused, rejected, unavailable},
 };
 use crate::{
     codes,
@@ -213,7 +213,7 @@ impl Intake<'_> {
         let outcome = one.prepared.commit(self.shared, deadline).await;
         let outcome = outcome.ok_or_else(Refused::late)?;
         Ok(AllStored {
-            first: self.stored(one.message, one.exchange, outcome)?,
+            first: self.stored(&one.member, outcome)?,
             others: Vec::new(),
         })
     }
@@ -223,30 +223,25 @@ impl Intake<'_> {
         all: impl Iterator<Item = Ready>,
         deadline: Option<Monotonic>,
     ) -> Result<AllStored, Refused> {
-        let (ids, prepared): (Vec<_>, Vec<_>) = all
-            .map(|ready| ((ready.message, ready.exchange), ready.prepared))
+        let (members, prepared): (Vec<_>, Vec<_>) = all
+            .map(
+                |Ready {
+                     member, prepared, ..
+                 }| (member, prepared),
+            )
             .unzip();
         let outcome = commit_together(self.shared, prepared, Vec::new(), deadline).await;
         let outcomes = match outcome.ok_or_else(Refused::late)? {
             GroupOutcome::Done(outcomes) => outcomes,
             GroupOutcome::Undone { member, outcome } => {
-                let (message, exchange) = ids[member];
-                let Outcome::Published(outcome) = outcome else {
-                    return Err(unavailable("the store answered something else").into());
-                };
-                let refused = self.stored(message, exchange, outcome).err();
-                let refused = refused.unwrap_or_else(Refused::late);
-                return Err(match u16::try_from(member) {
-                    Ok(index) => refused.of(index),
-                    Err(_) => refused,
-                });
+                return Err(self.undone(&members, member, outcome));
             }
         };
-        let mut stored = ids
-            .into_iter()
+        let mut stored = members
+            .iter()
             .zip(outcomes)
-            .map(|((message, exchange), outcome)| match outcome {
-                Outcome::Published(outcome) => self.stored(message, exchange, outcome),
+            .map(|(member, outcome)| match outcome {
+                Outcome::Published(outcome) => self.stored(member, outcome),
                 // The members are publications: anything else tells nothing of them.
                 _ => Err(Refused::late()),
             });
@@ -256,20 +251,41 @@ impl Intake<'_> {
         })
     }
 
+    /// Why nothing of `members` is stored: the one of the number `no` met `outcome`.
+    fn undone(&self, members: &[Member], no: usize, outcome: Outcome) -> Refused {
+        let (guilty, Outcome::Published(outcome)) = (&members[no], outcome) else {
+            return unavailable("the store answered something else").into();
+        };
+        let mut of_all = false;
+        let refused = match outcome {
+            // That one is not stored either, so its id would lead nowhere.
+            PublishOutcome::Mismatch(first)
+                if members.iter().any(|one| one.message == first.message) =>
+            {
+                key_repeated().into()
+            }
+            outcome => {
+                of_all = guilty.of_all && matches!(outcome, PublishOutcome::Mismatch(_));
+                let refused = self.stored(guilty, outcome).err();
+                refused.unwrap_or_else(Refused::late)
+            }
+        };
+        match u16::try_from(no) {
+            // Where the key stands for all of them, none of them is to blame alone.
+            Ok(no) if !of_all => refused.of(no),
+            _ => refused,
+        }
+    }
+
     /// What the store's word on one message means.
-    fn stored(
-        &self,
-        message: MessageId,
-        exchange: Option<ExchangeId>,
-        outcome: PublishOutcome,
-    ) -> Result<Stored, Refused> {
+    fn stored(&self, member: &Member, outcome: PublishOutcome) -> Result<Stored, Refused> {
         match outcome {
             PublishOutcome::Stored { .. } => {
                 count(&self.shared.counters.accepted);
                 Ok(Stored {
-                    message,
+                    message: member.message,
                     replayed: false,
-                    exchange,
+                    exchange: member.exchange,
                 })
             }
             PublishOutcome::Duplicate(first) => {

@@ -40,11 +40,18 @@ pub(crate) struct Intake<'a> {
 
 /// A message that only has to be committed.
 pub(crate) struct Ready {
-    pub(crate) message: MessageId,
-    pub(crate) exchange: Option<ExchangeId>,
+    pub(crate) member: Member,
     /// Its body, if it is in chunks.
     pub(crate) stored_body: Option<BodyId>,
     pub(crate) prepared: Prepared,
+}
+
+/// What a message is known by while it is committed.
+pub(crate) struct Member {
+    pub(crate) message: MessageId,
+    pub(crate) exchange: Option<ExchangeId>,
+    /// Whether its key stands for all that came with it.
+    pub(crate) of_all: bool,
 }
 
 impl Intake<'_> {
@@ -109,7 +116,7 @@ impl Intake<'_> {
         if let Ok(scanned) = &read.scanned {
             add_properties(&mut context, scanned);
         }
-        let dedupe = self.dedupe_key(&context, key, &read);
+        let (dedupe, of_all) = self.dedupe_key(&context, key, &read).unzip();
         let message = Arc::new(self.message(context, content_type, &read));
         let exchange = self.exchange();
         let extras = || Extras {
@@ -131,8 +138,11 @@ impl Intake<'_> {
         };
         match routed {
             Ok(prepared) => Ok(Ready {
-                message: message.id,
-                exchange: exchange.map(|exchange| exchange.id),
+                member: Member {
+                    message: message.id,
+                    exchange: exchange.map(|exchange| exchange.id),
+                    of_all: of_all.unwrap_or(false),
+                },
                 stored_body,
                 prepared,
             }),
@@ -193,13 +203,13 @@ impl Intake<'_> {
     }
 
     /// The key under which the message is accepted once: the first named property that is present, else
-    /// the protocol's own.
+    /// the protocol's own. Says beside it whether it stands for all that came with the message.
     fn dedupe_key(
         &self,
         context: &Context,
         natural: Option<NaturalKey>,
         read: &ReadBody,
-    ) -> Option<DedupeKey> {
+    ) -> Option<(DedupeKey, bool)> {
         let plan = &self.port.dedupe;
         let named = plan.keys.iter().find_map(|name| match name.as_str() {
             "msg.sha256" => Some(hex(&read.sha256)),
@@ -211,6 +221,10 @@ impl Intake<'_> {
                 .map(ToString::to_string)
                 .unwrap_or_default()
         };
+        // A port may name the property that the protocol takes its key from.
+        let fits = |key: &NaturalKey| named.as_deref().is_none_or(|named| *key.key == *named);
+        let covers = natural.as_ref().filter(|key| fits(key));
+        let covers = covers.and_then(|key| key.covers);
         let (scope, key) = match (named, natural) {
             (Some(key), _) => (client(), key),
             (None, Some(natural)) => (natural.scope.to_string(), natural.key.to_string()),
@@ -221,11 +235,14 @@ impl Intake<'_> {
             .value("http.method")
             .map(ToString::to_string)
             .unwrap_or_default();
-        Some(DedupeKey {
+        let mut print: Vec<&[u8]> = vec![b"print", place, method.as_bytes(), &read.sha256];
+        print.extend(covers.as_ref().map(<[u8; 32]>::as_slice));
+        let dedupe = DedupeKey {
             hash: hash16(&[b"key", place, scope.as_bytes(), key.as_bytes()]),
-            fingerprint: hash16(&[b"print", place, method.as_bytes(), &read.sha256]),
+            fingerprint: hash16(&print),
             window: plan.window,
-        })
+        };
+        Some((dedupe, covers.is_some()))
     }
 
     async fn unrouted(

@@ -89,6 +89,17 @@ pub(crate) fn key_reused(first: &First) -> Rejected {
     rejected(RejectKind::KeyReused, codes::KEY_REUSED, detail, None)
 }
 
+/// Of two messages that came together.
+pub(crate) fn key_repeated() -> Rejected {
+    let detail = "another of the messages has the same key and another content";
+    rejected(
+        RejectKind::KeyReused,
+        codes::KEY_REUSED,
+        detail.to_owned(),
+        None,
+    )
+}
+
 pub(crate) fn broken_body(broken: BrokenBody) -> Refused {
     let rejected = match broken.error {
         BodyError::Source(error) => {
