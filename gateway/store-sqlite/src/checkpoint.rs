@@ -3,10 +3,13 @@
 //! A passive checkpoint takes nothing from the writer, but under constant load it never meets an end of
 //! the log, so the log would grow for ever. Hence two steps: passive ones keep the distance small, and
 //! when the log is long the writer itself does the rest, which by then is little, and begins the log anew.
+//!
+//! On a full disk that is done however short the log is: it may be the log that has filled the disk, and
+//! pages that are in the database file already need no room there.
 
 use std::thread::JoinHandle;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::mpsc;
 
 use crate::writer::WeakWriter;
@@ -17,6 +20,18 @@ const PASSIVE_PAGES: i64 = 4096;
 const RESTART_PAGES: i64 = 16_384;
 /// From how many pages on the log's file is given back as well: a slow reader made it grow.
 const TRUNCATE_PAGES: i64 = 65_536;
+
+const RESTART: &str = "PRAGMA wal_checkpoint(RESTART)";
+const TRUNCATE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+
+/// Why the log is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Some commits were made.
+    Due,
+    /// The disk is full.
+    Full,
+}
 
 /// How long the log is, and how much of it is in the database file, in pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,48 +44,64 @@ struct Log {
 pub(crate) fn start(
     conn: Connection,
     writer: WeakWriter,
-    mut looks: mpsc::Receiver<()>,
+    mut looks: mpsc::Receiver<Look>,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new()
         .name("store-checkpoint".to_owned())
         .spawn(move || {
-            while looks.blocking_recv().is_some() {
-                if let Err(error) = look(&conn, &writer) {
-                    tracing::warn!(%error, "the store's log could not be checkpointed");
+            while let Some(why) = looks.blocking_recv() {
+                match look(&conn, &writer, why) {
+                    // The transaction that met the full disk has said so.
+                    Err(error) if why == Look::Full && is(&error, ErrorCode::DiskFull) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "the store's log could not be checkpointed");
+                    }
+                    Ok(()) => {}
                 }
             }
         })
 }
 
-fn look(conn: &Connection, writer: &WeakWriter) -> rusqlite::Result<()> {
+fn look(conn: &Connection, writer: &WeakWriter, why: Look) -> rusqlite::Result<()> {
     let log = checkpoint(conn, "PRAGMA wal_checkpoint(NOOP)")?;
-    if log.pages - log.moved < PASSIVE_PAGES && log.pages < RESTART_PAGES {
+    let short = log.pages - log.moved < PASSIVE_PAGES && log.pages < RESTART_PAGES;
+    if short && why == Look::Due {
         return Ok(());
     }
     let log = checkpoint(conn, "PRAGMA wal_checkpoint(PASSIVE)")?;
-    let Some(restart) = restart_of(log) else {
+    let Some(restart) = restart_of(log, why) else {
         return Ok(());
     };
     match writer.run_blocking(move |desk| checkpoint(desk.conn(), restart)) {
-        // Busy: a reader still needs the log. The next look tries again.
-        Some(Err(error))
-            if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) =>
-        {
-            Ok(())
-        }
+        // A reader still needs the log. The next look tries again.
+        Some(Err(error)) if is(&error, ErrorCode::DatabaseBusy) => Ok(()),
         Some(result) => result.map(drop),
         None => Ok(()),
     }
 }
 
+/// Moves the whole log into the database file and gives its file back. For an opening store that has no
+/// other connection.
+pub(crate) fn give_back(conn: &Connection) -> rusqlite::Result<()> {
+    checkpoint(conn, TRUNCATE).map(drop)
+}
+
+fn is(error: &rusqlite::Error, code: ErrorCode) -> bool {
+    error.sqlite_error_code() == Some(code)
+}
+
 /// How the log is begun anew, if it is time.
-fn restart_of(log: Log) -> Option<&'static str> {
+fn restart_of(log: Log, why: Look) -> Option<&'static str> {
     // A reader in the middle of the log stops every checkpoint there: asking the writer is no use.
     let reachable = log.pages - log.moved < PASSIVE_PAGES;
     match log.pages {
-        pages if !reachable || pages < RESTART_PAGES => None,
-        pages if pages < TRUNCATE_PAGES => Some("PRAGMA wal_checkpoint(RESTART)"),
-        _ => Some("PRAGMA wal_checkpoint(TRUNCATE)"),
+        0 => None,
+        _ if !reachable => None,
+        // The room of the log may be what the database file lacks.
+        _ if why == Look::Full => Some(TRUNCATE),
+        pages if pages < RESTART_PAGES => None,
+        pages if pages < TRUNCATE_PAGES => Some(RESTART),
+        _ => Some(TRUNCATE),
     }
 }
 
@@ -89,21 +120,23 @@ mod tests {
 
     #[test]
     fn the_log_begins_anew_only_when_it_is_long_and_nearly_moved() {
-        for (pages, moved, restart) in [
-            (RESTART_PAGES - 1, RESTART_PAGES - 1, None),
-            (RESTART_PAGES, 0, None),
-            (
-                RESTART_PAGES,
-                RESTART_PAGES - 1,
-                Some("PRAGMA wal_checkpoint(RESTART)"),
-            ),
+        let far = RESTART_PAGES - PASSIVE_PAGES;
+        for (pages, moved, due, full) in [
+            (0, 0, None, None),
+            (1, 1, None, Some(TRUNCATE)),
+            (RESTART_PAGES - 1, RESTART_PAGES - 1, None, Some(TRUNCATE)),
+            (RESTART_PAGES, far, None, None),
+            (RESTART_PAGES, far + 1, Some(RESTART), Some(TRUNCATE)),
             (
                 TRUNCATE_PAGES,
                 TRUNCATE_PAGES,
-                Some("PRAGMA wal_checkpoint(TRUNCATE)"),
+                Some(TRUNCATE),
+                Some(TRUNCATE),
             ),
         ] {
-            assert_eq!(restart_of(Log { pages, moved }), restart, "{pages} {moved}");
+            let log = Log { pages, moved };
+            let found = (restart_of(log, Look::Due), restart_of(log, Look::Full));
+            assert_eq!(found, (due, full), "{pages} {moved}");
         }
     }
 }

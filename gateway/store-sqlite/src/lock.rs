@@ -2,7 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
-    io::{Read, Write},
+    io::{self, Read, Write},
     path::Path,
 };
 
@@ -43,8 +43,13 @@ impl FolderLock {
     /// `Occupied` names the process that has it; `Config` a network file system.
     pub(crate) fn take(dir: &Path) -> Result<Self, StoreError> {
         let path = dir.join(LOCK_FILE);
-        let unavailable =
-            |error: std::io::Error| StoreError::new(StoreErrorKind::Unavailable, OPERATION, error);
+        let unavailable = |error: io::Error| {
+            let kind = match error.kind() {
+                io::ErrorKind::StorageFull => StoreErrorKind::Full,
+                _ => StoreErrorKind::Unavailable,
+            };
+            StoreError::new(kind, OPERATION, error)
+        };
         // Not truncated: until the lock is ours, the number in it is the other process's.
         let mut file = OpenOptions::new()
             .read(true)
@@ -59,17 +64,24 @@ impl FolderLock {
             Err(Errno::WOULDBLOCK) => return Err(occupied(dir, &mut file)),
             Err(error) => return Err(unavailable(error.into())),
         }
-        file.set_len(0).map_err(unavailable)?;
-        writeln!(file, "{}", std::process::id()).map_err(unavailable)?;
+        // Written over what is there before that is cut off: a full disk would not give the place back.
+        let number = format!("{}\n", std::process::id());
+        file.write_all(number.as_bytes()).map_err(unavailable)?;
+        file.set_len(number.len() as u64).map_err(unavailable)?;
         Ok(Self { _file: file })
     }
 }
 
 fn occupied(dir: &Path, file: &mut File) -> StoreError {
-    let mut owner = String::new();
-    let owner = match file.read_to_string(&mut owner) {
-        Ok(_) if !owner.trim().is_empty() => format!("process {}", owner.trim()),
-        _ => "another process".to_owned(),
+    let mut content = String::new();
+    let number = match file.read_to_string(&mut content) {
+        // A longer number of an earlier process may still stand behind it.
+        Ok(_) => content.lines().next().unwrap_or_default(),
+        Err(_) => "",
+    };
+    let owner = match number {
+        "" => "another process".to_owned(),
+        number => format!("process {number}"),
     };
     let cause = format!("{owner} has the store in {} open", dir.display());
     StoreError::new(StoreErrorKind::Occupied, OPERATION, cause)
@@ -80,7 +92,7 @@ fn refuse_network(file: &File, dir: &Path) -> Result<(), StoreError> {
         StoreError::new(
             StoreErrorKind::Unavailable,
             OPERATION,
-            std::io::Error::from(error),
+            io::Error::from(error),
         )
     })?;
     // The type of the field differs between machines; its low 32 bits are the number.

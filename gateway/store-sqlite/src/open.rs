@@ -312,14 +312,27 @@ impl Store for SqliteStore {
 /// Opens the first connection and makes the database this process's.
 fn prepare(path: &Path, clock: &dyn Clock, options: Options) -> Result<Connection, StoreError> {
     let mut conn = connect(path, options).map_err(refused)?;
-    migrate::migrate(&mut conn, clock.now())?;
+    match take_over(&mut conn, clock) {
+        // Perhaps full of the log that a killed process has left. Not before the first try: moving the log
+        // may take the last room, and that one needs little.
+        Err(error) if error.kind == StoreErrorKind::Full => {
+            checkpoint::give_back(&conn).map_err(refused)?;
+            take_over(&mut conn, clock)?;
+        }
+        taken => taken?,
+    }
+    Ok(conn)
+}
+
+/// Brings the schema up to date and ends whoever lived in the store. Done again it changes nothing more.
+fn take_over(conn: &mut Connection, clock: &dyn Clock) -> Result<(), StoreError> {
+    migrate::migrate(conn, clock.now())?;
     let tx = conn.transaction().map_err(refused)?;
     tx.execute(include_str!("../sql/instance_end_all.sql"), [])
         .map_err(refused)?;
     tx.execute(include_str!("../sql/session_end_all.sql"), [])
         .map_err(refused)?;
-    tx.commit().map_err(refused)?;
-    Ok(conn)
+    tx.commit().map_err(refused)
 }
 
 fn connect(path: &Path, options: Options) -> rusqlite::Result<Connection> {

@@ -18,7 +18,7 @@ use tokio::sync::{
     oneshot,
 };
 
-use crate::{error::DbResult, tx::Tx};
+use crate::{checkpoint::Look, error::DbResult, tx::Tx};
 
 /// How many jobs wait for the writer before callers are made to wait.
 const QUEUE: usize = 1024;
@@ -76,7 +76,7 @@ pub(crate) struct Desk {
     clock: Arc<dyn Clock>,
     transactions: Arc<Transactions>,
     /// Wakes the checkpointer. Bounded at one: a look that is due is due once.
-    look: mpsc::Sender<()>,
+    look: mpsc::Sender<Look>,
     commits: u32,
 }
 
@@ -86,7 +86,7 @@ impl Writer {
         conn: Connection,
         clock: Arc<dyn Clock>,
         transactions: Arc<Transactions>,
-        look: mpsc::Sender<()>,
+        look: mpsc::Sender<Look>,
     ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         let urgent = Lane::default();
@@ -118,8 +118,7 @@ impl Writer {
         operation: &'static str,
         job: impl FnOnce(&mut Desk) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |desk| drop(reply.send(job(desk))));
+        let (job, answer) = answered(job);
         match self.urgent.push(job) {
             // Wakes a thread that waits. A full queue needs none: it looks before its next job.
             Ok(()) => match self.jobs.try_send(Box::new(|_| {})) {
@@ -137,9 +136,7 @@ impl Writer {
         operation: &'static str,
         job: impl FnOnce(&mut Desk) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        // A caller that went away does not need its answer.
-        let job: Job = Box::new(move |desk| drop(reply.send(job(desk))));
+        let (job, answer) = answered(job);
         self.jobs.send(job).await.map_err(|_| gone(operation))?;
         answer.await.map_err(|_| gone(operation))?
     }
@@ -148,6 +145,15 @@ impl Writer {
     pub(crate) fn downgrade(&self) -> WeakWriter {
         WeakWriter(self.jobs.downgrade())
     }
+}
+
+/// `job` for the queue, and where its answer arrives.
+fn answered<T: Send + 'static>(
+    job: impl FnOnce(&mut Desk) -> T + Send + 'static,
+) -> (Job, oneshot::Receiver<T>) {
+    let (reply, answer) = oneshot::channel();
+    // A caller that went away does not need its answer.
+    (Box::new(move |desk| drop(reply.send(job(desk)))), answer)
 }
 
 fn work(desk: &mut Desk, job: Job) {
@@ -164,8 +170,7 @@ impl WeakWriter {
         &self,
         job: impl FnOnce(&mut Desk) -> T + Send + 'static,
     ) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |desk| drop(reply.send(job(desk))));
+        let (job, answer) = answered(job);
         self.0.upgrade()?.blocking_send(job).ok()?;
         answer.blocking_recv().ok()
     }
@@ -192,11 +197,17 @@ impl Desk {
         let time = self.clock.monotonic().since(start);
         self.transactions
             .record(operation, result.is_ok(), time, items);
-        let full = matches!(&result, Err(error) if error.kind == StoreErrorKind::Full);
         self.commits = self.commits.wrapping_add(1);
-        // A checkpoint may make room in the log of a full disk.
-        if full || self.commits.is_multiple_of(COMMITS_PER_LOOK) {
-            self.look.try_send(()).unwrap_or_default(); // Taken: a look is due already.
+        let look = match &result {
+            Err(error) if error.kind == StoreErrorKind::Full => Some(Look::Full),
+            _ => self
+                .commits
+                .is_multiple_of(COMMITS_PER_LOOK)
+                .then_some(Look::Due),
+        };
+        if let Some(look) = look {
+            // A look that is due already is enough. On a full disk the next failure asks again.
+            let _due = self.look.try_send(look);
         }
         result
     }
