@@ -1,10 +1,10 @@
 //! A process that starts before its database: it listens, says what it waits for, and begins by itself. What
 //! waiting cannot mend ends it with the code for that.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, time::Duration};
 
 use bytes::Bytes;
-use quayside_harness::{App, Node, Partner, Postgres, Reply, client, order_xml, wait_for};
+use quayside_harness::{App, Gateway, Node, Partner, Postgres, Reply, client, order_xml, wait_for};
 use quayside_tests::post;
 
 /// How long a process may take to listen, or to see that its database is there.
@@ -19,15 +19,39 @@ async fn get(addr: SocketAddr, path: &str) -> Result<Reply, String> {
     reply.map_err(|error| format!("{path}: {error}"))
 }
 
+/// A process that was started while its database is down.
+struct Early {
+    server: Postgres,
+    partner: Partner,
+    gateway: Gateway,
+    _machine: (App, Node),
+}
+
+impl Early {
+    async fn start() -> Self {
+        let mut server = Postgres::start().await;
+        let url = server.create_database("quayside").await;
+        server.stop_immediate().await;
+        let partner = Partner::start().await;
+        let app = App::pass_through(partner.addr(), "", "");
+        let node = Node::new("node-a", app.path()).with_store(&url);
+        Self {
+            server,
+            partner,
+            gateway: node.spawn(),
+            _machine: (app, node),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_waits_for_its_database_in_sight_of_everybody() {
-    let mut server = Postgres::start().await;
-    let url = server.create_database("quayside").await;
-    server.stop_immediate().await;
-    let partner = Partner::start().await;
-    let app = App::pass_through(partner.addr(), "", "");
-    let node = Node::new("node-a", app.path()).with_store(&url);
-    let mut gateway = node.spawn();
+    let Early {
+        mut server,
+        partner,
+        mut gateway,
+        _machine,
+    } = Early::start().await;
 
     wait_for("the reason in /readyz", SOON, async || {
         let reply = get(gateway.admin, "/readyz").await?;
@@ -63,13 +87,8 @@ async fn a_process_waits_for_its_database_in_sight_of_everybody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_waits_for_its_database_stops_when_told() {
-    let mut server = Postgres::start().await;
-    let url = server.create_database("quayside").await;
-    server.stop_immediate().await;
-    let partner = Partner::start().await;
-    let app = App::pass_through(partner.addr(), "", "");
-    let node = Node::new("node-a", app.path()).with_store(&url);
-    let mut gateway = node.spawn();
+    let mut early = Early::start().await;
+    let gateway = &mut early.gateway;
     wait_for("it to listen", SOON, async || {
         get(gateway.admin, "/livez").await.map(drop)
     })
@@ -77,15 +96,95 @@ async fn a_process_that_waits_for_its_database_stops_when_told() {
     assert_eq!(gateway.stop(SOON).await, Some(0));
 }
 
+/// The password of every login, and another one.
+const PASSWORD: &str = "7Zq-is-right";
+const WRONG: &str = "7Zq-is-wrong";
+
+/// Who asks for what, with which password, and what the text has to say about it.
+struct Login {
+    user: &'static str,
+    database: &'static str,
+    password: Option<&'static str>,
+    remedy: &'static str,
+}
+
+/// `clerk` owns the database `desk`, `guest` may look at it, and `outsider` is not let in at all.
+async fn server_with_logins() -> Postgres {
+    let mut server = Postgres::start().await;
+    server.create_database("desk").await;
+    let session = server.connect("desk").await;
+    for user in ["clerk", "guest", "outsider"] {
+        let login = format!("CREATE ROLE {user} LOGIN PASSWORD '{PASSWORD}'");
+        session.batch_execute(&login).await.expect("a login");
+    }
+    let own = "ALTER DATABASE desk OWNER TO clerk; REVOKE CREATE ON SCHEMA public FROM PUBLIC";
+    session.batch_execute(own).await.expect("an owner");
+    let rules = "host all outsider all reject\nhost all all all scram-sha-256\n";
+    server.admit(rules).await;
+    server
+}
+
+fn node_of(login: &Login, server: &Postgres, app: &App) -> Node {
+    let (user, database, addr) = (login.user, login.database, server.addr());
+    let url = format!("postgres://{user}@{addr}/{database}?sslmode=disable");
+    let node = Node::new("node-a", app.path()).with_store(&url);
+    let Some(password) = login.password else {
+        return node;
+    };
+    let node = node.with_config("[store.password]\nsecret = \"store-password\"\n");
+    let secrets = node.data_dir().join("secrets");
+    fs::create_dir_all(&secrets).expect("a folder of secrets");
+    let file = secrets.join("store-password");
+    fs::write(&file, password).expect("a secret");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("a secret of mode 0600");
+    node
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_not_there_by_name_ends_the_process() {
-    let server = Postgres::start().await;
+async fn a_database_that_refuses_ends_the_process_and_says_whom_where_and_what_to_do() {
+    let server = server_with_logins().await;
     let partner = Partner::start().await;
     let app = App::pass_through(partner.addr(), "", "");
-    let node = Node::new("node-a", app.path()).with_store(&server.url("nowhere"));
-    let mut gateway = node.spawn();
-    let exit = gateway.process.wait_exit(SOON).await;
-    let said = gateway.process.stderr();
-    assert_eq!(exit.code(), Some(BAD_CONFIG), "{said}");
-    assert!(said.contains("QS0109"), "{said}");
+    let login = |user, database, password, remedy| Login {
+        user,
+        database,
+        password,
+        remedy,
+    };
+    let secret = "correct the secret that `[store] password` names";
+    for refused in [
+        login("clerk", "desk", Some(WRONG), secret),
+        login("nobody", "desk", Some(WRONG), secret),
+        login(
+            "clerk",
+            "desk",
+            None,
+            "name the secret that holds its password",
+        ),
+        login("clerk", "nowhere", Some(PASSWORD), "create this database"),
+        login("guest", "desk", Some(PASSWORD), "make this user the owner"),
+        login("outsider", "desk", Some(PASSWORD), "pg_hba.conf"),
+    ] {
+        let node = node_of(&refused, &server, &app);
+        let mut gateway = node.spawn();
+        let exit = gateway.process.wait_exit(SOON).await;
+        let said = gateway.process.stderr();
+        assert_eq!(exit.code(), Some(BAD_CONFIG), "{said}");
+        let (user, database, addr) = (refused.user, refused.database, server.addr());
+        let place = format!(
+            "user `{user}`, database `{database}`, host {}, port {}",
+            addr.ip(),
+            addr.port()
+        );
+        for part in ["error[QS0109]", &place, refused.remedy] {
+            assert!(said.contains(part), "{part} is not in: {said}");
+        }
+        for password in [PASSWORD, WRONG] {
+            assert!(!said.contains(password), "a password is told: {said}");
+        }
+    }
+    let let_in = login("clerk", "desk", Some(PASSWORD), "");
+    let node = node_of(&let_in, &server, &app);
+    let mut gateway = node.start().await;
+    assert_eq!(gateway.stop(SOON).await, Some(0));
 }

@@ -28,6 +28,7 @@ mod maintain;
 mod migrate;
 mod operate;
 mod pool;
+mod refused;
 mod row;
 mod sessions;
 mod sources;

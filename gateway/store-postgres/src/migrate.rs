@@ -49,7 +49,7 @@ impl PostgresStore {
                 run = apply(held.conn()).await;
             }
             run.map_err(|e| match e {
-                Wrong::Driver(e) => fail(OPERATION, e),
+                Wrong::Driver(e) => self.pool().explain(OPERATION, e),
                 Wrong::Store(e) => e,
             })?;
             held.keep();

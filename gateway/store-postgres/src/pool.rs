@@ -34,6 +34,7 @@ use crate::{
     Options,
     error::{fail, too_slow},
     migrate,
+    refused::explain,
     sql::Sql,
 };
 
@@ -196,11 +197,17 @@ impl Pool {
                     self.last.store(at, Ordering::Relaxed);
                     return Ok(conn);
                 }
-                Ok(Err(e)) => failure = fail(operation, e),
+                Ok(Err(e)) => failure = explain(&self.hosts[at], operation, e),
                 Err(_) => failure = too_slow(operation),
             }
         }
         Err(failure)
+    }
+
+    /// What `error` means for whoever configured this store.
+    pub(crate) fn explain(&self, operation: &'static str, error: Error) -> StoreError {
+        let at = self.last.load(Ordering::Relaxed);
+        explain(&self.hosts[at], operation, error)
     }
 
     async fn connect_to(&self, host: &Config) -> Result<Conn, Error> {

@@ -165,6 +165,16 @@ impl Postgres {
         self.run().await;
     }
 
+    /// Starts again with these rules about who may log in, as in `pg_hba.conf`; the superuser always may.
+    ///
+    /// # Panics
+    /// When the rules cannot be written.
+    pub async fn admit(&mut self, rules: &str) {
+        let rules = format!("host all {USER} 127.0.0.1/32 trust\n{rules}");
+        fs::write(self.data.join("pg_hba.conf"), rules).expect("writing pg_hba.conf");
+        self.restart().await;
+    }
+
     /// Pauses the server and all of its backends.
     pub fn pause(&self) {
         // The postmaster first, so that it starts no backend that would be missed.
