@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::{EnvFilter, fmt, prelude::*};
 
-use crate::config::node::LogConfig;
+use crate::config::log::LogConfig;
 
 /// Sends all logs of the process to standard error. The first call of a process counts.
 pub(crate) fn start(config: &LogConfig) {

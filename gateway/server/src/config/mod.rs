@@ -18,6 +18,7 @@ pub(crate) mod app;
 pub(crate) mod codes;
 mod group;
 mod literal;
+pub(crate) mod log;
 mod machine;
 mod message;
 pub(crate) mod node;

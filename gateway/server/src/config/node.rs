@@ -16,6 +16,7 @@ use quayside_store::maintain::Retention;
 
 use super::{
     codes,
+    log::{self, LogConfig},
     report::{Report, SourceId},
     section::{Section, is_name},
     spans::Node,
@@ -80,15 +81,6 @@ pub(crate) struct AdminConfig {
     pub(crate) token: Option<SecretRef>,
 }
 
-/// How to log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LogConfig {
-    /// One JSON object per line instead of text.
-    pub(crate) json: bool,
-    /// The directives of the filter, such as `info` or `info,quayside_engine=debug`.
-    pub(crate) level: String,
-}
-
 /// What a node is when its file does not say.
 #[derive(Debug, Clone)]
 pub(crate) struct Defaults {
@@ -149,7 +141,7 @@ pub(crate) fn read(
         drain: drain(&file),
         admin: admin(&file, defaults),
         secrets: secrets(&file, defaults, &data_dir),
-        log: log(&file),
+        log: log::read(&file),
         timings: timings(&file),
         retention: retention(&file),
         name,
@@ -394,26 +386,6 @@ fn secrets(file: &Section<'_>, defaults: &Defaults, data_dir: &Path) -> PathBuf 
         (Some(folder), _) => PathBuf::from(folder),
         (None, Some(credentials)) => credentials.clone(),
         (None, None) => data_dir.join("secrets"),
-    }
-}
-
-fn log(file: &Section<'_>) -> LogConfig {
-    let section = file.section("log");
-    let json = section
-        .as_ref()
-        .and_then(|s| s.choice("format", &[("text", false), ("json", true)]));
-    let level = section
-        .as_ref()
-        .and_then(|s| s.text("level"))
-        .unwrap_or("info");
-    if let Some(section) = &section
-        && let Err(error) = tracing_subscriber::EnvFilter::try_new(level)
-    {
-        section.error(codes::WRONG_VALUE, "level", format!("`log.level`: {error}"));
-    }
-    LogConfig {
-        json: json.unwrap_or(false),
-        level: level.to_owned(),
     }
 }
 
