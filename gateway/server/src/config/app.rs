@@ -58,6 +58,8 @@ pub(crate) struct App {
     pub(crate) root: Node,
     /// Whether everything that receives could be read.
     pub(crate) is_whole: bool,
+    /// Whether everything that sends could be read, too.
+    pub(crate) sends_whole: bool,
     /// Its receive ports.
     pub(crate) receive: Vec<Placed<ReceivePort>>,
     /// Its send ports.
@@ -126,6 +128,7 @@ pub(crate) fn read(
     for (name, section) in file.named("group") {
         send::read_group(&reading, name, section, &mut send);
     }
+    let sends_whole = report.errors() == faults;
     file.finish();
     let wanted = reading.wanted.into_inner();
     Some(App {
@@ -133,6 +136,7 @@ pub(crate) fn read(
         at: (source, at),
         root: root.clone(),
         is_whole,
+        sends_whole,
         receive,
         send,
         promoted,

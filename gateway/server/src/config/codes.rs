@@ -75,4 +75,6 @@ quayside_model::codes! {
         "Give PEM files that are there: a certificate chain, and its own unencrypted private key.";
     SAME_FILES = "QS0638", "Two receive locations take the same files.",
         "Give each its own folder or pattern: as it is, a file goes to the one that sees it first.";
+    NO_PORT = "QS0639", "An application has no port, so that it does nothing.",
+        "Add `[receive.NAME]` with a location, and `[send.NAME]` with a filter and a transport.";
 }

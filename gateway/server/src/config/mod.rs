@@ -328,7 +328,8 @@ fn hosts(
             .collect(),
         None => receive.chain(send).collect(),
     };
-    if here.is_empty() && report.errors() == 0 {
+    // Without a group every node runs what the applications name, which at first is nothing.
+    if group.is_some() && here.is_empty() && report.errors() == 0 {
         let message = format!(
             "the node `{}` is a member of no host of the group",
             node.name

@@ -17,6 +17,7 @@ pub(crate) fn check(report: &Report, apps: &[App], one_process: bool) {
     names(report, apps);
     subscriptions(report, apps);
     places(report, apps, one_process);
+    empty(report, apps);
     let origins = reach::origins(apps);
     for port in apps.iter().flat_map(|app| &app.receive) {
         two_way(report, port, &origins, apps);
@@ -31,6 +32,19 @@ fn names(report: &Report, apps: &[App]) {
             let message = format!("two applications are called `{}`", app.name);
             report.error(codes::DUPLICATE, app.at.0, app.at.1, message);
         }
+    }
+}
+
+/// An application that has only just been begun: no fault, but it does nothing.
+fn empty(report: &Report, apps: &[App]) {
+    let begun = |app: &&App| app.receive.is_empty() && app.send.is_empty();
+    // With an error the rest of the application may be what is in error.
+    if report.errors() > 0 {
+        return;
+    }
+    for app in apps.iter().filter(begun) {
+        let message = format!("the application `{}` has no port", app.name);
+        report.warning(codes::NO_PORT, app.at.0, app.at.1, message);
     }
 }
 
@@ -141,6 +155,8 @@ fn two_way(report: &Report, port: &Placed<ReceivePort>, origins: &[Origin<'_>], 
             .collect();
         let message = match fitting.as_slice() {
             [_] => continue,
+            // What cannot be read may be the one that answers: that fault is the one to tell.
+            [] if !apps.iter().all(|app| app.sends_whole) => continue,
             [] => {
                 format!("`{name}` waits for an answer, but no send port with `answers = true` fits")
             }
