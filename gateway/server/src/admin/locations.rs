@@ -4,13 +4,13 @@ use axum::{
     Json,
     body::Bytes,
     extract::{DefaultBodyLimit, State, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     routing::post,
 };
 use quayside_model::{Name, Text};
 use serde_json::{Value, json};
 
-use crate::{cli::codes, exit::root};
+use crate::{cli::codes, config, exit::root};
 
 use super::{
     Admin, Route,
@@ -28,7 +28,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::post(
             "/locations/{name}/messages",
             "Takes the body in as if it had arrived at the location; headers x-quayside-property: \
-             NAME=VALUE set properties",
+             NAME=VALUE set properties, but for msg.*, delivery.* and error.*",
             handler,
         )
         .answers("Accepted")
@@ -76,15 +76,59 @@ async fn inject(
     Ok((StatusCode::ACCEPTED, Json(document)))
 }
 
+/// The properties that the caller sets, which are those that the location itself could set.
 fn properties(headers: &HeaderMap) -> Answer<Vec<(Name, Text)>> {
-    let property = |value: &axum::http::HeaderValue| {
-        let text = std::str::from_utf8(value.as_bytes()).ok()?;
-        let (name, value) = text.split_once('=')?;
-        Some((Name::new(name.trim()).ok()?, Text::new(value).ok()?))
-    };
-    let wrong = || Problem::bad_request("x-quayside-property must be NAME=VALUE");
     let values = headers.get_all("x-quayside-property").into_iter();
-    values
-        .map(|value| property(value).ok_or_else(wrong))
-        .collect()
+    values.map(property).collect()
+}
+
+fn property(value: &HeaderValue) -> Answer<(Name, Text)> {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let wrong = |why: String| Problem::bad_request(format!("the property `{text}`: {why}"));
+    let (name, value) = text.split_once('=').ok_or_else(|| {
+        wrong("write NAME=VALUE, such as http.header.idempotency-key=1".to_owned())
+    })?;
+    let name = Name::new(name.trim()).map_err(|error| wrong(error.to_string()))?;
+    let value = Text::new(value).map_err(|error| wrong(error.to_string()))?;
+    match config::reserved_group(&name) {
+        None => Ok((name, value)),
+        Some(group) => Err(wrong(format!(
+            "only the gateway sets `{group}.*`; a sender sets what its location would, as \
+             http.header.NAME or file.name"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sender_sets_what_its_location_would() {
+        for (text, refused) in [
+            ("http.header.x-id=a=b", None),
+            ("file.name=a.xml", None),
+            ("ce.type=x", None),
+            ("OrderId=7", None),
+            ("error.code=x", Some("only the gateway sets `error.*`")),
+            ("error.of-my-own=x", Some("only the gateway sets `error.*`")),
+            ("msg.type=x", Some("only the gateway sets `msg.*`")),
+            (
+                "msg.resubmitted-from=x",
+                Some("only the gateway sets `msg.*`"),
+            ),
+            ("delivery.id=x", Some("only the gateway sets `delivery.*`")),
+            ("error=x", Some("only the gateway sets `error.*`")),
+            ("OrderId", Some("write NAME=VALUE")),
+            ("a b=x", Some("is not a name")),
+        ] {
+            let value = HeaderValue::from_static(text);
+            let said = property(&value).err().map(|problem| format!("{problem:?}"));
+            match (said, refused) {
+                (None, None) => {}
+                (Some(said), Some(wanted)) => assert!(said.contains(wanted), "{text}: {said}"),
+                (said, _) => panic!("{text}: {said:?}"),
+            }
+        }
+    }
 }

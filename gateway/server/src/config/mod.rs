@@ -41,6 +41,7 @@ use app::App;
 use group::Group;
 pub(crate) use message::Outline;
 pub(crate) use node::{Defaults, NodeConfig};
+pub(crate) use properties::reserved_group;
 pub(crate) use report::Report;
 use report::SourceId;
 pub(crate) use section::{is_name, suggestion};

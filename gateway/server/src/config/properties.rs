@@ -46,7 +46,7 @@ pub(crate) struct System {
 
 const ALL: &[Use] = &[Use::Filter, Use::Template, Use::Order, Use::Key];
 const UNROUTED: &[Use] = &[Use::Template, Use::Order, Use::Key];
-const OF_FAILURES: &[Use] = &[Use::Filter, Use::Template, Use::Order];
+const ROUTED: &[Use] = &[Use::Filter, Use::Template, Use::Order];
 const HTTP: Setter = Setter::Adapter("http");
 const FILE: Setter = Setter::Adapter("file");
 
@@ -57,17 +57,13 @@ const SYSTEM: &[System] = &[
     system("msg.received", Setter::Gateway, &[Use::Template]),
     system("msg.sha256", Setter::Gateway, &[Use::Key]),
     system("delivery.id", Setter::Gateway, &[Use::Template]),
-    system("error.code", Setter::Failure, OF_FAILURES),
-    system("error.message-id", Setter::Failure, OF_FAILURES),
-    system("error.message-type", Setter::Failure, OF_FAILURES),
-    system("error.send-port", Setter::Failure, OF_FAILURES),
-    system("error.receive-port", Setter::Failure, OF_FAILURES),
-    system("error.receive-location", Setter::Failure, OF_FAILURES),
-    system(
-        "error.detail",
-        Setter::Failure,
-        &[Use::Template, Use::Order],
-    ),
+    failure("error.code", ROUTED),
+    failure("error.message-id", ROUTED),
+    failure("error.message-type", ROUTED),
+    failure("error.send-port", ROUTED),
+    failure("error.receive-port", ROUTED),
+    failure("error.receive-location", ROUTED),
+    failure("error.detail", &[Use::Template, Use::Order]),
     system("http.method", HTTP, ALL),
     system("http.path", HTTP, ALL),
     system("http.client", HTTP, ALL),
@@ -84,6 +80,11 @@ const SYSTEM: &[System] = &[
 
 const fn system(name: &'static str, setter: Setter, uses: &'static [Use]) -> System {
     System { name, setter, uses }
+}
+
+/// What a failed message that is published has.
+const fn failure(name: &'static str, uses: &'static [Use]) -> System {
+    system(name, Setter::Failure, uses)
 }
 
 impl System {
@@ -105,6 +106,15 @@ impl System {
             .strip_prefix(name)
             .is_some_and(|rest| rest.starts_with('.'))
     }
+}
+
+/// The group of `name`, if only the gateway sets what is in it.
+pub(crate) fn reserved_group(name: &str) -> Option<&str> {
+    let group = name.split('.').next()?;
+    let own = |system: &&System| matches!(system.setter, Setter::Gateway | Setter::Failure);
+    let mut own = SYSTEM.iter().filter(own);
+    own.any(|system| system.name.split('.').next() == Some(group))
+        .then_some(group)
 }
 
 /// The names of all of them.
