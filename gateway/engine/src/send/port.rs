@@ -50,7 +50,8 @@ pub(crate) const HANDED_OFF: u64 = u64::MAX;
 pub(crate) struct SendRuntime {
     pub(crate) plan: Arc<SendPort>,
     pub(crate) transports: Transports,
-    /// Claimed, handed-off and in-flight deliveries together never exceed it (`reference/store.md` 2).
+    /// Claimed, handed-off and in-flight deliveries together never exceed it (`reference/store.md` 2). See
+    /// [`window_of`].
     window: Arc<Semaphore>,
     queue: mpsc::Sender<Work>,
     /// Whether it may send now: started, not paused, inside its service window.
@@ -77,10 +78,10 @@ impl SendRuntime {
         services: Services,
     ) -> (Arc<Self>, mpsc::Receiver<Work>) {
         // The window bounds the queue: whoever sends into it holds a place.
-        let (queue, works) = mpsc::channel(plan.max_in_flight.max(1));
+        let (queue, works) = mpsc::channel(window_of(&plan));
         let runtime = Self {
             transports: Transports::new(services),
-            window: Arc::new(Semaphore::new(plan.max_in_flight.max(1))),
+            window: Arc::new(Semaphore::new(window_of(&plan))),
             plan,
             queue,
             open: AtomicBool::new(false),
@@ -184,7 +185,7 @@ impl SendRuntime {
     /// than the window takes, places come free one by one, and a claim for each would drain a backlog
     /// slower than senders fill it.
     pub(crate) fn is_worth_a_claim(&self, now: Monotonic, free: usize) -> bool {
-        let many = free * 4 >= self.plan.max_in_flight;
+        let many = free * 4 >= window_of(&self.plan);
         many || !self.is_backlogged() || now.since(self.looked.get()) >= CLAIM_WITHIN
     }
 
@@ -212,7 +213,7 @@ impl SendRuntime {
 
     /// How many deliveries are in hand.
     pub(crate) fn in_flight(&self) -> usize {
-        self.plan.max_in_flight.max(1) - self.window.available_permits()
+        window_of(&self.plan) - self.window.available_permits()
     }
 
     /// Gives work to the port's task.
@@ -225,6 +226,13 @@ impl SendRuntime {
             .await
             .map_err(|refused| Box::new(refused.0))
     }
+}
+
+/// How many deliveries a port has in hand at most. As many again as may be on their way to the partner: a
+/// delivery has its place since before the commit that makes it, and sends would wait for commits if those
+/// on their way into the store took the places of those on their way out.
+fn window_of(plan: &SendPort) -> usize {
+    plan.max_in_flight.max(1) * 2
 }
 
 /// A stop that the port gives itself: it holds here until the store has it and its controls were read
@@ -344,8 +352,11 @@ impl Runner {
     pub(crate) async fn run(mut self, mut queue: mpsc::Receiver<Work>) {
         let cut = self.shared.cut.clone();
         let (stopping, retired) = (self.shared.stopping.clone(), self.runtime.retired.clone());
+        let most = self.runtime.plan.max_in_flight.max(1);
         loop {
             let idle = self.running.is_empty();
+            // What waits in the queue while the port stops goes back at once.
+            let takes = self.running.len() < most || stopping.is_cancelled();
             if self.blocked.len() > MAX_BLOCKED && queue.is_empty() {
                 // Rounds before the newest have been handed out, and nothing of them waits any more.
                 let begun = self.shared.claim_rounds.load(Ordering::SeqCst);
@@ -355,7 +366,8 @@ impl Runner {
                 biased;
                 () = cut.cancelled() => break,
                 Some(end) = self.running.join_next_with_id(), if !idle => self.ended(end).await,
-                Some(work) = queue.recv() => self.take(work).await,
+                Some(work) = queue.recv(), if takes => self.take(work).await,
+                () = stopping.cancelled(), if !takes => {}
                 () = either(&stopping, &retired), if idle => {
                     // A place without work is a publication under way that may still hand over.
                     if queue.is_empty() && self.runtime.in_flight() == 0 {
