@@ -1,6 +1,7 @@
-//! P10: a million messages wait in little memory, and drain about as fast as messages pass through.
+//! P10: a backlog waits in little memory, and drains about as fast as messages pass through.
 //!
-//! Takes some minutes for each store and gigabytes of disk, so it runs on demand: `tests/run --soak`.
+//! Takes minutes for each store and gigabytes of disk, so it runs on demand: `tests/run --soak [COUNT]`. A
+//! million is what the promise speaks of; the rates show themselves with far fewer.
 
 use std::time::Duration;
 
@@ -10,65 +11,72 @@ use serde_json::json;
 
 const MIB: u64 = 1024 * 1024;
 
-/// How many messages wait behind the stopped port.
-const BACKLOG: u64 = 1_000_000;
+/// How many messages wait behind the stopped port, unless `QUAYSIDE_SOAK_MESSAGES` says otherwise.
+const BACKLOG: u32 = 200_000;
 
 /// The most resident memory of a process that so many wait for (design section 10).
 const MEMORY: u64 = 200 * MIB;
 
-/// How many deliveries a rate is measured over.
-const SAMPLE: u64 = 20_000;
+/// How many deliveries the rate without a backlog is measured over.
+const SAMPLE: u32 = 20_000;
 
-/// How long the backlog may take to come, and to go.
-const HOUR: Duration = Duration::from_secs(3600);
+/// How much of the rate without a backlog is left while one drains, at least.
+const DRAIN: f64 = 0.8;
+
+/// The slowest that messages may come or go, so that every run ends: one in this time.
+const SLOWEST: Duration = Duration::from_millis(10);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_million_messages_wait_in_little_memory_and_drain_on_sqlite() {
-    a_million(Store::Sqlite).await;
+async fn a_backlog_waits_in_little_memory_and_drains_on_sqlite() {
+    a_backlog(Store::Sqlite, backlog()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_million_messages_wait_in_little_memory_and_drain_on_postgres() {
-    a_million(Store::Postgres).await;
+async fn a_backlog_waits_in_little_memory_and_drains_on_postgres() {
+    a_backlog(Store::Postgres, backlog()).await;
 }
 
-async fn a_million(store: Store) {
+fn backlog() -> u32 {
+    match std::env::var("QUAYSIDE_SOAK_MESSAGES") {
+        Ok(count) => count.parse().expect("QUAYSIDE_SOAK_MESSAGES is a number"),
+        Err(_) => BACKLOG,
+    }
+}
+
+async fn a_backlog(store: Store, backlog: u32) {
     let site = Site::start(store).await;
     let mut plan = LoadPlan::new(&site.servers(), "/in/orders", 64);
     plan.size = 200;
     let load = Load::start(plan);
     load.wait_accepted(1000, Duration::from_secs(60)).await;
     let through = deliveries_per_s(&site).await;
+    note(&format!("{store:?}: {through:.0}/s pass through"));
 
     switch(site.gateway(), "stop").await;
     let before = site.gateway().process.rss();
     let watch = Stopwatch::start();
-    load.wait_accepted(BACKLOG, HOUR).await;
+    load.wait_accepted(u64::from(backlog), SLOWEST * backlog)
+        .await;
     let filled = watch.elapsed();
     let accepted = load.finish().await.accepted().len() as u64;
     let waiting = site.number("SELECT count(*) FROM delivery").await;
+    let waiting = u32::try_from(waiting).expect("a count");
     let rss = site.gateway().process.rss();
     note(&format!(
         "{store:?}: {waiting} wait after {filled:?}, in {} MiB, {} MiB when they began",
         rss / MIB,
         before / MIB
     ));
-    assert!(
-        u64::try_from(waiting).is_ok_and(|n| n >= BACKLOG),
-        "{waiting}"
-    );
+    assert!(waiting >= backlog, "{waiting}");
 
     let watch = Stopwatch::start();
     switch(site.gateway(), "start").await;
-    let draining = deliveries_per_s(&site).await;
-    note(&format!(
-        "{store:?}: {draining:.0}/s at the head of the backlog, {through:.0}/s through without one"
-    ));
-    site.gateway().drained(HOUR).await;
+    site.gateway().drained(SLOWEST * waiting).await;
+    let draining = f64::from(waiting) / watch.elapsed().as_secs_f64();
     let peak = site.gateway().process.peak_rss();
     note(&format!(
-        "{store:?}: all gone in {:?}; {} MiB at most",
-        watch.elapsed(),
+        "{store:?}: drained at {draining:.0}/s, {:.2} of the rate without a backlog, in {} MiB at most",
+        draining / through,
         peak / MIB
     ));
     let counts = site.partner.counts().await;
@@ -77,7 +85,7 @@ async fn a_million(store: Store) {
     assert_eq!(counts["max_keys_per_id"], 1, "several keys: {counts}");
     assert!(rss < MEMORY && peak < MEMORY, "{} MiB", rss.max(peak) / MIB);
     assert!(
-        draining >= 0.8 * through,
+        draining >= DRAIN * through,
         "{draining:.0}/s, {through:.0}/s without a backlog"
     );
 }
@@ -92,9 +100,9 @@ async fn switch(gateway: &Gateway, verb: &str) {
 async fn deliveries_per_s(site: &Site) -> f64 {
     let start = effects(site).await;
     let watch = Stopwatch::start();
-    let done = wait_for("orders at the partner", HOUR, async || {
+    let done = wait_for("orders at the partner", SLOWEST * SAMPLE, async || {
         let done = effects(site).await - start;
-        if done >= SAMPLE {
+        if done >= u64::from(SAMPLE) {
             Ok(done)
         } else {
             Err(format!("{done} of {SAMPLE}"))
