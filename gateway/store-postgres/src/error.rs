@@ -1,5 +1,7 @@
 //! The driver's errors, by what the caller does about them.
 
+use std::error::Error as _;
+
 use quayside_store::{StoreError, StoreErrorKind};
 use tokio_postgres::{
     Error,
@@ -27,7 +29,41 @@ pub(crate) fn kind_of(error: &Error) -> StoreErrorKind {
 
 /// The error of `operation`.
 pub(crate) fn fail(operation: &'static str, error: Error) -> StoreError {
-    StoreError::new(kind_of(&error), operation, error)
+    StoreError::new(kind_of(&error), operation, words(&error))
+}
+
+/// What the database or the driver says, with all causes and in one line, as a log line wants it. What the
+/// database adds to the refusal of a value is left out: it repeats the row, and with it a message's content.
+fn words(error: &Error) -> String {
+    let text = match error.as_db_error() {
+        Some(db) => {
+            let mut text = format!("{}: {}", db.severity(), db.message());
+            let detail = db
+                .detail()
+                .filter(|_| kind_of(error) != StoreErrorKind::Data);
+            for (label, more) in [("DETAIL", detail), ("HINT", db.hint())] {
+                if let Some(more) = more {
+                    text.push_str(&format!("\n{label}: {more}"));
+                }
+            }
+            text
+        }
+        None => {
+            let mut text = error.to_string();
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                text.push_str(&format!(": {error}"));
+                cause = error.source();
+            }
+            text
+        }
+    };
+    one_line(&text)
+}
+
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 /// The same error where COMMIT had been sent: only a refusal by a server that went on living proves that
@@ -45,7 +81,7 @@ pub(crate) fn fail_after_commit(operation: &'static str, error: Error) -> StoreE
     } else {
         StoreErrorKind::Unknown
     };
-    StoreError::new(kind, operation, error)
+    StoreError::new(kind, operation, words(&error))
 }
 
 /// Nobody answered in time, and nothing can have happened.
@@ -71,4 +107,17 @@ pub(crate) fn is_day_missing(error: &Error) -> bool {
     error
         .as_db_error()
         .is_some_and(|db| *db.code() == SqlState::CHECK_VIOLATION && db.constraint().is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_become_one() {
+        let text = "ERROR: no space\n\nDETAIL: process 1\r\n  and 2\nHINT: free some.\n";
+        let one = "ERROR: no space; DETAIL: process 1; and 2; HINT: free some.";
+        assert_eq!(one_line(text), one);
+        assert_eq!(one_line(one), one);
+    }
 }

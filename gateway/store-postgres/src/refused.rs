@@ -29,13 +29,7 @@ pub(crate) fn explain(config: &Config, operation: &'static str, error: Error) ->
         error.as_db_error().map(DbError::code).and_then(advice)
     };
     let told = fail(operation, error).source;
-    let mut text = told.to_string();
-    let mut cause = told.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text = format!("{text}; {}", place(config));
+    let mut text = format!("{told}; {}", place(config));
     if let Some(advice) = advice {
         text = format!("{text}: {advice}");
     }

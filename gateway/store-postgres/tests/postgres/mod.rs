@@ -9,8 +9,8 @@ use quayside_conformance::{
 };
 use quayside_harness::{Postgres, wait_for};
 use quayside_store::{
-    Browse, Claims, Commit, Maintain, Op, Operate, Outcome, PublishOutcome, SettleOutcome,
-    StoreErrorKind, Want,
+    Browse, Claims, Commit, Maintain, Op, Operate, Outcome, PublishOutcome, Sessions,
+    SettleOutcome, StoreErrorKind, Want,
     maintain::Retention,
     model::{Clock, MessageId, SystemClock, SystemEntropy},
     operate::OperateOutcome,
@@ -50,6 +50,20 @@ async fn of_two_processes_with_one_key_one_wins_and_the_others_learn_who() {
             assert_eq!(first.message, winners[0]);
         }
     }
+}
+
+#[tokio::test]
+async fn what_the_server_says_is_one_line() {
+    let fresh = Fresh::start().await;
+    let session = fresh.server.connect(DATABASE).await;
+    let rename = "ALTER FUNCTION now_us() RENAME TO gone";
+    session.batch_execute(rename).await.expect("it is there");
+    let store = open(&fresh.url).await;
+    let error = store.live_sessions().await.expect_err("a function lacks");
+    assert_eq!(error.kind, StoreErrorKind::Schema);
+    let text = error.source.to_string();
+    assert!(text.starts_with("ERROR: function now_us()"), "{text}");
+    assert!(text.contains("; HINT: ") && !text.contains('\n'), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
