@@ -170,6 +170,7 @@ fn read_row(row: &Reader<'_>) -> Result<MessageRow, StoreError> {
         live: row.number::<i64, _>("live")?,
         suspended: row.number::<i64, _>("suspended")?,
         terminated: row.number::<i64, _>("terminated")?,
+        failed: row.number::<i64, _>("failed")?,
     })
 }
 

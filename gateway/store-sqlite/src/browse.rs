@@ -126,15 +126,16 @@ fn message_row(row: &Row<'_>) -> DbResult<MessageRow> {
         live: cell(row, 6, "delivery.message")?,
         suspended: cell(row, 7, "delivery.state")?,
         terminated: cell(row, 8, "history.event")?,
+        failed: cell(row, 9, "history.event")?,
     })
 }
 
 fn way(tx: &Tx<'_>, id: MessageId) -> DbResult<Option<MessageWay>> {
     let sql = include_str!("../sql/message_show.sql");
     let shown = tx.first(sql, [id.to_bytes()], |row| {
-        let context: Context = cell::<Json<_>>(row, 9, "message.context")?.0;
-        let content_type: Option<Text> = cell(row, 10, "part.content_type")?;
-        let config_version: i64 = cell(row, 11, "message.config_version")?;
+        let context: Context = cell::<Json<_>>(row, 10, "message.context")?.0;
+        let content_type: Option<Text> = cell(row, 11, "part.content_type")?;
+        let config_version: i64 = cell(row, 12, "message.config_version")?;
         Ok((message_row(row)?, context, content_type, config_version))
     })?;
     let Some((row, context, content_type, config_version)) = shown else {

@@ -88,9 +88,16 @@ pub struct MessageRow {
     pub live: u32,
     /// How many of those are suspended.
     pub suspended: u32,
-    /// How many were ended by an operator; the others that are not live any more reached their target.
+    /// How many were ended by an operator.
     pub terminated: u32,
+    /// How many ended because they failed and their failure was published as a message of its own. The
+    /// others that are not live any more reached their target.
+    pub failed: u32,
 }
+
+/// What stands in the detail of a delivery that ended as consumed because its failure was published: behind
+/// the code, before the id of the message that tells of it. The statements that count these know it too.
+pub const FAILURE_PUBLISHED: &str = ": published as failed message ";
 
 /// What a message as a whole has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +109,8 @@ pub enum MessageState {
     Suspended,
     /// Deliveries of it are on their way.
     Open,
+    /// No delivery of it is left, but one failed, and its failure was published as a message of its own.
+    Failed,
     /// Each delivery of it reached its target.
     Delivered,
     /// An operator ended some of its deliveries; the others reached their target.
@@ -118,6 +127,7 @@ impl MessageRow {
             Self { deliveries: 0, .. } => MessageState::Unrouted,
             Self { suspended: 1.., .. } => MessageState::Suspended,
             Self { live: 1.., .. } => MessageState::Open,
+            Self { failed: 1.., .. } => MessageState::Failed,
             Self { terminated: 0, .. } => MessageState::Delivered,
             row if row.terminated < row.deliveries => MessageState::PartlyTerminated,
             _ => MessageState::Terminated,

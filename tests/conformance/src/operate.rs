@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use quayside_store::{
     Change, SettleOutcome,
-    browse::MessageState,
+    browse::{FAILURE_PUBLISHED, MessageFilter, MessageState},
     commit::Birth,
-    model::{DeliveryId, DeliveryState, MessageId, Transport},
+    model::{DeliveryId, DeliveryState, EndResult, MessageId, Transport},
     operate::OperateOutcome,
 };
 
@@ -203,6 +203,42 @@ pub async fn terminate_ends_what_nobody_holds(backend: &dyn Backend) {
         .expect("way")
         .expect("stored");
     assert_eq!(way.row.state(), MessageState::PartlyTerminated);
+}
+
+/// A delivery that ended because its failure was published makes its message a failed one; one that was
+/// consumed for another reason does not.
+pub async fn a_published_failure_is_a_failure(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let consumed = |detail: &str| Change::End {
+        result: EndResult::Consumed,
+        attempts: 1,
+        detail: text(detail),
+        answer: None,
+    };
+    for (end, state, failed) in [
+        (
+            format!("QS0451{FAILURE_PUBLISHED}x"),
+            MessageState::Failed,
+            1,
+        ),
+        (
+            "resumed as message x".to_owned(),
+            MessageState::Delivered,
+            0,
+        ),
+    ] {
+        let message = scene.stored(scene.publish("x", &["a", "b"])).await;
+        for (port, change) in [("a", sent()), ("b", consumed(&end))] {
+            let claim = scene.claim(port, 1).await.remove(0).claim;
+            scene.done(claim, change).await;
+        }
+        let way = scene.store.message(message).await;
+        let way = way.expect("way").expect("stored");
+        assert_eq!((way.row.state(), way.row.failed), (state, failed), "{end}");
+        let newest = MessageFilter::default();
+        let listed = scene.store.messages(&newest, None, 9).await.expect("list");
+        assert!(listed.contains(&way.row), "{listed:?}");
+    }
 }
 
 /// Every verb answers item by item.

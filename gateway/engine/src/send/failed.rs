@@ -6,7 +6,9 @@ use std::sync::Arc;
 use quayside_model::{
     Context, DedupeKey, EndResult, Failure, Message, MessageId, Name, Part, Text, hash16,
 };
-use quayside_store::{Change, Claimed, GroupOutcome, Outcome, PublishOutcome};
+use quayside_store::{
+    Change, Claimed, GroupOutcome, Outcome, PublishOutcome, browse::FAILURE_PUBLISHED,
+};
 
 use tracing::warn;
 
@@ -54,7 +56,7 @@ pub(crate) async fn publish_instead(
         result: EndResult::Consumed,
         attempts: *attempts,
         detail: Text::lossy(&format!(
-            "{}: published as failed message {}",
+            "{}{FAILURE_PUBLISHED}{}",
             failure.code, message.id
         )),
         answer: None,
