@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::{
-    decide::{decide, hold_in_doubt},
+    decide::{decide, hold_in_doubt, suspend},
     failed,
     port::{HANDED_OFF, SendRuntime, Work},
     rendered,
@@ -51,12 +51,18 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<SendRuntime>, work: Wo
     let change = if claimed.in_doubt && runtime.plan.in_doubt == InDoubt::Hold {
         hold_in_doubt(&runtime.plan, claimed)
     } else {
-        let Some(result) = send_when_trusted(&shared, &runtime, &work).await else {
-            let ended = Ended::Waits;
-            return Attempted { ended, next: None };
-        };
-        log_result(&runtime, claimed, &result);
-        decide(&runtime.plan, claimed, result, &*shared.options.entropy)
+        match rendered::kept_or_new(&shared, claimed) {
+            Err(failure) => suspend(&runtime.plan, claimed.attempts, failure),
+            Ok(names) => {
+                let names = names.as_ref();
+                let Some(result) = send_when_trusted(&shared, &runtime, &work, names).await else {
+                    let ended = Ended::Waits;
+                    return Attempted { ended, next: None };
+                };
+                log_result(&runtime, claimed, &result);
+                decide(&runtime.plan, claimed, result, &*shared.options.entropy)
+            }
+        }
     };
     let (ended, next) = match failed::publish_instead(&shared, &runtime, claimed, &change).await {
         Some(end) => {
@@ -182,6 +188,7 @@ async fn send_when_trusted(
     shared: &Arc<Shared>,
     runtime: &SendRuntime,
     work: &Work,
+    names: Option<&Text>,
 ) -> Option<Result<Sent, AdapterError>> {
     let (claimed, limit) = (&work.claimed, runtime.plan.attempt_timeout);
     // What was handed over was born with its mark.
@@ -206,7 +213,8 @@ async fn send_when_trusted(
             // The gate may have shut during the commit.
             continue;
         }
-        match timeout(limit, transmit.send(outbound(shared, runtime, claimed))).await {
+        let outbound = outbound(shared, runtime, claimed, names);
+        match timeout(limit, transmit.send(outbound)).await {
             // The gate shut between our look and the adapter's: nothing was done, so wait again. That
             // is not an attempt.
             Ok(Err(error)) if !error.in_doubt && !shared.trust.may_act() => {}
@@ -234,14 +242,19 @@ async fn mark(shared: &Shared, runtime: &SendRuntime, claim: Claim) -> Option<()
     }
 }
 
-fn outbound(shared: &Arc<Shared>, runtime: &SendRuntime, claimed: &Claimed) -> Outbound {
+fn outbound(
+    shared: &Arc<Shared>,
+    runtime: &SendRuntime,
+    claimed: &Claimed,
+    names: Option<&Text>,
+) -> Outbound {
     let trust = shared.trust.clone();
     let (store, message) = (Arc::clone(&shared.store), Arc::clone(&claimed.message));
     Outbound {
         delivery: claimed.id(),
         message: Arc::clone(&claimed.message),
         open: Arc::new(move || open_body(&store, &message)),
-        rendered: rendered::read(claimed.rendered.as_ref(), claimed.transport),
+        rendered: rendered::read(names, claimed.transport),
         in_doubt: claimed.in_doubt,
         answer_wanted: runtime.plan.answers,
         guard: Arc::new(move || trust.may_act()),

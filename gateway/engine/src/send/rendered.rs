@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 
 use quayside_adapter_api::Adapter;
-use quayside_model::{DeliveryId, Message, Text, Transport};
+use quayside_model::{DeliveryId, Failure, FailureClass, Message, Text, Transport};
+use quayside_store::Claimed;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    codes,
     plan::{SendPort, TransportPlan},
+    shared::Shared,
     template::Template,
 };
 
@@ -59,6 +62,10 @@ impl Templates {
         })
     }
 
+    fn is_empty(&self) -> bool {
+        self.primary.is_empty() && self.backup.is_empty()
+    }
+
     /// Renders all templates for `delivery` of `message`. `None`: there are none.
     ///
     /// # Errors
@@ -68,7 +75,7 @@ impl Templates {
         message: &Message,
         delivery: DeliveryId,
     ) -> Result<Option<Text>, String> {
-        if self.primary.is_empty() && self.backup.is_empty() {
+        if self.is_empty() {
             return Ok(None);
         }
         let all = |templates: &BTreeMap<String, Template>| {
@@ -88,6 +95,29 @@ impl Templates {
         let json = serde_json::to_string(&rendered).map_err(|e| e.to_string())?;
         Text::new(json).map(Some).map_err(|e| e.to_string())
     }
+}
+
+/// What was kept with the delivery. One whose templates failed as it came in, and that an operator has
+/// resumed, has nothing: it gets what the templates in force make of it.
+///
+/// # Errors
+/// Why it cannot be sent: the templates still fail; or it may have been sent under names that nobody knows
+/// any more, and other names would be another document.
+pub(crate) fn kept_or_new(shared: &Shared, claimed: &Claimed) -> Result<Option<Text>, Failure> {
+    if claimed.rendered.is_some() {
+        return Ok(claimed.rendered.clone());
+    }
+    let routes = shared.routes();
+    let subscriber = routes.subscribers.get(&claimed.port);
+    let Some(subscriber) = subscriber.filter(|subscriber| !subscriber.templates.is_empty()) else {
+        return Ok(None);
+    };
+    if claimed.in_doubt {
+        let detail = "it may have been sent before, under names that were not kept";
+        return Err(Failure::new(codes::IN_DOUBT, FailureClass::Retry, detail));
+    }
+    let rendered = subscriber.templates.render(&claimed.message, claimed.id());
+    rendered.map_err(|detail| Failure::new(codes::TEMPLATE, FailureClass::GiveUp, &detail))
 }
 
 /// The values for `transport` in what was kept.
