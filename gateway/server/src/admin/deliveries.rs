@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     Admin, Route,
-    extract::{Body, Operator, Params},
+    extract::{Body, Given, Operator, Params},
     names,
     problem::{Answer, Problem},
 };
@@ -73,9 +73,9 @@ pub(super) fn limit(limit: Option<u32>) -> Answer<u32> {
 struct ListParams {
     state: Option<DeliveryState>,
     port: Option<Name>,
-    message: Option<MessageId>,
+    message: Option<Given<MessageId>>,
     in_doubt: Option<bool>,
-    after: Option<DeliveryId>,
+    after: Option<Given<DeliveryId>>,
     limit: Option<u32>,
 }
 
@@ -87,13 +87,13 @@ async fn list(
     let filter = DeliveryFilter {
         state: params.state,
         port: params.port,
-        message: params.message,
+        message: params.message.map(|id| id.0),
         in_doubt: params.in_doubt,
     };
     let deliveries = admin
         .gateway
         .store
-        .deliveries(&filter, params.after, limit)
+        .deliveries(&filter, params.after.map(|id| id.0), limit)
         .await?;
     if deliveries.is_empty() {
         names::check_empty(&admin, filter.port.as_ref(), None).await?;
@@ -106,7 +106,7 @@ async fn list(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ids {
-    ids: Vec<DeliveryId>,
+    ids: Vec<Given<DeliveryId>>,
     reason: Option<Text>,
 }
 
@@ -117,7 +117,7 @@ impl Ids {
             len if len > MAX_LIMIT as usize => {
                 Err(Problem::bad_request("`ids` has more than 1000 ids"))
             }
-            _ => Ok(self.ids),
+            _ => Ok(self.ids.into_iter().map(|id| id.0).collect()),
         }
     }
 }

@@ -1,12 +1,17 @@
 //! Parameters of calls, read so that a wrong one gets a problem document.
 
+use std::{fmt::Display, str::FromStr};
+
 use axum::{
     Json,
-    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::JsonRejection},
     http::request::Parts,
 };
-use quayside_model::Text;
-use serde::de::DeserializeOwned;
+use quayside_model::{DeliveryId, MessageId, Name, Text, Timestamp};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
 
 use super::problem::Problem;
 use crate::exit::root;
@@ -25,20 +30,56 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     }
 }
 
+/// A value that callers write as text.
+pub(super) trait Written: FromStr<Err: Display> {
+    /// What it is, with an example: completes "`x` is not …".
+    const FORM: &'static str;
+}
+
+impl Written for MessageId {
+    const FORM: &'static str = "the id of a message, such as 01a1fede-77c6-7db1-9dcd-9af525813a70";
+}
+
+impl Written for DeliveryId {
+    const FORM: &'static str = "the id of a delivery: that of its message, a dot and its number, such as \
+         01a1fede-77c6-7db1-9dcd-9af525813a70.0";
+}
+
+impl Written for Timestamp {
+    const FORM: &'static str = "a moment, such as 2026-11-21T09:00:00Z";
+}
+
+impl Written for Name {
+    const FORM: &'static str = "the full name of a port or location, such as orders.archive";
+}
+
+/// Reads `text`, or says what it should be.
+fn read<T: Written>(text: &str) -> Result<T, String> {
+    text.parse()
+        .map_err(|_| format!("`{text}` is not {}", T::FORM))
+}
+
+/// A field of a query or body that is written as text.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Given<T>(pub(super) T);
+
+impl<'de, T: Written> Deserialize<'de> for Given<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        read(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
 /// A segment of the path, of the form of `T`.
 pub(super) struct Segment<T>(pub(super) T);
 
-impl<S: Send + Sync, T: std::str::FromStr<Err: std::fmt::Display>> FromRequestParts<S>
-    for Segment<T>
-{
+impl<S: Send + Sync, T: Written> FromRequestParts<S> for Segment<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let path = Path::<String>::from_request_parts(parts, state).await;
         let Path(text) = path.map_err(|error| Problem::bad_request(root(&error)))?;
-        text.parse()
-            .map(Self)
-            .map_err(|error| Problem::bad_request(format!("`{text}` in the path: {error}")))
+        read(&text).map(Self).map_err(Problem::bad_request)
     }
 }
 
@@ -54,7 +95,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         Json::<T>::from_bytes(bytes)
             .map(|Json(value)| Self(value))
-            .map_err(|error| Problem::bad_request(root(&error)))
+            .map_err(|error| Problem::bad_request(wrong_body(&error)))
+    }
+}
+
+/// What is wrong with a body. A value of the wrong form is named by its key: its place in one line of JSON,
+/// which a program wrote, helps nobody.
+fn wrong_body(error: &JsonRejection) -> String {
+    let text = root(error);
+    match (error, text.rsplit_once(" at line 1 column ")) {
+        (JsonRejection::JsonDataError(_), Some((said, _))) => said.to_owned(),
+        _ => text,
     }
 }
 

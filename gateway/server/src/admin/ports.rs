@@ -189,6 +189,11 @@ async fn pause(
             "`for` is missing: how long, as in 30m",
         ));
     };
+    if duration.duration().is_zero() {
+        return Err(Problem::bad_request(
+            "`for` is no time at all: write how long, as in 30m; `resume` ends a pause",
+        ));
+    }
     let until = admin.gateway.clock.now().plus(duration.duration());
     control(&admin, &name, &operator, &word, |port, control| {
         send_only(port, "paused")?;

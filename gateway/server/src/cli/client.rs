@@ -174,7 +174,10 @@ fn address(admin: &str) -> Result<String, Failure> {
     let url = Url::parse(admin).ok();
     let fits = url.is_some_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     if !fits {
-        let message = format!("`{admin}` is no admin address");
+        let message = match admin {
+            "" => "the admin address is empty".to_owned(),
+            _ => format!("`{admin}` is no admin address"),
+        };
         return Err(Failure::new(codes::BAD_REQUEST, message)
             .exiting(Exit::Usage)
             .with_help("Write http://HOST:PORT or https://HOST:PORT after `--admin` or into QUAYSIDE_ADMIN."));
@@ -217,6 +220,10 @@ fn refused(status: StatusCode, problem: &Value) -> Option<Failure> {
     };
     let failure = Failure::new(code, message).exiting(exit);
     Some(match text("help") {
+        // The node speaks to programs.
+        Some(_) if given == codes::BAD_REQUEST.code => failure.with_help(
+            "Correct what the message names; `--help` behind the verb shows what it takes.",
+        ),
         Some(help) => failure.with_help(help),
         None => failure,
     })
