@@ -27,10 +27,10 @@ pub(crate) enum Exit {
 }
 
 /// The exit codes, as `--help` shows them.
-pub(crate) const HELP: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such thing, \
-4 no node answers, 10 the configuration has errors (`check --strict`: or warnings), \
-11 the store's schema is of another version, 12 the process was lost to its group again and again: \
-start it anew.";
+pub(crate) const HELP: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such thing, 4 no node answers,
+10 the configuration has errors (`check --strict`: or warnings), 11 the store's schema is of another
+version, 12 the process was lost to its group again and again: start it anew.";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -1,5 +1,7 @@
 //! `/messages`: what was received and what became of it.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     body::Body,
@@ -12,14 +14,14 @@ use futures_util::stream;
 use quayside_model::{Content, DeliveryState, MessageId, Name, StoredBody, Text, Timestamp};
 use quayside_store::{
     AnyStore,
-    browse::{MessageFilter, MessageRow, MessageState},
+    browse::{MAX_PAGE, MessageFilter, MessageRow, MessageState},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     Admin, Route,
-    extract::{Body as JsonBody, Operator, Params, Segment},
+    extract::{Body as JsonBody, Given, Operator, Params, Segment},
     names,
     problem::{Answer, Problem},
     way::{Around, Told, tell},
@@ -32,6 +34,11 @@ pub(super) fn routes() -> Vec<Route> {
             .query(&[
                 (
                     "state",
+                    "that have come to this: unrouted, suspended, open, failed, delivered, \
+                     partly-terminated, terminated",
+                ),
+                (
+                    "delivery_state",
                     "with a live delivery in this state: ready, claimed, held, suspended",
                 ),
                 ("port", "with a live delivery for this port"),
@@ -41,7 +48,7 @@ pub(super) fn routes() -> Vec<Route> {
                 ("until", "received before this moment (RFC 3339)"),
                 (
                     "before",
-                    "older than this message: the last id of the page before",
+                    "older than this message: `next` of the page before",
                 ),
                 ("limit", "at most this many, 1 to 1000; 50 if absent"),
             ]),
@@ -67,16 +74,28 @@ pub(super) fn routes() -> Vec<Route> {
     ]
 }
 
+/// The words for what a message has come to: those of [`MessageState`].
+pub(crate) const STATES: [&str; 7] = [
+    "unrouted",
+    "suspended",
+    "open",
+    "failed",
+    "delivered",
+    "partly-terminated",
+    "terminated",
+];
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListParams {
-    state: Option<DeliveryState>,
+    state: Option<MessageState>,
+    delivery_state: Option<DeliveryState>,
     port: Option<Name>,
     message_type: Option<Text>,
     origin: Option<Text>,
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-    before: Option<MessageId>,
+    since: Option<Given<Timestamp>>,
+    until: Option<Given<Timestamp>>,
+    before: Option<Given<MessageId>>,
     limit: Option<u32>,
 }
 
@@ -103,24 +122,90 @@ async fn list(
     let filter = MessageFilter {
         origin: params.origin,
         message_type: params.message_type,
-        state: params.state,
+        state: params.delivery_state,
         port: params.port,
-        since: params.since,
-        until: params.until,
+        since: params.since.map(|since| since.0),
+        until: params.until.map(|until| until.0),
     };
-    let messages = admin
-        .gateway
-        .store
-        .messages(&filter, params.before, limit)
-        .await?;
-    if messages.is_empty() {
+    let before = params.before.map(|before| before.0);
+    let store = &admin.gateway.store;
+    let (messages, next) = match params.state {
+        None => page(store, &filter, &[filter.state], before, limit).await?,
+        Some(state) => search(store, &filter, state, before, limit).await?,
+    };
+    if messages.is_empty() && next.is_none() {
         names::check_empty(&admin, filter.port.as_ref(), filter.origin.as_deref()).await?;
     }
-    // A page that is not full is the last one.
-    let full = messages.len() == limit as usize;
-    let next = messages.last().filter(|_| full).map(|last| last.id);
     let messages: Vec<Listed> = messages.into_iter().map(Listed::from).collect();
     Ok(Json(json!({ "messages": messages, "next": next })))
+}
+
+/// Messages, newest first, and what the next page lies before. `None`: there is none.
+type Page = (Vec<MessageRow>, Option<MessageId>);
+
+/// The newest messages that have a live delivery in one of `states`; `None` stands for any message.
+async fn page(
+    store: &AnyStore,
+    filter: &MessageFilter,
+    states: &[Option<DeliveryState>],
+    before: Option<MessageId>,
+    limit: u32,
+) -> Answer<Page> {
+    let mut found = BTreeMap::new();
+    let mut next = None;
+    for state in states {
+        let filter = MessageFilter {
+            state: *state,
+            ..filter.clone()
+        };
+        let rows = store.messages(&filter, before, limit).await?;
+        // A list that is not full has come to its end. Of a full one nobody knows what lies beyond.
+        if rows.len() == limit as usize {
+            next = next.max(rows.last().map(|row| row.id));
+        }
+        found.extend(rows.into_iter().map(|row| (row.id, row)));
+    }
+    let newest_first = found.into_values().rev();
+    let known = newest_first.filter(|row| next.is_none_or(|next| row.id >= next));
+    Ok((known.collect(), next))
+}
+
+/// The most messages that one call looks at, a thousand at a time: what a message has come to is not in an
+/// index.
+const LOOKS: u32 = 20;
+
+/// Messages that have come to `state`: at most `limit`, and perhaps fewer although there is a next page.
+async fn search(
+    store: &AnyStore,
+    filter: &MessageFilter,
+    state: MessageState,
+    mut before: Option<MessageId>,
+    limit: u32,
+) -> Answer<Page> {
+    use DeliveryState::{Claimed, Held, Ready, Suspended};
+    // What is on its way is found by its live deliveries, which are far fewer than messages.
+    let states: &[Option<DeliveryState>] = match (filter.state, state) {
+        (Some(_), _) => &[filter.state],
+        (None, MessageState::Suspended) => &[Some(Suspended)],
+        (None, MessageState::Open) => &[Some(Ready), Some(Claimed), Some(Held)],
+        (None, _) => &[None],
+    };
+    let mut found: Vec<MessageRow> = Vec::new();
+    for _ in 0..LOOKS {
+        let (rows, next) = page(store, filter, states, before, MAX_PAGE).await?;
+        for row in rows.into_iter().filter(|row| row.state() == state) {
+            found.push(row);
+            if found.len() == limit as usize {
+                let last = found.last().map(|row| row.id);
+                return Ok((found, last));
+            }
+        }
+        before = next;
+        if next.is_none() {
+            break;
+        }
+    }
+    Ok((found, before))
 }
 
 fn no_message(id: MessageId) -> Problem {
@@ -220,4 +305,21 @@ async fn resubmit(
             "the message is resubmitted, but that could not be noted at its source");
     }
     Ok(Json(json!({ "id": new })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_of_a_message_has_its_word() {
+        for word in STATES {
+            let state: MessageState = serde_json::from_value(json!(word)).expect(word);
+            assert_eq!(json!(state), word);
+        }
+        let error = serde_json::from_value::<MessageState>(json!("none")).expect_err("no state");
+        // It names the wrong word and then each right one, in backticks.
+        let named = error.to_string().matches('`').count() / 2;
+        assert_eq!(named, STATES.len() + 1, "{error}");
+    }
 }

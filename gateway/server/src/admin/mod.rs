@@ -37,7 +37,9 @@ mod way;
 mod words;
 
 use crate::{cli::codes, gateway::Gateway};
+pub(crate) use messages::STATES as MESSAGE_STATES;
 use problem::Problem;
+pub(crate) use words::second;
 
 /// Where the API begins.
 const BASE: &str = "/api/v1";

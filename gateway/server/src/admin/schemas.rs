@@ -51,9 +51,8 @@ fn message(more: Value) -> Value {
         "live": count(),
         "suspended": count(),
         "terminated": count(),
-        "state": words(&[
-            "unrouted", "suspended", "open", "delivered", "partly-terminated", "terminated",
-        ]),
+        "failed": count(),
+        "state": words(&super::messages::STATES),
     });
     merge(&mut properties, more);
     object(properties)

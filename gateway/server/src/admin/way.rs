@@ -8,7 +8,7 @@ use quayside_model::{
     DeliveryId, DeliveryState, MessageId, Name, PortStatus, Text, Timestamp, Transport,
 };
 use quayside_store::{
-    browse::{DeliveryRow, HistoryRow, MessageState, MessageWay},
+    browse::{DeliveryRow, FAILURE_PUBLISHED, HistoryRow, MessageState, MessageWay},
     sessions::InstanceRow,
 };
 use serde::Serialize;
@@ -129,7 +129,7 @@ fn empty(message: MessageId, no: u16) -> Leg {
 fn note(leg: &mut Leg, event: &HistoryRow) {
     match event.event.as_str() {
         "sent" | "sent-by-backup" | "consumed" | "terminated" => {
-            leg.state = event.event.clone();
+            leg.state = ended(event);
             leg.attempts = event.attempts;
             leg.ended_at = Some(event.at);
             leg.detail = event.detail.clone();
@@ -143,6 +143,15 @@ fn note(leg: &mut Leg, event: &HistoryRow) {
             });
         }
         _ => {}
+    }
+}
+
+/// How a delivery ended. That it was consumed because its failure was published is the machine's word: to
+/// people it has failed.
+fn ended(event: &HistoryRow) -> Text {
+    match event.event.as_str() {
+        "consumed" if event.detail.contains(FAILURE_PUBLISHED) => Text::lossy("failed"),
+        _ => event.event.clone(),
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) fn status(status: PortStatus) -> &'static str {
 }
 
 /// A moment to the second: the rest helps nobody who reads.
-pub(super) fn second(moment: Timestamp) -> String {
+pub(crate) fn second(moment: Timestamp) -> String {
     let text = moment.to_string();
     let seconds = text.split(['.', 'Z']).next().unwrap_or_default();
     format!("{}Z", seconds.replacen('T', " ", 1))

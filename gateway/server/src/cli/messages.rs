@@ -2,24 +2,31 @@
 
 use std::fmt::Write as _;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::PossibleValuesParser};
+use quayside_adapter_api::Span;
+use quayside_model::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
     Remote,
     client::{Client, segment},
     codes,
-    output::{self, Table, moment, size, text_of},
+    output::{self, Output, Table, moment, size, text_of},
+    watch::{Seen, Watch},
     way,
 };
-use crate::exit::{Exit, Failure};
+use crate::{
+    admin::MESSAGE_STATES,
+    exit::{Exit, Failure},
+    wiring,
+};
 
 /// What to do with messages.
 #[derive(Debug, Subcommand)]
 pub(super) enum MessagesVerb {
     /// List messages, newest first
     List(ListArgs),
-    /// Tell the whole way of a message
+    /// Tell the whole way of a message, or of one of its deliveries
     Show(OneArgs),
     /// Print the body of a message
     Body(OneArgs),
@@ -34,9 +41,12 @@ pub(super) enum MessagesVerb {
 /// Which messages.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
-    /// Only those with a live delivery in this state
-    #[arg(long, value_parser = ["ready", "claimed", "held", "suspended"])]
+    /// Only those that have come to this, as in the column STATE
+    #[arg(long, value_parser = PossibleValuesParser::new(MESSAGE_STATES))]
     state: Option<String>,
+    /// Only those with a live delivery in this state
+    #[arg(long, value_name = "STATE", value_parser = ["ready", "claimed", "held", "suspended"])]
+    delivery_state: Option<String>,
     /// Only those with a live delivery for this send port
     #[arg(long)]
     port: Option<String>,
@@ -46,10 +56,10 @@ pub(super) struct ListArgs {
     /// Only those received by this location, port or application
     #[arg(long)]
     origin: Option<String>,
-    /// Only those received at or after this moment, as in 2026-11-21T09:00:00Z
+    /// Only those received at or after this moment, as in 2026-11-21T09:00:00Z, or so long ago, as in 2h
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only those received before this moment
+    /// Only those received before this moment, or longer ago than that
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// Only those older than this message: the next page
@@ -59,13 +69,15 @@ pub(super) struct ListArgs {
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     limit: u32,
     #[command(flatten)]
+    watch: Watch,
+    #[command(flatten)]
     remote: Remote,
 }
 
 /// One message.
 #[derive(Debug, Args)]
 pub(super) struct OneArgs {
-    /// The id of the message
+    /// The id of the message, or of a delivery of it (ID.NO)
     id: String,
     #[command(flatten)]
     remote: Remote,
@@ -110,20 +122,35 @@ const BATCH: usize = 500;
 /// Runs the verb.
 pub(super) async fn messages(verb: &MessagesVerb) -> Result<Exit, Failure> {
     match verb {
-        MessagesVerb::List(args) => list(args).await,
+        MessagesVerb::List(args) => {
+            let (client, output) = (args.remote.client()?, args.remote.output());
+            let look = async || list(&client, args, output).await;
+            args.watch.show(output, look).await
+        }
         MessagesVerb::Show(args) => {
-            let path = format!("/messages/{}", segment(&args.id));
-            let way = args.remote.client()?.get(&path, &[]).await?;
+            let (id, no) = message_of(&args.id)?;
+            let path = format!("/messages/{}", segment(id));
+            let mut way = args.remote.client()?.get(&path, &[]).await?;
+            if let Some(no) = no {
+                way::focus(&mut way, no)?;
+            }
             let output = args.remote.output();
             output.text(&way, &way::in_words(&way, output))
         }
         MessagesVerb::Body(args) => {
-            let path = format!("/messages/{}/body", segment(&args.id));
+            let (id, _) = message_of(&args.id)?;
+            let path = format!("/messages/{}/body", segment(id));
             output::print_bytes(&args.remote.client()?.bytes(&path).await?)
         }
         MessagesVerb::Resume(args) => change(args, "resume").await,
         MessagesVerb::Terminate(args) => change(args, "terminate").await,
         MessagesVerb::Resubmit(args) => {
+            if let (message, Some(_)) = message_of(&args.id)? {
+                let text = "the whole message is published again, not one of its deliveries";
+                return Err(Failure::new(codes::BAD_REQUEST, text)
+                    .exiting(Exit::Usage)
+                    .with_help(format!("Name the message: {message}.")));
+            }
             let path = format!("/messages/{}/resubmit", segment(&args.id));
             let body = because(args.reason.as_deref());
             let answer = args.remote.client()?.post(&path, &body).await?;
@@ -133,12 +160,26 @@ pub(super) async fn messages(verb: &MessagesVerb) -> Result<Exit, Failure> {
     }
 }
 
-async fn list(args: &ListArgs) -> Result<Exit, Failure> {
+/// The message in `ID` or `ID.NO`, and the number of the delivery.
+fn message_of(id: &str) -> Result<(&str, Option<u16>), Failure> {
+    let Some((message, no)) = id.split_once('.') else {
+        return Ok((id, None));
+    };
+    let no = no.parse().map_err(|_| {
+        let message = format!("`{id}` is the id of no delivery: `{no}` is no number of one");
+        Failure::new(codes::BAD_REQUEST, message)
+            .exiting(Exit::Usage)
+            .with_help("Write the id of a message, a dot and a number, as in 01a1fede-77c6-7db1-9dcd-9af525813a70.0.")
+    })?;
+    Ok((message, Some(no)))
+}
+
+async fn list(client: &Client, args: &ListArgs, output: Output) -> Result<Seen, Failure> {
+    let filters = args.filters(wiring::clock().now());
     let mut query = vec![("limit", args.limit.to_string())];
-    let filters = args.filters().into_iter();
-    query.extend(filters.filter_map(|(key, _, value)| Some((key, value.clone()?))));
+    query.extend(filters.iter().map(|(key, _, value)| (*key, value.clone())));
     query.extend(args.before.clone().map(|before| ("before", before)));
-    let answer = args.remote.client()?.get("/messages", &query).await?;
+    let answer = client.get("/messages", &query).await?;
     let mut table = Table::new(&["id", "received", "from", "type", "size", "state", "open"]);
     for row in rows(&answer, "messages") {
         table.row(vec![
@@ -151,48 +192,74 @@ async fn list(args: &ListArgs) -> Result<Exit, Failure> {
             format!("{} of {}", text_of(row, "live"), text_of(row, "deliveries")),
         ]);
     }
-    let output = args.remote.output();
-    let mut text = if table.is_empty() {
-        "No messages.\n".to_owned()
-    } else {
-        output.render(&table)
+    let next = answer["next"].as_str();
+    let nothing = match next {
+        None => "No messages.",
+        // A state is looked for in one message after the other, and not in all of them at once.
+        Some(_) => "None yet: only the newest messages were looked at.",
     };
-    if let Some(next) = answer["next"].as_str() {
-        let command = args.next_page(next);
+    let mut text = output.render_or(&table, nothing);
+    if let Some(next) = next {
+        let command = args.next_page(&filters, next);
         writeln!(text, "\nThere are more. The next page: {command}")
             .expect("writing to a string cannot fail");
     }
-    output.text(&answer, &text)
+    Ok((answer, text))
 }
 
+/// A filter: its name in the API, that of its flag, its value.
+type Given = (&'static str, &'static str, String);
+
 impl ListArgs {
-    /// What the operator gave, by the names of the API.
-    fn filters(&self) -> [(&'static str, &'static str, &Option<String>); 6] {
-        [
-            ("state", "state", &self.state),
-            ("port", "port", &self.port),
-            ("message_type", "type", &self.message_type),
-            ("origin", "origin", &self.origin),
-            ("since", "since", &self.since),
-            ("until", "until", &self.until),
-        ]
+    /// What the operator gave.
+    fn filters(&self, now: Timestamp) -> Vec<Given> {
+        let time = |time: &Option<String>| time.as_ref().map(|text| moment_of(text, now));
+        let given = [
+            ("state", "state", self.state.clone()),
+            (
+                "delivery_state",
+                "delivery-state",
+                self.delivery_state.clone(),
+            ),
+            ("port", "port", self.port.clone()),
+            ("message_type", "type", self.message_type.clone()),
+            ("origin", "origin", self.origin.clone()),
+            ("since", "since", time(&self.since)),
+            ("until", "until", time(&self.until)),
+        ];
+        let given = given.into_iter();
+        given
+            .filter_map(|(key, flag, value)| Some((key, flag, value?)))
+            .collect()
     }
 
     /// The command that lists what comes after `last`.
-    fn next_page(&self, last: &str) -> String {
+    fn next_page(&self, filters: &[Given], last: &str) -> String {
         let mut command = "quayside messages list".to_owned();
-        let given = self.filters().into_iter();
-        let given = given.filter_map(|(_, flag, value)| Some((flag, value.clone()?)));
+        let given = filters
+            .iter()
+            .map(|(_, flag, value)| (*flag, value.clone()));
         let given = given.chain([
             ("limit", self.limit.to_string()),
             ("before", last.to_owned()),
         ]);
+        // A variable of the shell will be there for the next page too.
+        let given = given.chain(self.remote.admin_flag().map(|url| ("admin", url)));
         for (flag, value) in given {
             write!(command, " --{flag} {}", shell_word(&value))
                 .expect("writing to a string cannot fail");
         }
         command
     }
+}
+
+/// The moment that `text` is, or that lies so long before `now`. What is neither is the node's to refuse.
+fn moment_of(text: &str, now: Timestamp) -> String {
+    let Ok(ago) = text.parse::<Span>() else {
+        return text.to_owned();
+    };
+    let ago = i64::try_from(ago.duration().as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_micros(now.as_micros().saturating_sub(ago)).to_string()
 }
 
 /// `text` as a shell takes it for one word.
@@ -220,13 +287,21 @@ async fn change(args: &DeliveriesArgs, verb: &str) -> Result<Exit, Failure> {
     }
     let mut table = Table::new(&["delivery", "outcome"]);
     for row in &outcomes {
-        table.row(vec![text_of(row, "id"), text_of(row, "outcome")]);
+        table.row(vec![text_of(row, "id"), in_words(row).to_owned()]);
     }
     let failed = |row: &&Value| !matches!(row["outcome"].as_str(), Some("done" | "unchanged"));
     let not_done = outcomes.iter().filter(failed).count();
     args.remote
         .output()
         .table(&json!({ "outcomes": outcomes }), &table, "No deliveries.")?;
+    if not_done > 0 && outcomes.iter().all(|row| row["outcome"] == "not-found") {
+        let message = "there is no such live delivery: it has ended, or never was";
+        return Err(Failure::new(codes::NOT_FOUND, message)
+            .exiting(Exit::NotFound)
+            .with_help(
+                "`quayside messages show ID` tells how the deliveries of a message ended.",
+            ));
+    }
     if not_done > 0 {
         let message = format!(
             "{not_done} of {} deliveries were not changed",
@@ -239,6 +314,16 @@ async fn change(args: &DeliveriesArgs, verb: &str) -> Result<Exit, Failure> {
         return Err(Failure::new(codes::NOT_FOUND, message).exiting(Exit::NotFound));
     }
     Ok(Exit::Ok)
+}
+
+/// An outcome for people: what it says about the delivery.
+fn in_words(row: &Value) -> &str {
+    match row["outcome"].as_str().unwrap_or_default() {
+        "busy" => "busy: it is being sent right now",
+        "not-found" => "not found: it has ended, or never was",
+        "unchanged" => "unchanged: it is not suspended",
+        done => done,
+    }
 }
 
 /// The ids of deliveries that are meant: a message stands for all of its live ones.
@@ -278,7 +363,33 @@ async fn all_deliveries(client: &Client, query: &[(&str, String)]) -> Result<Vec
 
 #[cfg(test)]
 mod tests {
-    use super::shell_word;
+    use super::*;
+
+    #[test]
+    fn a_moment_is_a_time_or_a_while_ago() {
+        let now: Timestamp = "2026-11-21T09:00:00Z".parse().expect("a moment");
+        for (given, meant) in [
+            ("2h", "2026-11-21T07:00:00.000000Z"),
+            ("1d12h", "2026-11-19T21:00:00.000000Z"),
+            ("2026-11-01T00:00:00Z", "2026-11-01T00:00:00Z"),
+            ("yesterday", "yesterday"),
+        ] {
+            assert_eq!(moment_of(given, now), meant);
+        }
+    }
+
+    #[test]
+    fn a_delivery_names_its_message() {
+        for (given, found) in [
+            ("x", Some(("x", None))),
+            ("x.7", Some(("x", Some(7)))),
+            ("x.", None),
+            ("x.y", None),
+            ("x.1.2", None),
+        ] {
+            assert_eq!(message_of(given).ok(), found, "{given}");
+        }
+    }
 
     #[test]
     fn a_word_survives_the_shell() {

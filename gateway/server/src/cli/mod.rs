@@ -15,6 +15,7 @@ mod ports;
 mod run;
 mod send;
 mod store;
+mod watch;
 mod way;
 mod yaml;
 
@@ -98,19 +99,20 @@ const DEFAULT_ADMIN: &str = "http://127.0.0.1:9470";
 /// How to show results.
 #[derive(Debug, Clone, Copy, Args)]
 struct Show {
-    /// How to show the result
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    /// How to show the result: to people, or to programs, for which it is stable
+    #[arg(short, long, value_enum, value_name = "FORM", default_value_t = Format::Table)]
     output: Format,
 }
 
-/// The forms of a result.
+/// The forms of a result. What is said of each here is not for the help, where it would take half of the
+/// screen of every verb.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people
+    // For people.
     Table,
-    /// For programs; stable
+    // For programs; stable.
     Json,
-    /// The same content as JSON, easier to read
+    // The same content as JSON, easier to read.
     Yaml,
 }
 
@@ -130,6 +132,14 @@ impl Remote {
     /// Whether the operator said which node is meant.
     fn names_a_node(&self) -> bool {
         self.admin.is_some()
+    }
+
+    /// What a further command has to name, as the environment does not.
+    fn admin_flag(&self) -> Option<String> {
+        let variable = std::env::var("QUAYSIDE_ADMIN").ok();
+        self.admin
+            .clone()
+            .filter(|admin| variable.as_ref() != Some(admin))
     }
 
     fn output(&self) -> Output {
@@ -160,12 +170,22 @@ impl Show {
 
 /// The command line. Each verb's help ends with the exit codes: whoever writes a script reads only that.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommands(with_exit_codes)
+    Cli::command().mut_subcommands(complete)
 }
 
-fn with_exit_codes(verb: clap::Command) -> clap::Command {
+fn complete(verb: clap::Command) -> clap::Command {
     verb.after_help(crate::exit::HELP)
-        .mut_subcommands(with_exit_codes)
+        .mut_args(without_empty_variable)
+        .mut_subcommands(complete)
+}
+
+/// A variable that is set to nothing is as good as none: so one is switched off in many shells and files.
+fn without_empty_variable(arg: clap::Arg) -> clap::Arg {
+    let value = arg.get_env().and_then(std::env::var_os);
+    match value {
+        Some(value) if value.is_empty() => arg.env(None::<&str>),
+        _ => arg,
+    }
 }
 
 /// Runs the verb of the command line.

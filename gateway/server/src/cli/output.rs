@@ -2,7 +2,6 @@
 
 use std::{fmt::Write as _, io::Write as _};
 
-use serde::Serialize;
 use serde_json::Value;
 
 use super::{Format, codes, yaml};
@@ -125,18 +124,20 @@ impl Output {
         table: &Table,
         nothing: &str,
     ) -> Result<Exit, Failure> {
-        if table.rows.is_empty() {
-            return self.text(value, &format!("{nothing}\n"));
-        }
-        self.text(value, &table.render(self.color))
+        self.text(value, &self.render_or(table, nothing))
     }
 
     /// Prints `value` for a program, or else `text`.
     pub(super) fn text(self, value: &Value, text: &str) -> Result<Exit, Failure> {
+        print(&self.form(value, text)?)
+    }
+
+    /// `value` as a program reads it, or else `text`.
+    pub(super) fn form(self, value: &Value, text: &str) -> Result<String, Failure> {
         match self.format {
-            Format::Table => print(text),
-            Format::Json => self.json(value),
-            Format::Yaml => print(&yaml::render(value)),
+            Format::Table => Ok(text.to_owned()),
+            Format::Json => json(value),
+            Format::Yaml => Ok(yaml::render(value)),
         }
     }
 
@@ -145,11 +146,19 @@ impl Output {
         table.render(self.color)
     }
 
-    fn json(self, value: &impl Serialize) -> Result<Exit, Failure> {
-        let text = serde_json::to_string_pretty(value);
-        let text = text.map_err(|error| Failure::new(codes::INTERNAL, error.to_string()))?;
-        print(&format!("{text}\n"))
+    /// The table as text, or else a sentence that there is nothing.
+    pub(super) fn render_or(self, table: &Table, nothing: &str) -> String {
+        if table.is_empty() {
+            return format!("{nothing}\n");
+        }
+        table.render(self.color)
     }
+}
+
+fn json(value: &Value) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(value);
+    let text = text.map_err(|error| Failure::new(codes::INTERNAL, error.to_string()))?;
+    Ok(format!("{text}\n"))
 }
 
 /// Prints to standard output. A reader that went away (`| head`) is no failure.
@@ -165,13 +174,19 @@ pub(crate) fn complain(text: &str) {
 
 /// Prints bytes as they are.
 pub(super) fn print_bytes(bytes: &[u8]) -> Result<Exit, Failure> {
+    put(bytes).map(|_| Exit::Ok)
+}
+
+/// Writes to standard output. `false`: its reader went away.
+pub(super) fn put(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(
             codes::FILE,
             format!("cannot write to standard output: {error}"),
         )),
-        _ => Ok(Exit::Ok),
     }
 }
 

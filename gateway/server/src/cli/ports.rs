@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::{
     Remote,
-    client::segment,
-    output::{Table, moment, printable, text_of},
+    client::{Client, segment},
+    output::{Output, Table, moment, printable, text_of},
+    watch::{Seen, Watch},
     way,
 };
 use crate::exit::{Exit, Failure};
@@ -17,10 +18,12 @@ pub(super) enum PortsVerb {
     /// List send ports and receive locations
     List {
         #[command(flatten)]
+        watch: Watch,
+        #[command(flatten)]
         remote: Remote,
     },
     /// Show all that is known of one
-    Show(PortArgs),
+    Show(NameArgs),
     /// Let it work: a send port sends, a location receives
     Start(PortArgs),
     /// Let it rest: a send port keeps its subscription and its deliveries wait, a location closes
@@ -34,10 +37,19 @@ pub(super) enum PortsVerb {
     /// End a pause
     Resume(PortArgs),
     /// Connect to the partner and look whether the target is there; changes nothing
-    Test(PortArgs),
+    Test(NameArgs),
 }
 
-/// One port.
+/// One port to look at.
+#[derive(Debug, Args)]
+pub(super) struct NameArgs {
+    /// The full name: APPLICATION.PORT or APPLICATION.PORT.LOCATION
+    name: String,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// One port to change.
 #[derive(Debug, Args)]
 pub(super) struct PortArgs {
     /// The full name: APPLICATION.PORT or APPLICATION.PORT.LOCATION
@@ -62,7 +74,12 @@ pub(super) struct PauseArgs {
 /// Runs the verb.
 pub(super) async fn ports(verb: &PortsVerb) -> Result<Exit, Failure> {
     match verb {
-        PortsVerb::List { remote } => list(remote).await,
+        PortsVerb::List { watch, remote } => {
+            let (client, output) = (remote.client()?, remote.output());
+            watch
+                .show(output, async || list(&client, output).await)
+                .await
+        }
         PortsVerb::Show(args) => show(args).await,
         PortsVerb::Start(args) => control(args, "start", json!({})).await,
         PortsVerb::Stop(args) => control(args, "stop", json!({})).await,
@@ -76,8 +93,8 @@ pub(super) async fn ports(verb: &PortsVerb) -> Result<Exit, Failure> {
     }
 }
 
-async fn list(remote: &Remote) -> Result<Exit, Failure> {
-    let answer = remote.client()?.get("/ports", &[]).await?;
+async fn list(client: &Client, output: Output) -> Result<Seen, Failure> {
+    let answer = client.get("/ports", &[]).await?;
     let mut table = Table::new(&[
         "name",
         "kind",
@@ -104,7 +121,8 @@ async fn list(remote: &Remote) -> Result<Exit, Failure> {
             failure(port),
         ]);
     }
-    remote.output().table(&answer, &table, "No ports.")
+    let text = output.render_or(&table, "No ports.");
+    Ok((answer, text))
 }
 
 /// A number that stands out where it is not 0.
@@ -115,7 +133,7 @@ fn count(count: &Value) -> String {
     }
 }
 
-async fn show(args: &PortArgs) -> Result<Exit, Failure> {
+async fn show(args: &NameArgs) -> Result<Exit, Failure> {
     let path = format!("/ports/{}", segment(&args.name));
     let port = args.remote.client()?.get(&path, &[]).await?;
     let (backlog, tally) = (&port["backlog"], &port["tally"]);
@@ -195,7 +213,7 @@ async fn control(args: &PortArgs, verb: &str, mut body: Value) -> Result<Exit, F
     args.remote.output().text(&answer, &text)
 }
 
-async fn test(args: &PortArgs) -> Result<Exit, Failure> {
+async fn test(args: &NameArgs) -> Result<Exit, Failure> {
     let path = format!("/ports/{}/test", segment(&args.name));
     let answer = args.remote.client()?.post(&path, &json!({})).await?;
     let text = format!("{}: {}\n", args.name, text_of(&answer, "detail"));

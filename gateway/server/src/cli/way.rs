@@ -5,14 +5,20 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{
+    codes,
     messages::rows,
     output::{Output, Table, moment, printable, size, text_of},
 };
+use crate::exit::{Exit, Failure};
 
 /// The parts one below the other: facts, properties, deliveries, what keeps them, events.
 pub(super) fn in_words(way: &Value, output: Output) -> String {
     let legs = rows(way, "legs");
-    let mut parts = vec![output.render(&facts(way)), output.render(&properties(way))];
+    let mut parts = vec![output.render(&facts(way))];
+    let properties = properties(way);
+    if !properties.is_empty() {
+        parts.push(output.render(&properties));
+    }
     if !legs.is_empty() {
         parts.push(output.render(&deliveries(legs)));
     }
@@ -22,6 +28,36 @@ pub(super) fn in_words(way: &Value, output: Output) -> String {
     }
     parts.push(output.render(&events(way)));
     parts.join("\n")
+}
+
+/// Leaves of the way what concerns the delivery `no` and the message as a whole.
+pub(super) fn focus(way: &mut Value, no: u16) -> Result<(), Failure> {
+    let known: Vec<String> = rows(way, "legs")
+        .iter()
+        .map(|leg| text_of(leg, "no"))
+        .collect();
+    if !known.contains(&no.to_string()) {
+        let message = match known.as_slice() {
+            [] => "the message has no delivery".to_owned(),
+            known => format!(
+                "the message has no delivery {no}, only {}",
+                known.join(", ")
+            ),
+        };
+        return Err(Failure::new(codes::NOT_FOUND, message)
+            .exiting(Exit::NotFound)
+            .with_help("`quayside messages show ID` tells the deliveries of the message."));
+    }
+    let end = format!(".{no}");
+    let mut keep = |key: &str, wanted: &dyn Fn(&Value) -> bool| {
+        if let Some(rows) = way[key].as_array_mut() {
+            rows.retain(wanted);
+        }
+    };
+    keep("legs", &|leg| leg["no"] == no);
+    keep("live_deliveries", &|row| text_of(row, "id").ends_with(&end));
+    keep("history", &|row| row["no"].is_null() || row["no"] == no);
+    Ok(())
 }
 
 fn facts(way: &Value) -> Table {

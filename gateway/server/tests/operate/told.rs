@@ -1,5 +1,10 @@
 //! What an operator is told about messages and ports that do not get through.
 
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Command, Stdio},
+};
+
 use serde_json::Value;
 
 use crate::dev::{APP, Dev, text};
@@ -156,6 +161,178 @@ fn a_port_tells_why_it_rests_and_what_it_did() {
         let waits = leg(&way, "orders.archive")["waits"].to_string();
         waits.contains("the port is paused until").then_some(())
     });
+}
+
+/// A port that publishes its failures, and who wants them.
+const PUBLISHED: &str = r#"
+[send.published]
+filter = "msg.type == 'urn:orders#Order'"
+on_failure = "publish"
+retry = { attempts = 1, first = "1ms" }
+primary.http = { url = "http://127.0.0.1:1/" }
+[send.failures]
+filter = "has(error.code)"
+primary.file = { folder = "failures", create = true, file_name = "{msg.id}.xml" }
+"#;
+
+fn listed(dev: &Dev, state: &str) -> Vec<String> {
+    let list = dev.json(&["messages", "list", "--state", state]);
+    let rows = list["messages"].as_array().expect("messages").iter();
+    let rows = rows.inspect(|row| assert_eq!(row["state"], state, "{list:#}"));
+    rows.map(|row| row["id"].as_str().expect("an id").to_owned())
+        .collect()
+}
+
+#[test]
+fn a_message_whose_failure_was_published_has_failed() {
+    let dev = Dev::with(&format!("{APP}{PUBLISHED}"));
+    let id = dev.send();
+    let way = dev.wait_for("end of the message", |dev| {
+        let way = dev.way(&id);
+        (way["live"] == 0).then_some(way)
+    });
+    assert_eq!(
+        (&way["state"], &way["failed"]),
+        (&"failed".into(), &1.into())
+    );
+    let failed = leg(&way, "orders.published");
+    assert_eq!(failed["state"], "failed", "{way:#}");
+    // Its end names the message that tells of it.
+    let told = failed["detail"].as_str().expect("a detail");
+    let (_, failure) = told.rsplit_once(' ').expect("an id");
+    let failure = failure.to_owned();
+    dev.wait_for("end of the failure", |dev| {
+        listed(dev, "delivered").contains(&failure).then_some(())
+    });
+    assert_eq!(listed(&dev, "failed"), [id.as_str()]);
+    let list = text(&dev.run(&["messages", "list"]));
+    let line = list.lines().find(|line| line.starts_with(&id));
+    assert!(line.is_some_and(|line| line.contains(" failed ")), "{list}");
+}
+
+#[test]
+fn what_the_list_shows_can_be_asked_for() {
+    let dev = Dev::with(&format!("{APP}{LOST}"));
+    let suspended = dev.send();
+    dev.suspended(&suspended);
+    let behind = dev.send();
+    dev.wait_for("held delivery", |dev| {
+        let open = dev.json(&["messages", "list", "--delivery-state", "held"]);
+        (open["messages"][0]["id"] == behind.as_str()).then_some(())
+    });
+    assert_eq!(listed(&dev, "suspended"), [suspended.as_str()]);
+    assert_eq!(listed(&dev, "open"), [behind.as_str()]);
+    assert!(
+        dev.run(&["messages", "terminate", &suspended])
+            .status
+            .success()
+    );
+    assert_eq!(listed(&dev, "partly-terminated"), [suspended.as_str()]);
+    for state in ["unrouted", "failed", "delivered", "terminated"] {
+        assert!(listed(&dev, state).is_empty(), "{state}");
+    }
+    let help = text(&dev.run(&["messages", "list", "--help"]));
+    assert!(help.contains("partly-terminated"), "{help}");
+    // A while ago is a moment too.
+    let since = |while_ago: &str| dev.json(&["messages", "list", "--since", while_ago]);
+    assert_eq!(since("1h")["messages"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn one_delivery_of_a_message_can_be_looked_at() {
+    let dev = Dev::with(&format!("{APP}{LOST}"));
+    let id = dev.send();
+    dev.suspended(&id);
+    let way = dev.way(&id);
+    let lost = leg(&way, "orders.lost")["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let focused = dev.way(&lost);
+    assert_eq!(focused["id"], id.as_str());
+    assert_eq!(
+        focused["legs"],
+        serde_json::json!([leg(&way, "orders.lost")])
+    );
+    assert!(events(&focused, "orders.archive").is_empty(), "{focused:#}");
+    let shown = text(&dev.run(&["messages", "show", &lost]));
+    assert!(
+        shown.contains("orders.lost") && !shown.contains("orders.archive"),
+        "{shown}"
+    );
+    let none = dev.run(&["messages", "show", &format!("{id}.9")]);
+    assert_eq!(none.status.code(), Some(3), "{none:?}");
+    assert!(
+        text(&none).contains("has no delivery 9, only 0, 1"),
+        "{none:?}"
+    );
+    let again = dev.run(&["messages", "resubmit", &lost]);
+    assert_eq!(again.status.code(), Some(2), "{again:?}");
+    assert!(dev.run(&["messages", "terminate", &lost]).status.success());
+}
+
+#[test]
+fn a_template_that_fails_is_named_until_it_is_mended() {
+    let noted = "\n[send.noted]\nfilter = \"msg.type == 'urn:orders#Order'\"\n\
+                 primary.file = { folder = \"noted\", create = true, file_name = \"{Note}.xml\" }\n";
+    let promote = "promote.Note = { xpath = \"/o:Order/o:Note\" }\n[receive.orders]";
+    let app = APP.replace("[receive.orders]", promote) + noted;
+    let dev = Dev::with(&app);
+    let id = dev.send();
+    let cause = |way: &Value| {
+        let failure = &leg(way, "orders.noted")["failure"];
+        assert_eq!(failure["code"], "QS0807", "{way:#}");
+        assert!(
+            failure["detail"].to_string().contains("no property `Note`"),
+            "{way:#}"
+        );
+    };
+    cause(&dev.suspended(&id));
+    assert!(dev.run(&["messages", "resume", &id]).status.success());
+    let way = dev.wait_for("second suspension", |dev| {
+        let way = dev.way(&id);
+        (events(&way, "orders.noted") == ["resumed", "suspended"]).then_some(way)
+    });
+    cause(&way);
+    // With a template that can be filled the same delivery goes on.
+    let mended = app.replace("{Note}", "{OrderId}");
+    std::fs::write(dev.dir.join("app.toml"), mended).expect("written");
+    dev.wait_for("mended port that sends", |dev| {
+        let way = dev.way(&id);
+        if way["live"] == 0 {
+            return Some(());
+        }
+        if way["suspended"] == 1 {
+            dev.run(&["messages", "resume", &id]);
+        }
+        None
+    });
+    assert!(dev.dir.join("data/noted/7.xml").is_file());
+}
+
+#[test]
+fn a_list_can_be_watched() {
+    let dev = Dev::start();
+    let id = dev.send();
+    let mut watching = Command::new(env!("CARGO_BIN_EXE_quayside"))
+        .args(["messages", "list", "--watch", "1", "--admin", &dev.admin])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program runs");
+    let mut lines = BufReader::new(watching.stdout.take().expect("piped")).lines();
+    // Once for each look; elsewhere than on a terminal nothing is drawn over.
+    for _ in 0..2 {
+        let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.starts_with(&id)));
+        let line = line.expect("it goes on").expect("text");
+        assert!(!line.contains('\u{1b}'), "{line}");
+    }
+    let pid = watching.id().to_string();
+    let told = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(told.expect("kill runs").success());
+    let status = watching.wait().expect("it ends");
+    assert_eq!(status.code(), Some(0));
+    let never = dev.run(&["ports", "list", "--watch", "0"]);
+    assert_eq!(never.status.code(), Some(2), "{never:?}");
 }
 
 #[test]

@@ -115,6 +115,57 @@ fn failures_have_codes_and_exit_codes() {
             "{args:?}: {output:?}"
         );
     }
+    // What is wrong, what is wanted, and an example.
+    for (args, said) in [
+        (
+            &["messages", "show", "x"][..],
+            "`x` is not the id of a message, such as 01a1fede-77c6-7db1-9dcd-9af525813a70",
+        ),
+        (
+            &["messages", "show", "x.y"],
+            "`x.y` is the id of no delivery: `y` is no number of one",
+        ),
+        (
+            &["messages", "list", "--since", "yesterday"],
+            "since: `yesterday` is not a moment, such as 2026-11-21T09:00:00Z",
+        ),
+        (
+            &["messages", "resume", "x.0"],
+            "ids[0]: `x.0` is not the id of a delivery",
+        ),
+        (
+            &["ports", "pause", "orders.archive", "--for", "abc"],
+            "`abc` is not a duration: write whole numbers with ms, s, m, h or d, such as 1h30m\n",
+        ),
+        (
+            &["ports", "pause", "orders.archive", "--for", "0s"],
+            "`for` is no time at all: write how long, as in 30m",
+        ),
+        (
+            &[
+                "send",
+                "orders.orders.web",
+                "order.xml",
+                "--property",
+                "error.code=x",
+            ],
+            "only the gateway sets `error.*`",
+        ),
+        (
+            &[
+                "send",
+                "orders.orders.web",
+                "order.xml",
+                "--property",
+                "msg.type=x",
+            ],
+            "only the gateway sets `msg.*`",
+        ),
+    ] {
+        let output = dev.run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        assert!(text(&output).contains(said), "{args:?}: {}", text(&output));
+    }
     let slip = text(&dev.run(&["ports", "stop", "orders.archve"]));
     assert!(slip.contains("did you mean `orders.archive`?"), "{slip}");
     let slip = text(&dev.run(&["send", "orders.orders.wbe", "order.xml"]));
@@ -131,6 +182,17 @@ fn failures_have_codes_and_exit_codes() {
     assert_eq!(nowhere.status.code(), Some(2), "{nowhere:?}");
     assert!(text(&nowhere).contains("http://HOST:PORT"), "{nowhere:?}");
     assert_eq!(dev.run(&["ports", "lst"]).status.code(), Some(2));
+    // A variable that is set to nothing names no node.
+    let unset = quayside(&dev.dir, "", &["ports", "list", "--admin", &dev.admin]);
+    assert!(unset.status.success(), "{unset:?}");
+    let unset = text(&quayside(&dev.dir, "", &["ports", "list"]));
+    assert!(!unset.contains("QS0705"), "{unset}");
+    let empty = dev.run(&["ports", "list", "--admin", ""]);
+    assert_eq!(empty.status.code(), Some(2), "{empty:?}");
+    assert!(
+        text(&empty).contains("the admin address is empty"),
+        "{empty:?}"
+    );
 }
 
 #[test]
