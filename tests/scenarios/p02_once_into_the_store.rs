@@ -160,6 +160,58 @@ async fn a_repeated_request_gets_the_first_answer() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_nobody_can_answer_is_told_so() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let app = |partner| {
+            let text = pass_through(partner, "answers = true", "");
+            let port = "message = \"order\"";
+            text.replacen(port, &format!("{port}\nanswer_within = \"15s\""), 1)
+        };
+        let site = Site::new(store, 1, &app, &[]).await;
+        let fault = json!({ "kind": "status", "status": 422 });
+        site.partner.fault(&fault).await;
+        let first = site.order("a").await;
+        let text = first.text();
+        let said = (first.status.as_u16(), &*first.code());
+        assert_eq!(said, (502, "QS0820"), "{store:?}: {text}");
+        assert!(text.contains("QS0454"), "it names the failure: {text}");
+        let place = site.partner.addr().to_string();
+        assert!(
+            !text.contains(&place) && !text.contains("422"),
+            "and nothing within: {text}"
+        );
+        // A repeat is told the same, and asks nobody again.
+        let again = site.order("a").await;
+        assert_eq!(again.status, 502, "{store:?}: {}", again.text());
+        assert_eq!(site.partner.log().await.len(), 1, "{store:?}");
+
+        // No answer was given yet: the delivery still may bring it.
+        site.partner.heal().await;
+        let suspended = site.gateway().api("deliveries?state=suspended").await;
+        let delivery = items(&suspended.expect("a list"))[0]["id"].clone();
+        let ids = json!({ "ids": [delivery] });
+        let resumed = site.gateway().post("deliveries/resume", &ids).await;
+        assert_eq!(
+            resumed.expect("an answer")["outcomes"][0]["outcome"],
+            "done"
+        );
+        wait_for("the answer", Duration::from_secs(20), async || {
+            let reply = site.order("a").await;
+            match (
+                reply.status.as_u16(),
+                &*reply.header("idempotency-replayed"),
+            ) {
+                (200, "true") => Ok(()),
+                _ => Err(reply.text()),
+            }
+        })
+        .await;
+        let effects = effects(&site.partner.log().await);
+        assert_eq!(effects["a"].effects, 1, "{store:?}");
+    }
+}
+
 /// A request of events: a batch, or one alone.
 async fn send_events(site: &Site, key: &str, events: Value) -> Reply {
     let kind = match events {

@@ -65,4 +65,7 @@ pub enum RejectKind {
     Unavailable,
     /// Ask again with the same key: the subscriber did not answer in time, the request goes on.
     NoAnswer,
+    /// Nothing now: it is stored, and the subscriber that answers has failed. Once an operator has repaired
+    /// that, the same key brings the answer.
+    NotAnswered,
 }

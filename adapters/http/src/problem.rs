@@ -137,6 +137,7 @@ pub fn refusal(rejected: &Rejected) -> (StatusCode, Option<std::time::Duration>)
         RejectKind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
         RejectKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         RejectKind::NoAnswer => StatusCode::GATEWAY_TIMEOUT,
+        RejectKind::NotAnswered => StatusCode::BAD_GATEWAY,
     };
     // A body that failed on its way carries this crate's own code through the engine.
     let status = status_of(rejected.code).unwrap_or(by_kind);

@@ -473,7 +473,7 @@ fn spawn_work(tasks: &mut JoinSet<&'static str>, shared: &Arc<Shared>, runtimes:
         spawn(tasks, "housekeeper", housekeeper.run());
     }
     let polling = Arc::clone(shared);
-    let polling = async move { polling.exchanges.poll(&polling.store, &polling.cut).await };
+    let polling = async move { polling.exchanges.poll(&polling).await };
     spawn(tasks, "exchanges", polling);
 }
 

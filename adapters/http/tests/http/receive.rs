@@ -258,6 +258,7 @@ async fn the_words_of_the_engine_become_statuses() {
         (RejectKind::Overloaded, 429, true),
         (RejectKind::Unavailable, 503, true),
         (RejectKind::NoAnswer, 504, false),
+        (RejectKind::NotAnswered, 502, false),
     ] {
         let mut gateway = Gateway::start().await;
         gateway

@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use quayside_adapter_api::{
-    Accepted, AdapterError, Delivery, Incoming, RejectKind, Reply, Settle, Source, Span,
+    Accepted, AdapterError, Delivery, Incoming, RejectKind, Reply, Settle, Source,
 };
 use quayside_model::{BodyId, ExchangeId, MessageId, Monotonic};
 use quayside_store::{GroupOutcome, Outcome, PublishOutcome};
@@ -12,11 +12,12 @@ use tracing::info;
 use super::{
     body,
     ready::{Intake, Member, Ready},
-    refusal::{Refused, key_repeated, key_reused, rejected, unavailable},
+    refusal::{Refused, key_repeated, key_reused, no_answer, not_answered, rejected, unavailable},
 };
 use crate::{
     codes,
     counters::count,
+    exchange::Told,
     plan::{DedupePlan, Location, ReceivePort},
     publish::commit_together,
     shared::Shared,
@@ -352,14 +353,15 @@ impl Intake<'_> {
         let (Reply::Answer(within), Some(exchange)) = (self.reply, first.exchange) else {
             return Ok(accepted);
         };
-        accepted.answer = self.shared.exchanges.wait(exchange, within).await;
-        if accepted.answer.is_some() {
-            return Ok(accepted);
+        let exchanges = &self.shared.exchanges;
+        match exchanges.wait(exchange, first.message, within).await {
+            Some(Told::Answer(answer)) => {
+                accepted.answer = Some(answer);
+                Ok(accepted)
+            }
+            Some(Told::Failed(code)) => Err(not_answered(first.message, code.as_deref()).into()),
+            None => Err(no_answer(first.message, within).into()),
         }
-        let (message, shown) = (first.message, Span::new(within));
-        let detail = format!("no subscriber answered message {message} within {shown}");
-        let after = Some(within);
-        Err(rejected(RejectKind::NoAnswer, codes::NO_ANSWER, detail, after).into())
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use quayside_adapter_api::{ErrorKind, RejectKind, Rejected};
-use quayside_model::{BodyId, Code};
+use quayside_adapter_api::{ErrorKind, RejectKind, Rejected, Span};
+use quayside_model::{BodyId, Code, MessageId};
 use quayside_pipeline::Invalid;
 use quayside_store::commit::First;
 use tracing::warn;
@@ -98,6 +98,25 @@ pub(crate) fn key_repeated() -> Rejected {
         detail.to_owned(),
         None,
     )
+}
+
+/// It is stored, and its time is over.
+pub(crate) fn no_answer(message: MessageId, within: Duration) -> Rejected {
+    let shown = Span::new(within);
+    let detail = format!("no subscriber answered message {message} within {shown}");
+    let after = Some(within);
+    rejected(RejectKind::NoAnswer, codes::NO_ANSWER, detail, after)
+}
+
+/// It is stored, and who could answer it has failed with `code`. The cause is for operators: it may name
+/// places within, so the sender gets the code alone.
+pub(crate) fn not_answered(message: MessageId, code: Option<&str>) -> Rejected {
+    let why = code.map_or_else(String::new, |code| format!(" with {code}"));
+    let detail = format!(
+        "message {message} is stored, but its subscriber failed{why}: it is not answered unless an \
+         operator acts"
+    );
+    rejected(RejectKind::NotAnswered, codes::NOT_ANSWERED, detail, None)
 }
 
 pub(crate) fn broken_body(broken: BrokenBody) -> Refused {
