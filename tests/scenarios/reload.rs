@@ -190,4 +190,48 @@ async fn a_stopped_location_asks_its_senders_to_come_back() {
         })
         .await;
     }
+    let refused = site.order("stop").await;
+    assert_eq!(refused.code(), "QS0423", "{}", refused.text());
+    assert!(
+        refused.text().contains("was stopped by an operator"),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(refused.header("retry-after"), "60");
+}
+
+/// Its senders are told so from the start, and not that there is no such place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_location_says_that_it_is_disabled() {
+    let app = |partner| {
+        let text = pass_through(partner, "", "");
+        let place = "[receive.orders.location.web.http]";
+        text.replace(
+            place,
+            &format!("[receive.orders.location.web]\nenabled = false\n{place}"),
+        )
+    };
+    let site = Site::new(Store::Sqlite, 1, &app, &[]).await;
+    wait_for("the word", IN_FORCE, async || {
+        let refused = site.order("a").await;
+        let told = refused.text().contains("is disabled by its configuration");
+        match (refused.status.as_u16(), &*refused.code(), told) {
+            (503, "QS0423", true) => Ok(()),
+            _ => Err(refused.text()),
+        }
+    })
+    .await;
+    let gateway = site.gateway();
+    gateway
+        .post("ports/t.orders.web/start", &serde_json::json!({}))
+        .await
+        .expect("started");
+    wait_for("the start", IN_FORCE, async || {
+        let reply = site.order("a").await;
+        match reply.status.as_u16() {
+            202 => Ok(()),
+            _ => Err(reply.text()),
+        }
+    })
+    .await;
 }

@@ -30,7 +30,7 @@ pub use keys::{NaturalKey, Source};
 pub use quayside_model as model;
 pub use services::{Messages, PendingSource, SecretRef, Secrets, Services, Sources, Standing};
 pub use units::{ByteSize, Span};
-pub use verdict::{Accepted, Answer, RECEIPT_WITHIN, RejectKind, Rejected};
+pub use verdict::{Accepted, Answer, RECEIPT_WITHIN, RejectKind, Rejected, Resting};
 
 use model::{Context, DeliveryId, Fault, Message, Monotonic, Name, Text};
 
@@ -50,6 +50,12 @@ pub trait Adapter: Send + Sync + fmt::Debug {
     /// message when it publishes and keeps the result, so every attempt sees the same values in
     /// [`Outbound::rendered`].
     fn templates(&self, block: &Block) -> BTreeMap<String, String>;
+
+    /// Whether a location that rests is opened all the same, and closed at once, so that its partners are
+    /// told why instead of finding nobody.
+    fn speaks_at_rest(&self) -> bool {
+        false
+    }
 
     /// Starts to listen or poll for the location `name`.
     async fn open_receive(
@@ -78,6 +84,9 @@ pub trait Receive: Send {
     /// Takes nothing new from now on and returns when the partners can see it. Deliveries that were
     /// given out are still settled.
     async fn close(&mut self);
+
+    /// Told before it closes to rest, and now and then as long as it does.
+    fn rests(&mut self, _why: Resting) {}
 }
 
 /// The bytes of a body, in pieces. An error ends it, and then nothing of it is stored.

@@ -48,6 +48,16 @@ pub struct Rejected {
     pub retry_after: Option<Duration>,
 }
 
+/// Why a location takes nothing for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resting {
+    /// What goes on behind the words `the receive location`, for a person at the sender's side: no inner
+    /// details.
+    pub why: String,
+    /// When to try again.
+    pub retry_after: Duration,
+}
+
 /// What a sender can do about a rejection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RejectKind {

@@ -234,6 +234,10 @@ impl Adapter for HttpAdapter {
             .unwrap_or_default()
     }
 
+    fn speaks_at_rest(&self) -> bool {
+        true
+    }
+
     async fn open_receive(
         &self,
         name: &Name,

@@ -12,8 +12,8 @@ use crate::{
     connection::Connection,
     digest::Digests,
     error::{
-        BAD_REQUEST, CLOSED, KEY_REQUIRED, NO_CERTIFICATE, NO_LOCATION, NOT_AUTHENTICATED,
-        NOT_READY, OVERLOADED, TOO_LARGE, WRONG_ENCODING, WRONG_METHOD, WRONG_TYPE,
+        BAD_REQUEST, KEY_REQUIRED, NO_CERTIFICATE, NO_LOCATION, NOT_AUTHENTICATED, NOT_READY,
+        OVERLOADED, TOO_LARGE, WRONG_ENCODING, WRONG_METHOD, WRONG_TYPE,
     },
     idempotency,
     location::Location,
@@ -62,7 +62,7 @@ pub(crate) fn admit(
     }
     let client = authenticate(connection, head, &location)?;
     if location.is_closed() {
-        return Err(closed());
+        return Err(location.closed().into());
     }
     if !is_ready {
         return Err(not_ready());
@@ -223,9 +223,4 @@ fn not_ready() -> Problem {
 pub(crate) fn full() -> Problem {
     let detail = "the receive location has as many requests in flight as it may";
     Problem::busy(StatusCode::TOO_MANY_REQUESTS, OVERLOADED, detail)
-}
-
-pub(crate) fn closed() -> Problem {
-    let detail = "the receive location is being closed";
-    Problem::busy(StatusCode::SERVICE_UNAVAILABLE, CLOSED, detail)
 }

@@ -53,6 +53,8 @@ codes! {
         "Send a CloudEvent of version 1.0, as the detail says.";
     NO_MESSAGE = "QS0422", "There is no such message, or not for this sender.",
         "Correct the id, or ask with the credential that may send to its receive location.";
+    RESTING = "QS0423", "The receive location takes nothing for now: it is stopped, paused, disabled or outside of its hours.",
+        "Send it again after the time that the answer names; for the operator: `quayside ports show NAME`.";
     BIND_FAILED = "QS0430", "A listener cannot be bound to its address.",
         "Correct `listen`, or stop the process that has the address.";
     BAD_TLS = "QS0431", "Certificates or keys cannot be used.",

@@ -1,16 +1,23 @@
 //! An open receive location: what its requests are measured by, and the way to the engine.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use http::{HeaderMap, HeaderValue, Method, header};
 use quayside_adapter_api::{
-    AdapterError, Messages, Services,
+    AdapterError, Messages, RejectKind, Rejected, Resting, Services,
     model::{Clock, Name, Text},
 };
 use tokio::sync::mpsc;
 
 use crate::{
-    ReceiveConfig, body, credential::Gate, error::BAD_METHOD, error::config as config_error, gzip,
+    ReceiveConfig, body,
+    credential::Gate,
+    error::config as config_error,
+    error::{BAD_METHOD, CLOSED, RESTING},
+    gzip,
     queue::Queued,
 };
 
@@ -24,6 +31,8 @@ pub(crate) struct Location {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) messages: Arc<dyn Messages>,
     pub(crate) deliveries: mpsc::Sender<Queued>,
+    /// Why it rests, as far as it was said.
+    resting: Mutex<Option<Resting>>,
 }
 
 impl fmt::Debug for Location {
@@ -60,6 +69,7 @@ impl Location {
             clock: Arc::clone(&services.clock),
             messages: Arc::clone(&services.messages),
             deliveries,
+            resting: Mutex::default(),
         };
         Ok((Arc::new(location), receiver))
     }
@@ -67,6 +77,27 @@ impl Location {
     /// Whether nobody takes its deliveries any more.
     pub(crate) fn is_closed(&self) -> bool {
         self.deliveries.is_closed()
+    }
+
+    /// Notes why it rests, for those who ask.
+    pub(crate) fn rest(&self, why: Resting) {
+        *self.resting.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    /// What a sender is told when it is closed.
+    pub(crate) fn closed(&self) -> Rejected {
+        let resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        let (code, why, retry_after) = match &*resting {
+            Some(resting) => (RESTING, &*resting.why, Some(resting.retry_after)),
+            None => (CLOSED, "is being closed", None),
+        };
+        Rejected {
+            kind: RejectKind::Unavailable,
+            code,
+            detail: format!("the receive location {why}"),
+            index: None,
+            retry_after,
+        }
     }
 
     /// What a content may be.

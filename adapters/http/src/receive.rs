@@ -11,7 +11,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use quayside_adapter_api::{
     Accepted, AdapterError, Answer, Body, Delivery, ErrorKind, Incoming as Arrived, NaturalKey,
-    RECEIPT_WITHIN, Receive, RejectKind, Rejected, Reply as Awaited, Settle,
+    RECEIPT_WITHIN, Receive, RejectKind, Rejected, Reply as Awaited, Resting, Settle,
     model::{Context, Text},
 };
 use serde_json::json;
@@ -24,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    admission::{Admitted, admit, closed, full},
+    admission::{Admitted, admit, full},
     body::{RequestBody, prefetch},
     cloudevents::{self, Content, Shape},
     config::Returns,
@@ -105,7 +105,7 @@ async fn take(connection: &Connection, head: &Parts, body: Incoming) -> Result<R
         .try_send(queued)
         .map_err(|error| match error {
             TrySendError::Full(_) => full(),
-            TrySendError::Closed(_) => closed(),
+            TrySendError::Closed(_) => location.closed().into(),
         })?;
     match word(settled, &turn).await? {
         Ok(Settled::Accepted(accepted)) => Ok(accepted_reply(&location, shape, accepted)),
@@ -377,15 +377,12 @@ impl Receive for HttpReceive {
             let Some(delivery) = queued.take() else {
                 continue;
             };
-            let rejected = Rejected {
-                kind: RejectKind::Unavailable,
-                code: CLOSED,
-                detail: "the receive location is being closed".to_owned(),
-                index: None,
-                retry_after: None,
-            };
-            delivery.settle.reject(rejected).await;
+            delivery.settle.reject(self.location.closed()).await;
         }
+    }
+
+    fn rests(&mut self, why: Resting) {
+        self.location.rest(why);
     }
 }
 

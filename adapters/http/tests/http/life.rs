@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use quayside_adapter_api::ErrorKind;
+use quayside_adapter_api::{ErrorKind, Resting};
 use quayside_adapter_http::{ListenerOptions, Shutdown, error};
 use reqwest::{Client, StatusCode};
 use serde_json::json;
@@ -40,6 +40,38 @@ async fn probes_tell_what_the_gateway_says() {
     );
     assert!(body.contains(error::NOT_READY.code), "{body}");
     assert_eq!(gateway.seen_count(), 0);
+}
+
+#[tokio::test]
+async fn a_location_that_rests_says_why_and_when_to_come_back() {
+    let gateway = Gateway::start().await;
+    let mut receive = gateway.open(json!({ "path": "/in" })).await.unwrap();
+    let answer = async || {
+        let mut raw = Raw::connect(gateway.address).await;
+        raw.send(POST).await;
+        raw.answer().await
+    };
+    receive.rests(Resting {
+        why: "was stopped by an operator".to_owned(),
+        retry_after: Duration::from_millis(59_001),
+    });
+    receive.close().await;
+    let (head, body) = answer().await;
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert!(head.contains("retry-after: 60\r\n"), "{head}");
+    assert!(body.contains(error::RESTING.code), "{body}");
+    assert!(
+        body.contains("the receive location was stopped by an operator"),
+        "{body}"
+    );
+
+    // Its new self is open at once, and nobody stands in its way.
+    let mut next = gateway.open(json!({ "path": "/in" })).await.unwrap();
+    drop(receive);
+    next.close().await;
+    let (head, body) = answer().await;
+    assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+    assert!(body.contains(error::CLOSED.code), "nobody said why: {body}");
 }
 
 #[tokio::test]

@@ -3,14 +3,14 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
-use quayside_adapter_api::{AdapterError, ErrorKind, Receive, Services};
-use quayside_model::{Failure, FailureClass, PortStatus, Text, Timestamp, port::PortControl};
+use quayside_adapter_api::{AdapterError, ErrorKind, Receive, Resting, Services};
+use quayside_model::{Failure, FailureClass, Text, Timestamp, port::PortControl};
 use tokio::{
     sync::{Notify, Semaphore},
     task::JoinSet,
@@ -18,7 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::intake;
+use super::{intake, resting};
 use crate::{
     codes,
     counters::count,
@@ -40,6 +40,8 @@ pub(crate) struct LocationRuntime {
     pub(crate) location: Arc<Location>,
     /// Whether it may receive now: enabled, between its dates, inside its service window.
     open: AtomicBool,
+    /// Why it may not.
+    why: Mutex<Option<Resting>>,
     changed: Notify,
     /// Ends when another configuration has taken its place.
     pub(crate) retired: CancellationToken,
@@ -72,6 +74,7 @@ impl LocationRuntime {
             port,
             location,
             open: AtomicBool::new(false),
+            why: Mutex::default(),
             changed: Notify::new(),
             retired: CancellationToken::new(),
             in_flight: AtomicUsize::new(0),
@@ -84,25 +87,24 @@ impl LocationRuntime {
 
     /// Takes the operator's word, the dates and the service window into account.
     pub(crate) fn refresh(&self, control: Option<&PortControl>, now: Timestamp) {
-        let location = &self.location;
-        let allowed = match control {
-            Some(control) => {
-                control.status == PortStatus::Started
-                    && control.paused_until.is_none_or(|until| until <= now)
-            }
-            None => location.enabled,
-        };
-        let dated = location.start.is_none_or(|start| start <= now)
-            && location.stop.is_none_or(|stop| now < stop);
-        let open = allowed
-            && dated
-            && location
-                .window
-                .as_ref()
-                .is_none_or(|window| window.is_open(now))
-            && !self.is_over_threshold();
+        let why = resting::why(&self.location, control, now);
+        let why = why.or_else(|| self.is_over_threshold().then(resting::failed));
+        let open = why.is_none();
+        *self.why() = why;
         if self.open.swap(open, Ordering::SeqCst) != open {
             self.changed.notify_waiters();
+        }
+    }
+
+    fn why(&self) -> MutexGuard<'_, Option<Resting>> {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells `resting` why it rests, if it is meant to.
+    fn tell(&self, resting: &mut dyn Receive) {
+        let why = self.why().clone();
+        if let Some(why) = why {
+            resting.rests(why);
         }
     }
 
@@ -150,6 +152,7 @@ impl LocationRuntime {
             "receive location failed");
         self.failures_in_a_row.fetch_add(1, Ordering::SeqCst);
         if self.is_over_threshold() && self.open.swap(false, Ordering::SeqCst) {
+            *self.why() = Some(resting::failed());
             error!(code = %codes::LOCATION_STOPPED, location = %self.location.name,
                 "receive location disabled here after too many failures in a row");
             self.changed.notify_waiters();
@@ -163,14 +166,20 @@ impl LocationRuntime {
         }
     }
 
+    fn predecessor(&self) -> MutexGuard<'_, Option<Arc<Self>>> {
+        let predecessor = self.predecessor.lock();
+        predecessor.unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn retire_predecessor(&self) {
-        let mut predecessor = self
-            .predecessor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(predecessor) = predecessor.take() {
+        if let Some(predecessor) = self.predecessor().take() {
             predecessor.retired.cancel();
         }
+    }
+
+    /// Whether it may not open, and nobody else answers under its name.
+    fn is_mute(&self) -> bool {
+        !self.open.load(Ordering::SeqCst) && self.predecessor().is_none()
     }
 
     async fn until_open(&self) {
@@ -211,6 +220,12 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
         }
     };
     loop {
+        if resting.is_none() && runtime.is_mute() {
+            resting = open_to_rest(&shared, &runtime, &services).await;
+        }
+        if let Some(resting) = &mut resting {
+            runtime.tell(&mut **resting);
+        }
         tokio::select! {
             // The end comes first: a location that may be open must not be opened once more.
             biased;
@@ -247,6 +262,7 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
             () = runtime.until_shut() => None,
             () = over() => None,
         };
+        runtime.tell(&mut *receive);
         receive.close().await;
         resting = Some(receive);
         runtime.running.store(false, Ordering::SeqCst);
@@ -288,6 +304,23 @@ async fn open(
     adapter
         .open_receive(&location.name, &location.block, services.clone())
         .await
+}
+
+/// Opens and closes a location that may not receive, if its adapter can tell its partners so. What keeps it
+/// from opening is noted when it may.
+async fn open_to_rest(
+    shared: &Shared,
+    runtime: &LocationRuntime,
+    services: &Services,
+) -> Option<Box<dyn Receive>> {
+    let adapter = shared.options.adapters.get(&*runtime.location.adapter)?;
+    if !adapter.speaks_at_rest() {
+        return None;
+    }
+    let mut receive = open(shared, runtime, services).await.ok()?;
+    runtime.tell(&mut *receive);
+    receive.close().await;
+    Some(receive)
 }
 
 /// Takes deliveries until the adapter fails.

@@ -7,4 +7,5 @@ pub(crate) mod location;
 mod patience;
 mod ready;
 mod refusal;
+mod resting;
 pub(crate) mod sources;
