@@ -1,5 +1,7 @@
 //! `/ports`: send ports and receive locations, and the operators' word about them.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     extract::State,
@@ -181,6 +183,10 @@ async fn unenlist(
     .await
 }
 
+/// What is to rest longer is to be stopped. Without a bound the end of a pause could be a moment that no
+/// calendar has.
+const LONGEST_PAUSE: Duration = Duration::from_secs(366 * 86_400);
+
 async fn pause(
     (State(admin), Segment(name), operator, Body(word)): Given,
 ) -> Answer<Json<PortView>> {
@@ -189,6 +195,11 @@ async fn pause(
             "`for` is missing: how long, as in 30m",
         ));
     };
+    if duration.duration() > LONGEST_PAUSE {
+        return Err(Problem::bad_request(
+            "`for` is longer than a year: `stop` lets a port rest until it is started",
+        ));
+    }
     if duration.duration().is_zero() {
         return Err(Problem::bad_request(
             "`for` is no time at all: write how long, as in 30m; `resume` ends a pause",

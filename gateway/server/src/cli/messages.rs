@@ -162,6 +162,11 @@ pub(super) async fn messages(verb: &MessagesVerb) -> Result<Exit, Failure> {
 
 /// The message in `ID` or `ID.NO`, and the number of the delivery.
 fn message_of(id: &str) -> Result<(&str, Option<u16>), Failure> {
+    if id.is_empty() {
+        return Err(Failure::new(codes::BAD_REQUEST, "the id is empty")
+            .exiting(Exit::Usage)
+            .with_help("`quayside messages list` shows the ids of messages."));
+    }
     let Some((message, no)) = id.split_once('.') else {
         return Ok((id, None));
     };
@@ -386,6 +391,7 @@ mod tests {
             ("x.", None),
             ("x.y", None),
             ("x.1.2", None),
+            ("", None),
         ] {
             assert_eq!(message_of(given).ok(), found, "{given}");
         }

@@ -30,9 +30,18 @@ pub(super) async fn send(args: &SendArgs) -> Result<Exit, Failure> {
     let mut headers = vec![("content-type", content_type(args))];
     for property in &args.properties {
         let (name, value) = property.split_once('=').ok_or_else(|| {
-            let message = format!("`{property}` is not NAME=VALUE");
+            let message =
+                format!("`{property}` is not NAME=VALUE, such as http.header.idempotency-key=1");
             Failure::new(codes::BAD_REQUEST, message).exiting(Exit::Usage)
         })?;
+        // It travels in one line of a header.
+        if property.chars().any(char::is_control) {
+            let message =
+                format!("the property {name} holds a line break or another control character");
+            return Err(Failure::new(codes::BAD_REQUEST, message)
+                .exiting(Exit::Usage)
+                .with_help("Give a value of one line."));
+        }
         headers.push(("x-quayside-property", format!("{name}={value}")));
     }
     let path = format!("/locations/{}/messages", segment(&args.location));

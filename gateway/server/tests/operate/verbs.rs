@@ -138,6 +138,21 @@ fn failures_have_codes_and_exit_codes() {
             "`abc` is not a duration: write whole numbers with ms, s, m, h or d, such as 1h30m\n",
         ),
         (
+            &["ports", "pause", "orders.archive", "--for", "99999999d"],
+            "`for` is longer than a year",
+        ),
+        (
+            &[
+                "send",
+                "orders.orders.web",
+                "order.xml",
+                "--property",
+                "http.header.x=a\nb",
+            ],
+            "holds a line break",
+        ),
+        (&["messages", "body", ""], "the id is empty"),
+        (
             &["ports", "pause", "orders.archive", "--for", "0s"],
             "`for` is no time at all: write how long, as in 30m",
         ),
