@@ -271,9 +271,14 @@ impl Loader<'_> {
         if !sound {
             return None;
         }
+        let faults = self.report.errors();
         vars.put_in(self.report, source, &mut root);
+        let defined = self.report.errors() == faults;
         literal::check(self.report, source, &root);
-        app::read(self.report, source, &root, adapters, data_dir, group)
+        let mut app = app::read(self.report, source, &root, adapters, data_dir, group)?;
+        // A variable that is missing is told once, and not by what misses it.
+        app.sends_whole &= defined;
+        Some(app)
     }
 
     /// Adds a file to the text of the configuration, without its path: every node has its own.
