@@ -1,6 +1,7 @@
--- delivery_claim_ordered: of what is due in the own lanes ($4 rows a lane at most), heads of keys are
+-- delivery_claim_ordered: of what is due in the lanes $5, $6 ($4 rows a lane at most), heads of keys are
 -- claimed; what stands behind a head is parked, so that no later claim walks over it again. The caller
--- holds the lanes, and this is a later statement, so that its snapshot shows what their last holder did.
+-- owns and holds the lanes, and this is a later statement, so that its snapshot shows what their last holder
+-- did.
 WITH me AS MATERIALIZED (
   SELECT i.id, now_us() AS now FROM instance i JOIN session s ON s.id = i.session
   WHERE i.id = $1 AND i.state = 0 AND s.live
@@ -8,7 +9,7 @@ WITH me AS MATERIALIZED (
 ), seen AS MATERIALIZED (
   SELECT w.port, w.room, d.place, d.rank, d.seq, d.order_key
   FROM me, unnest($2::text[], $3::int[]) AS w(port, room)
-  JOIN lane l ON l.port = w.port AND l.instance = $1
+  JOIN unnest($5::text[], $6::int[]) AS l(port, no) ON l.port = w.port
   CROSS JOIN LATERAL (
     SELECT r.ctid AS place, r.rank, r.seq, r.order_key FROM delivery r
     WHERE r.state = 0 AND r.order_key IS NOT NULL AND r.port = l.port

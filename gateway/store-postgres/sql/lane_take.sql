@@ -13,3 +13,4 @@ WITH me AS MATERIALIZED (
 )
 UPDATE lane l SET instance = $1, epoch = l.epoch + 1
 FROM free f WHERE l.port = f.port AND l.no = f.no
+RETURNING l.no

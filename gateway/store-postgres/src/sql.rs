@@ -79,6 +79,7 @@ statements! {
     LaneHold "lane_hold"
     LaneInsert "lane_insert"
     LaneLock "lane_lock"
+    LaneReady "lane_ready"
     LaneRelease "lane_release"
     LaneTake "lane_take"
     LanesFix "lanes_fix"
