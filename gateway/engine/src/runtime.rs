@@ -43,6 +43,8 @@ pub(crate) struct Runtimes {
     tasks: Mutex<JoinSet<()>>,
     /// One reconfiguration at a time.
     swap: tokio::sync::Mutex<()>,
+    /// Counts of lanes that wait for a start.
+    waiting: lanes::Waiting,
     controls_version: AtomicI64,
 }
 
@@ -59,6 +61,7 @@ impl Runtimes {
             state: Mutex::new(State::default()),
             tasks: Mutex::new(JoinSet::new()),
             swap: tokio::sync::Mutex::new(()),
+            waiting: lanes::Waiting::default(),
             controls_version: AtomicI64::new(-1),
         })
     }
@@ -68,7 +71,7 @@ impl Runtimes {
     pub(crate) async fn apply(&self, shared: &Arc<Shared>, plan: Plan) -> Result<i64, EngineError> {
         let _one = self.swap.lock().await;
         check(&plan, &shared.options)?;
-        let plan = lanes::keep(shared, &self.plan(), plan).await?;
+        let plan = lanes::keep(shared, &self.waiting, &self.plan(), plan).await?;
         let subscribers = subscribers(&plan, &shared.options)?;
         let controls = shared.store.controls().await?;
         // The last thing that can fail: no version is recorded that then does not run.

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quayside_conformance::{
-    Scene,
-    scene::{bodies_of, order_key},
+    Backend, Scene,
+    scene::{bodies_of, name, order_key},
 };
 use quayside_engine::{codes, filter::Filter};
 use quayside_harness::wait_for;
-use quayside_model::{BodyId, Content, DeliveryState, MessageId, StoredBody};
+use quayside_model::{
+    BodyId, Content, DeliveryState, InstanceId, MessageId, StoredBody, SystemEntropy,
+};
 use quayside_store::{Op, browse::MessageWay, maintain::Retention};
 
 use world::{Behaviour, World, ordered, plan, port};
@@ -104,6 +106,31 @@ async fn a_key_goes_out_in_its_order() {
     let report = engine.stop(PATIENCE).await;
     assert_eq!(report.unfinished, 0);
     assert_eq!(scene.store.claims_of(scene.me).await.expect("claims"), []);
+}
+
+/// Messages are on their way by the count of lanes that runs: another one comes into force with the next start.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_count_of_lanes_waits_for_a_start() {
+    let world = World::new();
+    let mut wider = ordered(PORT);
+    let old = wider.ordered.as_ref().expect("it is ordered").lanes;
+    wider.ordered.as_mut().expect("it is ordered").lanes = old * 2;
+    let engine = world.engine(vec![ordered(PORT)]).await;
+    // Of a stranger nothing is fixed while the engine is live.
+    let in_force = async || {
+        let stranger = InstanceId::new(world.now(), &SystemEntropy);
+        let fixed = world.store().fix_lanes(stranger, &name(PORT), 1).await;
+        fixed.expect("a count")
+    };
+    for _ in 0..2 {
+        let applied = engine.apply(plan(vec![wider.clone()])).await;
+        applied.expect("the plan can run");
+        assert_eq!(in_force().await, old);
+    }
+    assert!(engine.stop(PATIENCE).await.ended);
+    let engine = world.engine(vec![wider]).await;
+    assert_eq!(in_force().await, old * 2);
+    assert!(engine.stop(PATIENCE).await.ended);
 }
 
 /// A send that never comes back gives its place up, and may have had its effect.
