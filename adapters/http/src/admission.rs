@@ -39,6 +39,7 @@ pub(crate) fn admit(
     body: &Incoming,
 ) -> Result<Admitted, Problem> {
     check_host(head)?;
+    check_framing(head)?;
     let path = head.uri.path();
     check_path(path)?;
     let is_ready = (connection.life.readiness)().ready;
@@ -106,6 +107,25 @@ fn check_host(head: &Parts) -> Result<(), Problem> {
             .header(header::CONNECTION, HeaderValue::from_static("close")));
     }
     Ok(())
+}
+
+/// How a content is framed has one reading: chunks, or a length. With another coding around the chunks, or
+/// inside of them, what comes out of them is not the content, and a proxy may read it otherwise.
+fn check_framing(head: &Parts) -> Result<(), Problem> {
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let plain = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    };
+    if plain {
+        return Ok(());
+    }
+    let detail = "the only transfer coding is `chunked`, once";
+    Err(
+        Problem::new(StatusCode::NOT_IMPLEMENTED, WRONG_ENCODING, detail)
+            .header(header::CONNECTION, HeaderValue::from_static("close")),
+    )
 }
 
 /// What stands for another path, for a file system or for a proxy, is no path of a location. Nothing here

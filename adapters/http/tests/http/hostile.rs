@@ -201,6 +201,29 @@ async fn nobody_smuggles_a_request() {
     );
 }
 
+/// What is inside of another coding, or of two layers of chunks, is not the content.
+#[tokio::test]
+async fn a_content_in_another_transfer_coding_is_no_content() {
+    let gateway = gateway().await;
+    for (codings, want) in [
+        ("gzip, chunked", "501"),
+        ("identity, chunked", "501"),
+        ("chunked\r\ntransfer-encoding: chunked", "501"),
+        ("Chunked", "202"),
+    ] {
+        let mut raw = Raw::connect(gateway.address).await;
+        let head = format!("POST /in HTTP/1.1\r\nhost: a\r\ntransfer-encoding: {codings}\r\n\r\n");
+        raw.send(format!("{head}1\r\nx\r\n0\r\n\r\n")).await;
+        let (head, _) = raw.answer().await;
+        assert!(
+            head.starts_with(&format!("HTTP/1.1 {want} ")),
+            "{codings}: {head}"
+        );
+        assert_eq!(head.contains("connection: close"), want == "501", "{head}");
+    }
+    assert_eq!(gateway.seen_count(), 1);
+}
+
 #[tokio::test]
 async fn heads_beyond_the_limits_are_refused() {
     let gateway = gateway().await;
