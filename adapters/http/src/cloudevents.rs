@@ -32,6 +32,10 @@ const BATCH_BYTES: usize = 1024 * 1024;
 /// The most events of a batch: as many as the engine commits at once anyway.
 const BATCH_EVENTS: usize = 256;
 
+/// What an attribute takes in memory, in bytes, as a property of its message: far more than the few that it
+/// may take in a document.
+const ATTRIBUTE: usize = 256;
+
 /// How a request carries an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -145,11 +149,18 @@ pub(crate) async fn read<'a>(
         Shape::Structured => INLINE_MAX,
         Shape::Batch => BATCH_BYTES,
     };
-    let (document, share) = collect(body, max, room).await?;
+    let (document, mut share) = collect(body, max, room).await?;
     let contents = match shape {
         Shape::Batch => take_batch_apart(&document)?,
         _ => (content_of(&document)?, Vec::new()),
     };
+    let others = contents
+        .1
+        .iter()
+        .filter_map(|content| content.event.as_ref());
+    let events = others.chain(&contents.0.event);
+    let attributes: usize = events.map(|event| event.attributes.len()).sum();
+    pay(&mut share, attributes * ATTRIBUTE / 1024, room)?;
     Ok(Read {
         contents,
         digest: Some(Sha256::digest(&document).into()),
@@ -236,6 +247,24 @@ fn decode(value: &str) -> Option<String> {
     String::from_utf8(form::percent_decode(&unquoted)).ok()
 }
 
+/// Takes so many KiB of `room`.
+fn pay<'a>(
+    share: &mut Option<SemaphorePermit<'a>>,
+    kib: usize,
+    room: &'a Semaphore,
+) -> Result<(), Problem> {
+    let more = room.try_acquire_many(u32::try_from(kib).unwrap_or(u32::MAX));
+    let more = more.map_err(|_| {
+        let detail = "the listener takes as many events apart as it may";
+        Problem::busy(StatusCode::TOO_MANY_REQUESTS, OVERLOADED, detail)
+    })?;
+    match share {
+        Some(share) => share.merge(more),
+        None => *share = Some(more),
+    }
+    Ok(())
+}
+
 /// Reads a content to its end, taking `room` for each KiB as it comes, so that who announces much and
 /// sends little takes little.
 async fn collect(
@@ -252,15 +281,7 @@ async fn collect(
             return Err(too_large(limit).into());
         }
         let due = len.div_ceil(1024);
-        let more = room.try_acquire_many(u32::try_from(due - paid).unwrap_or(u32::MAX));
-        let more = more.map_err(|_| {
-            let detail = "the listener takes as many events apart as it may";
-            Problem::busy(StatusCode::TOO_MANY_REQUESTS, OVERLOADED, detail)
-        })?;
-        match &mut share {
-            Some(share) => share.merge(more),
-            None => share = Some(more),
-        }
+        pay(&mut share, due - paid, room)?;
         paid = due;
         whole.extend_from_slice(&piece);
     }

@@ -5,7 +5,7 @@ use quayside_adapter_http::error;
 use serde_json::{Value, json};
 
 use crate::{
-    gateway::{Gateway, ID, OTHER, Verdict, problem},
+    gateway::{Gateway, ID, OTHER, Verdict, problem, within},
     receive::client,
 };
 
@@ -213,6 +213,38 @@ async fn a_batch_that_cannot_be_taken_is_refused_as_a_whole() {
     let full = Value::from_iter((0..256).map(event)).to_string();
     assert_eq!(post_batch(&gateway, full).await.status(), 202);
     assert_eq!(gateway.seen_count(), 256);
+}
+
+/// What a short attribute becomes is many times as long.
+#[tokio::test]
+async fn attributes_count_by_what_they_take() {
+    let gateway = taking_events(|| Verdict::Hold).await;
+    let mut wide = event(0);
+    for no in 0..420 {
+        wide[format!("a{no}")] = json!(1);
+    }
+    let batch = Value::from_iter((0..240).map(|_| &wide).cloned()).to_string();
+    let held = async {
+        tokio::join!(
+            post_batch(&gateway, batch.clone()),
+            post_batch(&gateway, batch.clone())
+        )
+    };
+    let third = async {
+        gateway.wait_seen(480).await;
+        let third = within("the third", post_batch(&gateway, batch.clone())).await;
+        gateway.release.send_replace(true);
+        third
+    };
+    let ((first, second), third) = tokio::join!(held, third);
+    let status = |reply: reqwest::Response| reply.status().as_u16();
+    assert_eq!((status(first), status(second)), (202, 202));
+    assert_eq!(problem(third).await["code"], error::OVERLOADED.code);
+    assert_eq!(
+        post_batch(&gateway, batch).await.status(),
+        202,
+        "there is room again"
+    );
 }
 
 #[tokio::test]
