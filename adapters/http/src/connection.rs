@@ -28,10 +28,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     adapter::Life,
     answering::{Answering, Answers},
-    linger::Linger,
     listener::Shared,
     receive,
-    stall::Stall,
+    stream::Stream,
     tls::ClientCertificate,
 };
 
@@ -114,8 +113,8 @@ where
     let header_timeout = options.header_timeout.duration();
     let builder = builder(&connection);
     // A client may be as slow to take an answer as to send a head.
-    let stream = Stall::new(stream, header_timeout);
-    let io = TokioIo::new(Linger::new(stream, Arc::clone(&connection.linger)));
+    let lingers = Arc::clone(&connection.linger);
+    let io = TokioIo::new(Stream::new(stream, header_timeout, lingers));
     let answers = Arc::new(Answers::default());
     let service = service_fn(|request| {
         connection.requests.fetch_add(1, Ordering::Relaxed);
@@ -144,7 +143,7 @@ where
                 stopping = true;
                 serving.as_mut().graceful_shutdown();
             }
-            // Stall sees writes that wait; a client that grants no window keeps answers from being written.
+            // The stream sees writes that wait; a client that grants no window keeps answers from being written.
             _ = look.tick() => {
                 let done = answers.done_of_waiting();
                 if done.is_some() && done == done_before {

@@ -30,7 +30,6 @@ mod fresh;
 mod gzip;
 mod headers;
 mod idempotency;
-mod linger;
 mod listener;
 mod location;
 mod oauth;
@@ -41,8 +40,8 @@ mod queue;
 mod receive;
 mod routes;
 mod send;
-mod stall;
 mod standing;
+mod stream;
 mod target;
 mod tls;
 

@@ -15,14 +15,14 @@ use futures_util::StreamExt as _;
 use quayside_adapter_api::{
     Accepted, Adapter as _, AdapterError, Answer, Delivery, ErrorKind, Incoming, Messages,
     NaturalKey, PendingSource, Receive, RejectKind, Rejected, Reply, SecretRef, Secrets, Services,
-    Settle, Sources, Standing,
+    Settle, Sources, Span, Standing,
     model::{Code, Context, MessageId, Name, SystemClock, SystemEntropy, Text},
     services::{CancellationToken, Secret},
 };
 use quayside_adapter_http::{
     DEFAULT_LISTENER, HttpAdapter, HttpOptions, ListenerOptions, Readiness,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -108,6 +108,20 @@ impl Gateway {
             release: watch::Sender::new(false),
             engines: JoinSet::new(),
         }
+    }
+
+    /// One that takes at `paths` and loses its patience early.
+    pub(crate) async fn impatient(paths: &[&str]) -> Self {
+        let listener = ListenerOptions {
+            header_timeout: Span::millis(300),
+            ..ListenerOptions::plain("127.0.0.1:0")
+        };
+        let mut gateway = Self::with(listener).await;
+        for path in paths {
+            let block = json!({ "path": path, "body_timeout": "300ms", "max_body": "256 KiB" });
+            gateway.location(block, |_| Verdict::Accept).await;
+        }
+        gateway
     }
 
     /// Opens a location without an engine behind it.

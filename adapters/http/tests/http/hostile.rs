@@ -3,8 +3,7 @@
 use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
-use quayside_adapter_api::Span;
-use quayside_adapter_http::{ListenerOptions, error};
+use quayside_adapter_http::error;
 use serde_json::json;
 
 use crate::{
@@ -13,14 +12,7 @@ use crate::{
 };
 
 async fn gateway() -> Gateway {
-    let listener = ListenerOptions {
-        header_timeout: Span::millis(300),
-        ..ListenerOptions::plain("127.0.0.1:0")
-    };
-    let mut gateway = Gateway::with(listener).await;
-    let block = json!({ "path": "/in", "max_body": "256 KiB", "body_timeout": "300ms" });
-    gateway.location(block, |_| Verdict::Accept).await;
-    gateway
+    Gateway::impatient(&["/in"]).await
 }
 
 #[tokio::test]

@@ -1,26 +1,14 @@
 //! Requests at the edges of HTTP: targets, trailers, zero bytes, resets, clients that do not read.
 
-use quayside_adapter_api::Span;
-use quayside_adapter_http::{ListenerOptions, error};
-use serde_json::json;
+use quayside_adapter_http::error;
 
 use crate::{
-    gateway::{Gateway, Verdict, within},
+    gateway::{Gateway, within},
     raw::Raw,
 };
 
-/// Takes at `/in` and below `/all/`, and loses its patience early.
 async fn gateway() -> Gateway {
-    let listener = ListenerOptions {
-        header_timeout: Span::millis(300),
-        ..ListenerOptions::plain("127.0.0.1:0")
-    };
-    let mut gateway = Gateway::with(listener).await;
-    for path in ["/in", "/all/*"] {
-        let block = json!({ "path": path, "body_timeout": "300ms", "max_body": "256 KiB" });
-        gateway.location(block, |_| Verdict::Accept).await;
-    }
-    gateway
+    Gateway::impatient(&["/in", "/all/*"]).await
 }
 
 async fn status(gateway: &Gateway, request: impl AsRef<[u8]>) -> String {
