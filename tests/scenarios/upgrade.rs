@@ -4,7 +4,7 @@
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use quayside_harness::{Haproxy, Load, LoadPlan, LoadReport, Node, OnBreak, Postgres, program};
-use quayside_tests::{DATABASE, Site, judge, note, two_ports};
+use quayside_tests::{DATABASE, Site, all_accepted, judge, note, two_ports};
 
 /// How long a gateway may take to stop.
 const STOP: Duration = Duration::from_secs(30);
@@ -91,14 +91,7 @@ async fn the_previous_landing_runs_beside_this_one_until_it_is_replaced() {
 
 /// Every request was accepted, and each had one effect at each port, at the ordered one in order.
 async fn nobody_noticed(site: &Site, report: &LoadReport) {
-    let failed: Vec<_> = report.answers.iter().filter(|a| !a.accepted()).collect();
-    assert!(
-        failed.is_empty(),
-        "{} of {} failed: {:?}",
-        failed.len(),
-        report.answers.len(),
-        &failed[..failed.len().min(5)]
-    );
+    all_accepted(report);
     site.gateway().drained(PATIENCE).await;
     let log = site.partner.log().await;
     for path in ["/orders", "/sequence"] {

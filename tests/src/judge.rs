@@ -59,6 +59,21 @@ impl fmt::Display for Verdict {
     }
 }
 
+/// Expects that no client noticed anything.
+///
+/// # Panics
+/// When a request was not accepted: with the first ones.
+pub fn all_accepted(report: &LoadReport) {
+    let failed: Vec<_> = report.answers.iter().filter(|a| !a.accepted()).collect();
+    assert!(
+        failed.is_empty(),
+        "{} of {} failed: {:?}",
+        failed.len(),
+        report.answers.len(),
+        &failed[..failed.len().min(NAMED)]
+    );
+}
+
 /// Judges what clients saw against the partner's log.
 #[must_use]
 pub fn judge(report: &LoadReport, log: &[Seen]) -> Verdict {
