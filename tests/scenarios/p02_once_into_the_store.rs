@@ -200,7 +200,7 @@ async fn a_request_that_nobody_can_answer_is_told_so() {
             let reply = site.order("a").await;
             match (
                 reply.status.as_u16(),
-                &*reply.header("idempotency-replayed"),
+                reply.header("idempotency-replayed"),
             ) {
                 (200, "true") => Ok(()),
                 _ => Err(reply.text()),
