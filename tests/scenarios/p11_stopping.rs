@@ -6,7 +6,7 @@ use quayside_harness::{
     Answer, Broken, Haproxy, Load, LoadPlan, LoadReport, OnBreak, Status, Syscall, Trace,
     unix_micros,
 };
-use quayside_tests::{Site, Store, judge, note};
+use quayside_tests::{Site, Store, all_accepted, judge, note};
 
 /// How long a gateway may take to stop.
 const STOP: Duration = Duration::from_secs(30);
@@ -56,14 +56,7 @@ async fn behind_haproxy_restarts_in_turn_fail_no_request() {
         site.in_rotation(victim).await;
     }
     let report = load.finish().await;
-    let failed: Vec<_> = report.answers.iter().filter(|a| !a.accepted()).collect();
-    let asked = report.answers.len();
-    assert!(
-        failed.is_empty(),
-        "{} of {asked} failed: {:?}",
-        failed.len(),
-        failed.first()
-    );
+    all_accepted(&report);
     exactly_once(&site, &report).await;
 }
 
@@ -180,20 +173,9 @@ async fn behind_haproxy_a_kill_fails_only_what_was_in_flight_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_balancer_that_repeats_what_has_a_key_lets_no_client_notice_a_kill() {
     let mut site = Site::with(Store::Postgres, 2, "", "").await;
-    let repeat = [
-        "retry-on conn-failure empty-response",
-        "http-request disable-l7-retry unless { req.hdr(idempotency-key) -m found }",
-    ];
-    let haproxy = Haproxy::start_with(&site.servers(), true, &repeat).await;
+    let haproxy = Haproxy::as_documented(&site.servers()).await;
     let (report, _) = kill_in_turn(&mut site, &haproxy).await;
-    let failed: Vec<_> = report.answers.iter().filter(|a| !a.accepted()).collect();
-    assert!(
-        failed.is_empty(),
-        "{} of {} failed: {:?}",
-        failed.len(),
-        report.answers.len(),
-        failed.first()
-    );
+    all_accepted(&report);
     exactly_once(&site, &report).await;
 }
 

@@ -1,6 +1,7 @@
 //! A machine with a gateway on it: its folders and ports outlive the process, as on a real one.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -269,6 +270,15 @@ impl Gateway {
 pub struct Metrics(String);
 
 impl Metrics {
+    /// The name of each metric.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
+        let of_type = self.0.lines().filter_map(|l| l.strip_prefix("# TYPE "));
+        of_type
+            .filter_map(|l| Some(l.split_once(' ')?.0.to_owned()))
+            .collect()
+    }
+
     /// The sum of the series of `name` whose labels contain `label`; 0 without any.
     #[must_use]
     pub fn sum(&self, name: &str, label: &str) -> f64 {

@@ -1,10 +1,10 @@
-//! A load balancer in front of gateways, configured as the operations guide says.
+//! A load balancer in front of gateways.
 
 use std::{fmt::Write as _, fs, net::SocketAddr, path::Path, time::Duration};
 
 use tempfile::TempDir;
 
-use crate::{Process, client, free_port, port::Port, process::command, wait_for};
+use crate::{Process, client, free_port, guide_block, port::Port, process::command, wait_for};
 
 /// A running HAProxy.
 #[derive(Debug)]
@@ -29,10 +29,22 @@ impl Haproxy {
     /// # Panics
     /// When HAProxy is not installed.
     pub async fn start_with(servers: &[SocketAddr], check: bool, more: &[&str]) -> Self {
+        Self::run(&|listen| config(listen, servers, check, more)).await
+    }
+
+    /// Starts it before `servers` with the configuration of the operations guide, addresses apart.
+    ///
+    /// # Panics
+    /// When HAProxy is not installed, or the guide shows no such configuration.
+    pub async fn as_documented(servers: &[SocketAddr]) -> Self {
+        Self::run(&|listen| documented(listen, servers)).await
+    }
+
+    async fn run(config: &dyn Fn(SocketAddr) -> String) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let port = free_port();
         let file = dir.path().join("haproxy.cfg");
-        fs::write(&file, config(port.addr(), servers, check, more)).expect("writing haproxy.cfg");
+        fs::write(&file, config(port.addr())).expect("writing haproxy.cfg");
         let mut haproxy = command(Path::new("/usr/sbin/haproxy"));
         haproxy.arg("-db").arg("-f").arg(&file);
         let mut process = Process::spawn("haproxy", haproxy, dir.path());
@@ -89,5 +101,26 @@ fn config(listen: SocketAddr, servers: &[SocketAddr], check: bool, more: &[&str]
     for (n, server) in servers.iter().enumerate() {
         writeln!(text, "  server node{n} {server}").expect("writing to a string");
     }
+    text
+}
+
+/// The configuration of the guide with the addresses of a test: its `bind` and its servers are the only lines
+/// that name any.
+fn documented(listen: SocketAddr, servers: &[SocketAddr]) -> String {
+    let mut text = String::new();
+    let mut servers = Some(servers);
+    for line in guide_block("# haproxy.cfg").lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("bind") => writeln!(text, "  bind {listen}").expect("writing to a string"),
+            Some("server") => {
+                for (n, server) in servers.take().into_iter().flatten().enumerate() {
+                    writeln!(text, "  server node{n} {server}").expect("writing to a string");
+                }
+            }
+            _ => writeln!(text, "{line}").expect("writing to a string"),
+        }
+    }
+    assert!(servers.is_none(), "the guide's configuration has no server");
     text
 }

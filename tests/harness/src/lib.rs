@@ -17,6 +17,7 @@
 pub mod client;
 pub mod clock;
 pub mod gateway;
+pub mod guide;
 pub mod haproxy;
 pub mod load;
 pub mod partner;
@@ -30,6 +31,7 @@ pub mod wait;
 pub use client::{Broken, Connection, Reply, get_json};
 pub use clock::{Stopwatch, unix_micros};
 pub use gateway::{Gateway, Metrics, Node, items};
+pub use guide::{guide_block, operations_guide};
 pub use haproxy::Haproxy;
 pub use load::{Answer, Load, LoadPlan, LoadReport, OnBreak, Status};
 pub use partner::{Effects, Partner, Seen, effects};
