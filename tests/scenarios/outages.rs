@@ -5,8 +5,8 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use bytes::Bytes;
 use quayside_harness::{
-    Gateway, Load, LoadPlan, LoadReport, Node, OnBreak, Postgres, Stopwatch, client, pass_through,
-    unix_micros, wait_for,
+    App, Gateway, Load, LoadPlan, LoadReport, Node, OnBreak, Partner, Postgres, Stopwatch, client,
+    pass_through, unix_micros, wait_for,
 };
 use quayside_tests::{Site, Store, Verdict, judge};
 use tempfile::TempDir;
@@ -214,8 +214,9 @@ async fn readiness(gateway: &Gateway, status: u16) {
     .await;
 }
 
-/// Load, a full disk, free space: refused meanwhile and not ready, accepted again after it.
-async fn full_disk(disk: &SmallDisk, gateway: &Gateway) -> LoadReport {
+/// Load, a full disk, free space: refused meanwhile and not ready, accepted again after it, and nothing lost.
+async fn full_disk(disk: &SmallDisk, partner: &Partner, node: &Node) {
+    let gateway = &node.start().await;
     let mut plan = LoadPlan::new(&[gateway.http], "/in/orders", 8);
     plan.on_break = OnBreak::Abandon;
     plan.size = 2048;
@@ -228,35 +229,29 @@ async fn full_disk(disk: &SmallDisk, gateway: &Gateway) -> LoadReport {
     disk.free();
     load.wait_accepted(200, Duration::from_secs(30)).await;
     readiness(gateway, 200).await;
-    load.finish().await
+    let report = load.finish().await;
+    gateway.drained(Duration::from_secs(60)).await;
+    let verdict = judge(&report, &partner.log().await);
+    assert!(verdict.exactly_once(), "{verdict}");
+    all_answered(&report, &verdict);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_disk_of_sqlite_is_full_for_a_while() {
     let disk = SmallDisk::new(96);
-    let partner = quayside_harness::Partner::start().await;
-    let app = quayside_harness::App::new(&pass_through(partner.addr(), "", ""));
+    let partner = Partner::start().await;
+    let app = App::new(&pass_through(partner.addr(), "", ""));
     let node = Node::new("node-a", app.path()).with_data(&disk.path().join("data"));
-    let gateway = node.start().await;
-    let report = full_disk(&disk, &gateway).await;
-    gateway.drained(Duration::from_secs(60)).await;
-    let verdict = judge(&report, &partner.log().await);
-    assert!(verdict.exactly_once(), "{verdict}");
-    all_answered(&report, &verdict);
+    full_disk(&disk, &partner, &node).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_disk_of_postgres_is_full_for_a_while() {
     let disk = SmallDisk::new(192);
-    let partner = quayside_harness::Partner::start().await;
-    let app = quayside_harness::App::new(&pass_through(partner.addr(), "", ""));
+    let partner = Partner::start().await;
+    let app = App::new(&pass_through(partner.addr(), "", ""));
     let server = Postgres::start_in(tempfile::tempdir_in(disk.path()).expect("a folder")).await;
     let url = server.create_database("quayside").await;
     let node = Node::new("node-a", app.path()).with_store(&url);
-    let gateway = node.start().await;
-    let report = full_disk(&disk, &gateway).await;
-    gateway.drained(Duration::from_secs(60)).await;
-    let verdict = judge(&report, &partner.log().await);
-    assert!(verdict.exactly_once(), "{verdict}");
-    all_answered(&report, &verdict);
+    full_disk(&disk, &partner, &node).await;
 }
