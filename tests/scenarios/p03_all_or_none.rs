@@ -100,6 +100,30 @@ async fn an_unrouted_message_is_kept_with_a_report_if_the_port_says_so() {
     }
 }
 
+/// A failure that is published takes the place of what arrived, and its id is the one that is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unrouted_message_may_become_a_failed_one() {
+    let app = |partner| {
+        let more = "[send.failures]\nhost = \"edge\"\nfilter = \"error.code != ''\"\n\
+            [send.failures.primary.http]\n";
+        let more = format!("{more}url = \"http://{partner}/failures\"\n");
+        let text = pass_through(partner, "", &more);
+        let text = text.replace("'urn:orders#Order'", "'nobody'");
+        let port = "message = \"order\"";
+        let told = format!("{port}\nunrouted = \"suspend\"\non_failure = \"publish\"");
+        text.replacen(port, &told, 1)
+    };
+    let site = Site::new(Store::Sqlite, 1, &app, &[]).await;
+    let reply = site.order("failed").await;
+    assert_eq!(reply.status, 202, "{}", reply.text());
+    let id = reply.json()["id"].as_str().expect("an id").to_owned();
+    let way = wait_for("its way", Duration::from_secs(5), async || {
+        site.gateway().way(&id).await
+    })
+    .await;
+    assert_eq!(way["context"]["error.code"]["v"]["text"], "QS0801", "{way}");
+}
+
 /// An event that carries an order of this type.
 fn event(id: &str, kind: &str) -> Value {
     let order = order_xml(id, "k", 300);

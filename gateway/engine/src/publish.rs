@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use quayside_model::{
-    Claim, DedupeKey, DeliveryId, ExchangeId, Failure, FailureClass, Message, Monotonic, Name,
-    OnOrderFailure, Priority, Text, Transport, hash16,
+    Claim, DedupeKey, DeliveryId, ExchangeId, Failure, FailureClass, Message, MessageId, Monotonic,
+    Name, OnOrderFailure, Priority, Text, Transport, hash16,
 };
 use quayside_store::{
     Change, Claimed, GroupOutcome, Op, Outcome, Publish, PublishOutcome,
@@ -185,6 +185,11 @@ async fn place(
 }
 
 impl Prepared {
+    /// The message that is stored: of a failure that is published instead, not the one that arrived.
+    pub(crate) fn message(&self) -> MessageId {
+        self.message.id
+    }
+
     /// Commits by `deadline`, if there is one, and hands over what was born claimed. `None`: the store did
     /// not answer in time.
     pub(crate) async fn commit(

@@ -139,7 +139,7 @@ impl Intake<'_> {
         match routed {
             Ok(prepared) => Ok(Ready {
                 member: Member {
-                    message: message.id,
+                    message: prepared.message(),
                     exchange: exchange.map(|exchange| exchange.id),
                     of_all: of_all.unwrap_or(false),
                 },
