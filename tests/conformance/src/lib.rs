@@ -15,7 +15,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use quayside_store::{AnyStore, model::Timestamp};
+use quayside_store::{
+    AnyStore,
+    model::{Clock as _, SystemClock, Timestamp},
+};
 
 pub mod bodies;
 pub mod browse;
@@ -35,24 +38,33 @@ pub mod sources;
 
 pub use scene::Scene;
 
-/// An empty store with all that keeps it alive: a temporary folder, a database, a clock.
+/// An empty store with all that keeps it alive: a temporary folder, a database, a clock. Unless it says
+/// otherwise its clock is that of the machine, so that time really passes.
 #[async_trait]
 pub trait Backend: Send + Sync {
     /// The store. Every call gives the same one.
     fn store(&self) -> AnyStore;
 
     /// The store's clock, near enough to make ids with.
-    fn now(&self) -> Timestamp;
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
 
     /// Lets at least `time` pass on the store's clock. The one place where a suite may really wait.
-    async fn pass(&self, time: Duration);
+    async fn pass(&self, time: Duration) {
+        tokio::time::sleep(time).await;
+    }
 
     /// Whether [`Backend::pass`] moves a clock instead of waiting, so that days pass at once.
-    fn virtual_time(&self) -> bool;
+    fn virtual_time(&self) -> bool {
+        false
+    }
 
     /// A time that is long for the store and short for the suite: an hour of virtual time, some
     /// hundredths of a second of real time.
-    fn moment(&self) -> Duration;
+    fn moment(&self) -> Duration {
+        Duration::from_millis(50)
+    }
 }
 
 /// Runs the suite: `store_conformance!(fresh)`, where `async fn fresh() -> impl Backend`.
@@ -125,6 +137,7 @@ macro_rules! store_conformance {
                 resume_brings_a_suspended_one_back
                 resume_hastens_and_settles_doubts
                 terminate_ends_what_nobody_holds
+                a_published_failure_is_a_failure
                 failures_are_told_but_do_not_fill_history
                 a_resubmission_is_told_at_its_source
                 each_item_has_its_outcome

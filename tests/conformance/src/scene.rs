@@ -287,13 +287,7 @@ impl<'a> Scene<'a> {
 
     /// Claims up to `room` deliveries of `port` for `instance`.
     pub async fn claim_by(&self, instance: InstanceId, port: &str, room: u32) -> Vec<Claimed> {
-        let want = Want {
-            port: name(port),
-            room,
-            ordered: false,
-            marks: false,
-        };
-        self.store.claim(instance, &[want]).await.expect("claim")
+        self.claim_as(instance, port, room, (false, false)).await
     }
 
     /// Claims up to `room` deliveries of `port` for `instance`, which marks what it sends.
@@ -303,13 +297,7 @@ impl<'a> Scene<'a> {
         port: &str,
         room: u32,
     ) -> Vec<Claimed> {
-        let want = Want {
-            port: name(port),
-            room,
-            ordered: false,
-            marks: true,
-        };
-        self.store.claim(instance, &[want]).await.expect("claim")
+        self.claim_as(instance, port, room, (false, true)).await
     }
 
     /// Claims up to `room` deliveries of `port` for the scene's instance.
@@ -324,18 +312,28 @@ impl<'a> Scene<'a> {
         port: &str,
         room: u32,
     ) -> Vec<Claimed> {
-        let want = Want {
-            port: name(port),
-            room,
-            ordered: true,
-            marks: true,
-        };
-        self.store.claim(instance, &[want]).await.expect("claim")
+        self.claim_as(instance, port, room, (true, true)).await
     }
 
     /// Claims up to `room` deliveries of the ordered `port` for the scene's instance.
     pub async fn claim_ordered(&self, port: &str, room: u32) -> Vec<Claimed> {
         self.claim_ordered_by(self.me, port, room).await
+    }
+
+    async fn claim_as(
+        &self,
+        instance: InstanceId,
+        port: &str,
+        room: u32,
+        (ordered, marks): (bool, bool),
+    ) -> Vec<Claimed> {
+        let want = Want {
+            port: name(port),
+            room,
+            ordered,
+            marks,
+        };
+        self.store.claim(instance, &[want]).await.expect("claim")
     }
 
     /// The claim of the delivery `no` of `message` by the scene's instance when it was born claimed.

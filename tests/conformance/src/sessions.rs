@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quayside_store::{
     model::{GrantId, InstanceId, SessionId},
-    sessions::{FenceOutcome, NewInstance},
+    sessions::{FenceOutcome, NewInstance, SessionRow},
 };
 
 use crate::{
@@ -34,19 +34,16 @@ pub async fn a_session_ends_by_its_lease_and_an_observer(backend: &dyn Backend) 
         let live = scene.store.live_sessions().await.expect("sessions");
         live.into_iter().find(|row| row.session == session)
     };
+    let expire = async |seen: &SessionRow| {
+        let expired = scene.store.expire_session(session, seen.seq).await;
+        expired.expect("expire")
+    };
     let opened = row().await.expect("live");
     assert_eq!(
         (opened.node.as_str(), opened.ttl),
         ("node-b", backend.moment() * 4)
     );
-    assert!(
-        !scene
-            .store
-            .expire_session(session, opened.seq)
-            .await
-            .expect("expire"),
-        "too early"
-    );
+    assert!(!expire(&opened).await, "too early");
     backend.pass(backend.moment() * 5).await;
     assert!(row().await.expect("live").overdue);
     assert!(
@@ -55,43 +52,16 @@ pub async fn a_session_ends_by_its_lease_and_an_observer(backend: &dyn Backend) 
     );
     let renewed = row().await.expect("live");
     assert!(renewed.seq > opened.seq && !renewed.overdue);
-    assert!(
-        !scene
-            .store
-            .expire_session(session, opened.seq)
-            .await
-            .expect("expire"),
-        "renewed"
-    );
+    assert!(!expire(&opened).await, "renewed");
     backend.pass(backend.moment() * 5).await;
-    assert!(
-        !scene
-            .store
-            .expire_session(session, opened.seq)
-            .await
-            .expect("expire"),
-        "old seq"
-    );
-    assert!(
-        scene
-            .store
-            .expire_session(session, renewed.seq)
-            .await
-            .expect("expire")
-    );
+    assert!(!expire(&opened).await, "old seq");
+    assert!(expire(&renewed).await);
     assert!(
         !scene.store.renew_session(session).await.expect("renew"),
         "it never lives again"
     );
     assert_eq!(row().await, None);
-    assert!(
-        !scene
-            .store
-            .expire_session(session, renewed.seq)
-            .await
-            .expect("expire"),
-        "ended"
-    );
+    assert!(!expire(&renewed).await, "ended");
 }
 
 /// An instance lives under a live session only, and dies with it.

@@ -18,9 +18,7 @@ use quayside_engine::{
     Engine, Options, Roles, codes,
     plan::{ATTEMPT_TIMEOUT, InDoubt, OrderPlan, Plan, SendPort, TransportPlan},
 };
-use quayside_model::{
-    Clock, Name, OnOrderFailure, RetryPolicy, SystemClock, SystemEntropy, Text, Timestamp,
-};
+use quayside_model::{Name, OnOrderFailure, RetryPolicy, SystemClock, SystemEntropy, Text};
 use quayside_store::{AnyStore, maintain::Retention};
 use quayside_store_sqlite::SqliteStore;
 
@@ -214,26 +212,9 @@ impl World {
     }
 }
 
-#[async_trait]
 impl Backend for World {
     fn store(&self) -> AnyStore {
         Arc::clone(&self.store)
-    }
-
-    fn now(&self) -> Timestamp {
-        SystemClock.now()
-    }
-
-    async fn pass(&self, time: Duration) {
-        tokio::time::sleep(time).await;
-    }
-
-    fn virtual_time(&self) -> bool {
-        false
-    }
-
-    fn moment(&self) -> Duration {
-        Duration::from_millis(50)
     }
 }
 

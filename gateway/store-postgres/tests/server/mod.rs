@@ -2,13 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use quayside_conformance::Backend;
 use quayside_harness::Postgres;
-use quayside_store::{
-    AnyStore,
-    model::{Clock, SystemClock, Timestamp},
-};
+use quayside_store::AnyStore;
 use quayside_store_postgres::{Options, PostgresStore};
 
 /// The database of every test: each has a server of its own.
@@ -50,25 +46,8 @@ pub(crate) async fn open(url: &str) -> PostgresStore {
         .expect("the server accepts connections")
 }
 
-#[async_trait]
 impl Backend for Fresh {
     fn store(&self) -> AnyStore {
         Arc::clone(&self.store) as AnyStore
-    }
-
-    fn now(&self) -> Timestamp {
-        SystemClock.now()
-    }
-
-    async fn pass(&self, time: Duration) {
-        tokio::time::sleep(time).await;
-    }
-
-    fn virtual_time(&self) -> bool {
-        false
-    }
-
-    fn moment(&self) -> Duration {
-        Duration::from_millis(50)
     }
 }
