@@ -198,10 +198,7 @@ async fn a_request_that_nobody_can_answer_is_told_so() {
         );
         wait_for("the answer", Duration::from_secs(20), async || {
             let reply = site.order("a").await;
-            match (
-                reply.status.as_u16(),
-                reply.header("idempotency-replayed"),
-            ) {
+            match (reply.status.as_u16(), reply.header("idempotency-replayed")) {
                 (200, "true") => Ok(()),
                 _ => Err(reply.text()),
             }
