@@ -355,11 +355,13 @@ impl Worker {
                 }
                 Err(error) => error,
             };
-            self.writable.failed(error.kind);
+            let untold = self.writable.failed(error.kind);
             items = put_ops(ops, rest);
             let lasting = !error.kind.is_transient();
-            warn!(code = %error.kind.code(), error = %chain(&error), items = items.len(), lasting,
-                "batch failed");
+            if let Some(untold) = untold {
+                warn!(code = %error.kind.code(), error = %chain(&error), items = items.len(), lasting, untold,
+                    "batch failed");
+            }
             if lasting {
                 items.retain(Item::is_settlement);
                 return Some(items);
@@ -387,9 +389,11 @@ impl Worker {
                 }
                 Err(error) => error,
             };
-            self.writable.failed(error.kind);
+            let untold = self.writable.failed(error.kind);
             let lasting = !error.kind.is_transient();
-            warn!(code = %error.kind.code(), error = %chain(&error), lasting, "group failed");
+            if let Some(untold) = untold {
+                warn!(code = %error.kind.code(), error = %chain(&error), lasting, untold, "group failed");
+            }
             if lasting || self.pause(&mut pause).await.is_none() {
                 return;
             }

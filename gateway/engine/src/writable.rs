@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -26,13 +26,25 @@ const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// How much it writes: more than finds room in what a full store has left by chance.
 const PROBE_BYTES: usize = 64 * 1024;
 
+/// How often a failure that goes on is told again.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
 /// What the commits of this process say about the store. Reading it costs an atomic load while all is well.
 #[derive(Debug)]
 pub(crate) struct Writable {
     clock: Arc<dyn Clock>,
     /// Since when no commit has succeeded, in microseconds of boot time; 0: the last one did.
     failing_since: AtomicU64,
-    kind: Mutex<StoreErrorKind>,
+    outage: Mutex<Outage>,
+}
+
+/// The failures since the last commit that succeeded.
+#[derive(Debug, Default)]
+struct Outage {
+    /// What the newest was, and when one of its kind was told last.
+    newest: Option<(StoreErrorKind, Monotonic)>,
+    /// How many were not told since then.
+    untold: u64,
 }
 
 impl Writable {
@@ -41,7 +53,7 @@ impl Writable {
         Self {
             clock,
             failing_since: AtomicU64::new(0),
-            kind: Mutex::new(StoreErrorKind::Unavailable),
+            outage: Mutex::default(),
         }
     }
 
@@ -50,23 +62,41 @@ impl Writable {
         if self.failing_since.load(Ordering::Relaxed) != 0
             && self.failing_since.swap(0, Ordering::Relaxed) != 0
         {
-            info!("the store takes commits again");
+            let untold = std::mem::take(&mut *self.outage()).untold;
+            info!(untold, "the store takes commits again");
         }
     }
 
-    /// A commit has failed.
-    pub(crate) fn failed(&self, kind: StoreErrorKind) {
+    /// A commit has failed. Gives how many failures were not told before this one; `None`: this one need not
+    /// be told either. Commits are tried many times a second, and an outage must not fill the log.
+    pub(crate) fn failed(&self, kind: StoreErrorKind) -> Option<u64> {
         // These say something about the batch and nothing about the store.
         if matches!(kind, StoreErrorKind::Data | StoreErrorKind::Contended) {
-            return;
+            return Some(0);
         }
-        *self.kind.lock().unwrap_or_else(PoisonError::into_inner) = kind;
-        let now = self.clock.monotonic().since_boot().as_micros();
-        let now = u64::try_from(now).unwrap_or(u64::MAX).max(1);
+        let now = self.clock.monotonic();
+        let micros = u64::try_from(now.since_boot().as_micros()).unwrap_or(u64::MAX);
+        let mut outage = self.outage();
+        let known = outage
+            .newest
+            .filter(|(newest, told)| *newest == kind && now.since(*told) < TELL_EVERY);
         // The first failure of several counts.
-        let _since =
-            self.failing_since
-                .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        let _since = self.failing_since.compare_exchange(
+            0,
+            micros.max(1),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        if known.is_some() {
+            outage.untold += 1;
+            return None;
+        }
+        outage.newest = Some((kind, now));
+        Some(std::mem::take(&mut outage.untold))
+    }
+
+    fn outage(&self) -> MutexGuard<'_, Outage> {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Why messages cannot be stored now, if they cannot.
@@ -74,11 +104,7 @@ impl Writable {
         if self.failing_for()? < FAILING_FOR {
             return None;
         }
-        let code = self
-            .kind
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .code();
+        let code = self.outage().newest?.0.code();
         let meaning = code.meaning.trim_end_matches('.');
         Some(format!("commits fail: {meaning} ({code})"))
     }
@@ -112,7 +138,11 @@ pub(crate) async fn probe(shared: Arc<Shared>) {
                 body = None;
                 shared.writable.committed();
             }
-            Err(error) => shared.writable.failed(error.kind),
+            Err(error) => {
+                if let Some(untold) = shared.writable.failed(error.kind) {
+                    warn!(code = %error.kind.code(), error = %chain(&error), untold, "probe of the store failed");
+                }
+            }
         }
     }
 }
@@ -165,6 +195,20 @@ mod tests {
         assert_eq!(writable.reason(), None);
         writable.failed(StoreErrorKind::Full);
         assert_eq!(writable.reason(), None, "it counts anew");
+    }
+
+    #[test]
+    fn an_outage_is_told_once_a_minute_and_by_kind() {
+        let (clock, writable) = writable();
+        assert_eq!(writable.failed(StoreErrorKind::Full), Some(0));
+        assert_eq!(writable.failed(StoreErrorKind::Full), None);
+        assert_eq!(writable.failed(StoreErrorKind::Full), None);
+        assert_eq!(writable.failed(StoreErrorKind::Unavailable), Some(2));
+        assert_eq!(writable.failed(StoreErrorKind::Unavailable), None);
+        clock.advance(TELL_EVERY);
+        assert_eq!(writable.failed(StoreErrorKind::Unavailable), Some(1));
+        writable.committed();
+        assert_eq!(writable.failed(StoreErrorKind::Unavailable), Some(0));
     }
 
     #[test]
