@@ -1,21 +1,84 @@
 //! A keep-alive HTTP/1.1 client of one connection, with every failure as a value.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt,
+    future::Future as _,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{SendRequest, handshake};
+use http_body_util::BodyExt;
+use hyper::{
+    body::{Body, Frame, SizeHint},
+    client::conn::http1::{SendRequest, handshake},
+};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpStream, task::JoinSet, time::timeout};
+use tokio::{
+    net::TcpStream,
+    task::JoinSet,
+    time::{Sleep, sleep, timeout},
+};
 
 /// How long a connection may take to open.
 const CONNECT: Duration = Duration::from_secs(2);
 
+/// How long a body lets its head go first: long enough for two segments on the wire.
+const APART: Duration = Duration::from_micros(500);
+
+/// The body of a request, sent with its head or a moment after it.
+#[derive(Debug)]
+pub struct Content {
+    /// What is still to be sent.
+    bytes: Bytes,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Content {
+    /// The same, sent after its head, as many clients do.
+    #[must_use]
+    pub fn apart(self) -> Self {
+        Self {
+            pause: Some(Box::pin(sleep(APART))),
+            ..self
+        }
+    }
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = self.get_mut();
+        if let Some(pause) = &mut this.pause {
+            ready!(pause.as_mut().poll(cx));
+            this.pause = None;
+        }
+        let bytes = std::mem::take(&mut this.bytes);
+        Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.len() as u64)
+    }
+}
+
 /// One open connection.
 #[derive(Debug)]
 pub struct Connection {
-    sender: SendRequest<Full<Bytes>>,
+    sender: SendRequest<Content>,
     /// Drives the connection; dropped with it.
     _driver: JoinSet<()>,
 }
@@ -113,7 +176,7 @@ impl Connection {
     /// [`Broken`]; the connection is of no use after it.
     pub async fn send(
         &mut self,
-        request: Request<Full<Bytes>>,
+        request: Request<Content>,
         within: Duration,
     ) -> Result<Reply, Broken> {
         timeout(within, self.exchange(request))
@@ -127,7 +190,7 @@ impl Connection {
         self.sender.is_closed()
     }
 
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Reply, Broken> {
+    async fn exchange(&mut self, request: Request<Content>) -> Result<Reply, Broken> {
         let lost = |e: hyper::Error| Broken::Lost(e.to_string());
         // Not ready means: closed while idle, so this request never left.
         self.sender
@@ -155,7 +218,7 @@ impl Connection {
 /// [`Broken`].
 pub async fn once(
     addr: SocketAddr,
-    request: Request<Full<Bytes>>,
+    request: Request<Content>,
     within: Duration,
 ) -> Result<Reply, Broken> {
     Connection::open(addr).await?.send(request, within).await
@@ -172,7 +235,7 @@ pub fn request(
     path: &str,
     headers: &[(&str, &str)],
     body: Bytes,
-) -> Request<Full<Bytes>> {
+) -> Request<Content> {
     let mut builder = Request::builder()
         .method(method)
         .uri(path)
@@ -181,7 +244,10 @@ pub fn request(
         builder = builder.header(*name, *value);
     }
     builder
-        .body(Full::new(body))
+        .body(Content {
+            bytes: body,
+            pause: None,
+        })
         .expect("the test gives valid headers")
 }
 

@@ -13,8 +13,10 @@ use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use crate::{
-    Broken, Connection, Reply, Stopwatch, client::request, scenario::order_xml, unix_micros,
-    wait_for,
+    Broken, Connection, Reply, Stopwatch,
+    client::{Content, request},
+    scenario::order_xml,
+    unix_micros, wait_for,
 };
 
 /// How long a refused or cut-off client rests, so that it does not spin.
@@ -50,6 +52,8 @@ pub struct LoadPlan {
     pub prefix: String,
     /// A client rests this long between two requests; none by default.
     pub rest: Option<Duration>,
+    /// Whether they send each body a moment after its head; by default both go together.
+    pub apart: bool,
 }
 
 impl LoadPlan {
@@ -65,6 +69,7 @@ impl LoadPlan {
             patience: Duration::from_secs(30),
             prefix: "m".to_owned(),
             rest: None,
+            apart: false,
         }
     }
 }
@@ -323,6 +328,11 @@ impl Client {
             ("idempotency-key", quoted.as_str()),
         ];
         let request = request("POST", addr, &self.plan.path, &headers, body);
+        let request = if self.plan.apart {
+            request.map(Content::apart)
+        } else {
+            request
+        };
         if self.connection.as_ref().is_none_or(Connection::is_closed) {
             self.connection = Some(Connection::open(addr).await?);
         }
