@@ -56,6 +56,8 @@ pub(crate) struct SendRuntime {
     queue: mpsc::Sender<Work>,
     /// Whether it may send now: started, not paused, inside its service window.
     open: AtomicBool,
+    /// Wakes the port's task when that has ended.
+    closed: Notify,
     /// Whether the store holds more than the window takes. Then nothing is handed off: older deliveries
     /// go first.
     backlogged: AtomicBool,
@@ -85,6 +87,7 @@ impl SendRuntime {
             plan,
             queue,
             open: AtomicBool::new(false),
+            closed: Notify::new(),
             // True until the first claim has shown that nothing older waits.
             backlogged: AtomicBool::new(true),
             caught_up: Notify::new(),
@@ -109,7 +112,9 @@ impl SendRuntime {
                 .window
                 .as_ref()
                 .is_none_or(|window| window.is_open(now));
-        self.open.store(open, Ordering::SeqCst);
+        if self.open.swap(open, Ordering::SeqCst) && !open {
+            self.closed.notify_one();
+        }
         open
     }
 
@@ -230,9 +235,12 @@ impl SendRuntime {
 
 /// How many deliveries a port has in hand at most. As many again as may be on their way to the partner: a
 /// delivery has its place since before the commit that makes it, and sends would wait for commits if those
-/// on their way into the store took the places of those on their way out.
+/// on their way into the store took the places of those on their way out. Not where each send is marked: a
+/// delivery that is handed over is born with its mark, and after a crash those that had only waited would be
+/// in doubt too.
 fn window_of(plan: &SendPort) -> usize {
-    plan.max_in_flight.max(1) * 2
+    let sends = plan.max_in_flight.max(1);
+    if plan.marks_sends() { sends } else { sends * 2 }
 }
 
 /// A stop that the port gives itself: it holds here until the store has it and its controls were read
@@ -355,8 +363,8 @@ impl Runner {
         let most = self.runtime.plan.max_in_flight.max(1);
         loop {
             let idle = self.running.is_empty();
-            // What waits in the queue while the port stops goes back at once.
-            let takes = self.running.len() < most || stopping.is_cancelled();
+            // What waits in the queue when the port closes goes back at once.
+            let takes = self.running.len() < most || !self.begins();
             if self.blocked.len() > MAX_BLOCKED && queue.is_empty() {
                 // Rounds before the newest have been handed out, and nothing of them waits any more.
                 let begun = self.shared.claim_rounds.load(Ordering::SeqCst);
@@ -366,8 +374,9 @@ impl Runner {
                 biased;
                 () = cut.cancelled() => break,
                 Some(end) = self.running.join_next_with_id(), if !idle => self.ended(end).await,
-                Some(work) = queue.recv(), if takes => self.take(work).await,
-                () = stopping.cancelled(), if !takes => {}
+                Some(work) = queue.recv(), if takes => self.take(work, &mut queue).await,
+                () = either(&stopping, &retired), if !takes => {}
+                () = self.runtime.closed.notified(), if !takes => {}
                 () = either(&stopping, &retired), if idle => {
                     // A place without work is a publication under way that may still hand over.
                     if queue.is_empty() && self.runtime.in_flight() == 0 {
@@ -409,10 +418,19 @@ impl Runner {
         }
     }
 
-    async fn take(&mut self, work: Work) {
-        if self.shared.stopping.is_cancelled() {
-            // Stopping: what has not begun is given back, so that another instance goes on with it now.
-            self.give_back(work).await;
+    /// Whether what is taken from the queue is begun: not by an engine that stops, nor by a port that may
+    /// not send or whose place another one has taken.
+    fn begins(&self) -> bool {
+        !self.shared.stopping.is_cancelled() && self.runtime.is_open()
+    }
+
+    async fn take(&mut self, work: Work, queue: &mut mpsc::Receiver<Work>) {
+        if !self.begins() {
+            // What has not begun is given back, so that whoever may send goes on with it now.
+            let waiting = std::iter::from_fn(|| queue.try_recv().ok());
+            self.give_back_all(std::iter::once(work).chain(waiting))
+                .await;
+            self.shared.wake_claimer.notify_one();
             return;
         }
         let Some(order) = work.claimed.order else {
@@ -465,7 +483,7 @@ impl Runner {
     }
 
     async fn go_on(&mut self, next: Work, key: OrderHash) {
-        if self.shared.stopping.is_cancelled() {
+        if !self.begins() {
             self.give_back(next).await;
             self.next_of_key(key, Ended::Waits).await;
         } else {
@@ -495,7 +513,7 @@ impl Runner {
             .map(|o| o.on_failure)
             .unwrap_or_default();
         let skips = ended == Ended::Suspended && on_failure == OnOrderFailure::Skip;
-        let goes_on = ended == Ended::Done || skips;
+        let goes_on = (ended == Ended::Done || skips) && self.begins();
         let Some(behind) = self.behind.get_mut(&key) else {
             return;
         };
@@ -511,8 +529,12 @@ impl Runner {
         let begun = self.shared.claim_rounds.load(Ordering::SeqCst);
         self.blocked.insert(key, begun);
         let behind = self.behind.remove(&key).into_iter().flatten();
-        // Side by side, so that they share commits: one after the other would hold up the whole port.
-        join_all(behind.map(|work| self.give_back(work))).await;
+        self.give_back_all(behind).await;
+    }
+
+    /// Side by side, so that they share commits: one after the other would hold up the whole port.
+    async fn give_back_all(&self, works: impl Iterator<Item = Work>) {
+        join_all(works.map(|work| self.give_back(work))).await;
     }
 
     async fn give_back(&self, work: Work) {

@@ -12,7 +12,8 @@ use quayside_conformance::{
 use quayside_engine::{codes, filter::Filter};
 use quayside_harness::wait_for;
 use quayside_model::{
-    BodyId, Content, DeliveryState, InstanceId, MessageId, StoredBody, SystemEntropy,
+    BodyId, Content, DeliveryState, InstanceId, MessageId, PortControl, PortStatus, StoredBody,
+    SystemEntropy,
 };
 use quayside_store::{Op, browse::MessageWay, maintain::Retention};
 
@@ -170,6 +171,41 @@ async fn an_attempt_that_does_not_end_has_failed_in_doubt() {
     })
     .await;
     engine.stop(PATIENCE).await;
+}
+
+/// What only waits for its turn goes back to the store when its port stops, and is not sent when the turn comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_stops_gives_back_what_has_not_begun() {
+    let world = World::new();
+    let scene = Scene::open(&world).await;
+    world.probe.behave(Behaviour::Hang);
+    let mut port = port(PORT);
+    port.max_in_flight = 1;
+    let engine = world.engine(vec![port]).await;
+    scene.stored(scene.publish("first", &[PORT])).await;
+    scene.stored(scene.publish("second", &[PORT])).await;
+    let in_hand = async |wanted: usize| {
+        wait_for("the deliveries in hand", PATIENCE, async || {
+            let claims = scene.store.claims_of(engine.instance()).await;
+            let (claims, seen) = (claims.expect("claims"), world.probe.seen());
+            match (claims.len(), seen.len()) == (wanted, 1) {
+                true => Ok(()),
+                false => Err(format!("{claims:?}, {seen:?}")),
+            }
+        })
+        .await;
+    };
+    in_hand(2).await;
+    let stopped = PortControl {
+        status: PortStatus::Stopped,
+        paused_until: None,
+        reason: None,
+    };
+    let store = world.store();
+    let set = store.set_control(&name(PORT), &stopped).await;
+    set.expect("an operator's word");
+    in_hand(1).await;
+    engine.stop(Duration::ZERO).await;
 }
 
 /// A port that is not served here any more leaves its lanes to whoever serves it now.
