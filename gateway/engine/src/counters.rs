@@ -43,6 +43,8 @@ counters! {
     rejected,
     /// Messages stored as suspended because they could not be accepted and nobody could be told.
     suspended_on_receipt,
+    /// Messages published as failed messages because they could not be accepted.
+    failed_on_receipt,
     /// Deliveries handed to a send port in memory, without a claim.
     handed_off,
     /// Deliveries claimed from the store.
@@ -51,7 +53,7 @@ counters! {
     delivered,
     /// Attempts that failed and are made again.
     retried,
-    /// Deliveries suspended after an attempt.
+    /// Deliveries suspended after an attempt, or because what they are sent by could not be made.
     suspended,
     /// Settlements that came too late: the delivery was no longer this process's.
     fenced,

@@ -13,6 +13,7 @@ use quayside_store::{
     commit::{Birth, NewDelivery, NewExchange, NewSource, OrderKey},
 };
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tracing::warn;
 
 use crate::{
     codes,
@@ -42,6 +43,23 @@ pub(crate) struct Prepared {
     message: Arc<Message>,
     publish: Publish,
     places: Vec<(u16, Arc<SendRuntime>, OwnedSemaphorePermit)>,
+    remarks: Vec<Remark>,
+}
+
+/// What operators are told of a message when it is stored. A repeat of one that was stored before is not
+/// stored, and nothing is said of it.
+struct Remark {
+    what: Remarkable,
+    failure: Failure,
+}
+
+enum Remarkable {
+    /// It is suspended under the name of the location that could not accept it.
+    SuspendedOnReceipt(Name),
+    /// It is published as a failed message because this location could not accept it.
+    FailedOnReceipt(Name),
+    /// Its delivery of this number, to this port, is suspended from birth.
+    DeliverySuspended(u16, Name),
 }
 
 /// Until when a publication that begins now waits for places.
@@ -62,6 +80,7 @@ pub(crate) async fn prepare(
         return None;
     }
     let mut places = Vec::new();
+    let mut remarks = Vec::new();
     let mut deliveries = Vec::with_capacity(subscribers.len());
     for (no, subscriber) in (0u16..).zip(subscribers) {
         let id = DeliveryId {
@@ -75,6 +94,12 @@ pub(crate) async fn prepare(
             delivery.birth = Birth::Claimed;
             places.push((no, place.0, place.1));
         }
+        if let Birth::Suspended(failure) = &delivery.birth {
+            remarks.push(Remark {
+                what: Remarkable::DeliverySuspended(no, delivery.port.clone()),
+                failure: failure.clone(),
+            });
+        }
         deliveries.push(delivery);
     }
     let publish = assemble(routes.version, &message, deliveries, extras);
@@ -82,6 +107,7 @@ pub(crate) async fn prepare(
         message,
         publish,
         places,
+        remarks,
     })
 }
 
@@ -94,6 +120,10 @@ pub(crate) fn prepare_suspended(
     failure: Failure,
     extras: Extras,
 ) -> Prepared {
+    let remark = Remark {
+        what: Remarkable::SuspendedOnReceipt(port.clone()),
+        failure: failure.clone(),
+    };
     let delivery = NewDelivery {
         port: port.clone(),
         priority: extras.priority,
@@ -106,6 +136,7 @@ pub(crate) fn prepare_suspended(
         message,
         publish,
         places: Vec::new(),
+        remarks: vec![remark],
     }
 }
 
@@ -190,6 +221,14 @@ impl Prepared {
         self.message.id
     }
 
+    /// The same, of a message that `location` could not accept because of `failure` and that is published
+    /// as a failed message.
+    pub(crate) fn instead_of(mut self, location: &Name, failure: Failure) -> Self {
+        let what = Remarkable::FailedOnReceipt(location.clone());
+        self.remarks.push(Remark { what, failure });
+        self
+    }
+
     /// Commits by `deadline`, if there is one, and hands over what was born claimed. `None`: the store did
     /// not answer in time.
     pub(crate) async fn commit(
@@ -212,6 +251,7 @@ impl Prepared {
             exchange: publish.exchange.map(|exchange| exchange.id),
             message: self.message,
             places: self.places,
+            remarks: self.remarks,
         };
         (publish, hand_over)
     }
@@ -258,6 +298,7 @@ struct HandOver {
     kept: Vec<(Option<Text>, Option<OrderKey>)>,
     exchange: Option<ExchangeId>,
     places: Vec<(u16, Arc<SendRuntime>, OwnedSemaphorePermit)>,
+    remarks: Vec<Remark>,
 }
 
 impl HandOver {
@@ -281,7 +322,10 @@ impl HandOver {
     /// Hands over what was born claimed and forgets the rest.
     async fn finish(mut self, shared: &Shared, outcome: Option<&PublishOutcome>) {
         let claimed: &[u16] = match outcome {
-            Some(PublishOutcome::Stored { claimed }) => claimed,
+            Some(PublishOutcome::Stored { claimed }) => {
+                self.remark(shared);
+                claimed
+            }
             _ => &[],
         };
         for (no, runtime, place) in std::mem::take(&mut self.places) {
@@ -313,6 +357,37 @@ impl HandOver {
         }
         if claimed.len() < self.kept.len() {
             shared.wake_claimer.notify_one();
+        }
+    }
+
+    /// Tells operators of the stored message what they have to know.
+    fn remark(&self, shared: &Shared) {
+        let id = self.message.id;
+        for Remark { what, failure } in &self.remarks {
+            match what {
+                Remarkable::SuspendedOnReceipt(location) => {
+                    count(&shared.counters.suspended_on_receipt);
+                    warn!(code = %failure.code, message.id = %id, location = %location,
+                        detail = %failure.detail, "message suspended on receipt");
+                }
+                Remarkable::FailedOnReceipt(location) => {
+                    count(&shared.counters.failed_on_receipt);
+                    warn!(code = %failure.code, message.id = %id, location = %location,
+                        detail = %failure.detail, "message not accepted, published as a failed message");
+                }
+                Remarkable::DeliverySuspended(no, port) => {
+                    count(&shared.counters.suspended);
+                    if let Some(runtime) = shared.routes().send.get(port) {
+                        count(&runtime.tally.suspended);
+                    }
+                    let delivery = DeliveryId {
+                        message: id,
+                        no: *no,
+                    };
+                    warn!(code = %failure.code, delivery = %delivery, port = %port,
+                        detail = %failure.detail, "delivery suspended");
+                }
+            }
         }
     }
 }

@@ -93,7 +93,7 @@ pub(crate) async fn take(
         Err(_) => {
             let told = intake.refuse(settle, Refused::late()).await;
             match storing.await {
-                Ok(stored) => info!(message = %stored.first.message, location = %location.name,
+                Ok(stored) => info!(message.id = %stored.first.message, location = %location.name,
                     "stored after its sender was told to come back"),
                 Err(refused) => give_up(&shared, &refused.leftover).await,
             }

@@ -10,7 +10,6 @@ use quayside_model::{
 use quayside_pipeline::Scanned;
 use quayside_store::commit::{NewExchange, NewSource};
 use tokio::time::Instant;
-use tracing::warn;
 
 use super::{
     body::{self, ReadBody},
@@ -20,7 +19,6 @@ use super::{
 };
 use crate::{
     codes,
-    counters::count,
     plan::{Location, ReceivePort, Unrouted},
     publish::{Extras, Prepared, places_until, prepare, prepare_suspended},
     send::{decide::body_name, failed::failed_message},
@@ -286,16 +284,13 @@ impl Intake<'_> {
             ];
             // The body is this message's own and not sealed yet: the failed message takes it over.
             let parts = message.parts.clone();
-            let failed = failed_message(self.shared, message, parts, &failure, &names);
+            let failed = failed_message(self.shared, message, None, parts, &failure, &names);
             let failed = Arc::new(failed);
             let prepared = prepare(self.shared, routes, failed, extras(), until).await;
             if let Some(prepared) = prepared {
-                return prepared;
+                return prepared.instead_of(&self.location.name, failure);
             }
         }
-        count(&self.shared.counters.suspended_on_receipt);
-        warn!(code = %failure.code, message = %message.id, location = %self.location.name,
-            detail = %failure.detail, "message suspended on receipt");
         prepare_suspended(
             routes,
             Arc::clone(message),

@@ -51,7 +51,8 @@ pub(crate) async fn publish_instead(
         }
     };
     let copies = parts.clone();
-    let message = failed_message(shared, &claimed.message, parts, failure, &names);
+    let failed = &claimed.message;
+    let message = failed_message(shared, failed, Some(failed.id), parts, failure, &names);
     let end = Change::End {
         result: EndResult::Consumed,
         attempts: *attempts,
@@ -101,20 +102,24 @@ fn is_failure_itself(context: &Context) -> bool {
     context.get("error.code").is_some()
 }
 
-/// A copy of `message` whose own properties route nothing any more and whose failure does.
+/// A copy of `message` whose own properties route nothing any more and whose failure does. It names `stored`
+/// as the message that failed, or itself where the failed one is stored under no other id.
 pub(crate) fn failed_message(
     shared: &Shared,
     message: &Message,
+    stored: Option<MessageId>,
     parts: Vec<Part>,
     failure: &Failure,
     names: &[(&str, &str)],
 ) -> Message {
+    let now = shared.options.clock.now();
+    let id = MessageId::new(now, &*shared.options.entropy);
     let mut context = Context::new();
     for (name, property) in message.context.iter() {
         context.write(name.clone(), property.value.clone());
     }
     context.promote_text("error.code", &failure.code);
-    context.promote_text("error.message-id", &message.id.to_string());
+    context.promote_text("error.message-id", &stored.unwrap_or(id).to_string());
     if let Some(message_type) = &message.message_type {
         context.promote_text("error.message-type", message_type);
     }
@@ -124,9 +129,8 @@ pub(crate) fn failed_message(
     if let Ok(name) = Name::new("error.detail") {
         context.write(name, failure.detail.clone());
     }
-    let now = shared.options.clock.now();
     Message {
-        id: MessageId::new(now, &*shared.options.entropy),
+        id,
         received_at: now,
         origin: message.origin.clone(),
         message_type: None,
