@@ -134,10 +134,14 @@ fn node_of(login: &Login, server: &Postgres, app: &App) -> Node {
     let node = node.with_config("[store.password]\nsecret = \"store-password\"\n");
     let secrets = node.data_dir().join("secrets");
     fs::create_dir_all(&secrets).expect("a folder of secrets");
-    let file = secrets.join("store-password");
+    write_secret(&node, password);
+    node
+}
+
+fn write_secret(node: &Node, password: &str) {
+    let file = node.data_dir().join("secrets/store-password");
     fs::write(&file, password).expect("a secret");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("a secret of mode 0600");
-    node
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -186,5 +190,47 @@ async fn a_database_that_refuses_ends_the_process_and_says_whom_where_and_what_t
     let let_in = login("clerk", "desk", Some(PASSWORD), "");
     let node = node_of(&let_in, &server, &app);
     let mut gateway = node.start().await;
+    assert_eq!(gateway.stop(SOON).await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_changed_is_taken_up_without_a_restart() {
+    let server = server_with_logins().await;
+    let partner = Partner::start().await;
+    let app = App::pass_through(partner.addr(), "", "");
+    let login = Login {
+        user: "clerk",
+        database: "desk",
+        password: Some(PASSWORD),
+        remedy: "",
+    };
+    let node = node_of(&login, &server, &app);
+    let mut gateway = node.start().await;
+    let session = server.connect("desk").await;
+    let change = format!("ALTER ROLE clerk PASSWORD '{WRONG}'");
+    let cut =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'clerk'".to_owned();
+    // One after the other: who comes back in between would still be let in.
+    for statement in [change, cut] {
+        session.batch_execute(&statement).await.expect("a change");
+    }
+
+    wait_for("the refusal in the log", SOON, async || {
+        let said = gateway.process.stderr();
+        let told = said.contains("correct the secret that `[store] password` names");
+        told.then_some(()).ok_or(said)
+    })
+    .await;
+    write_secret(&node, WRONG);
+    wait_for("a message to be accepted", SOON, async || {
+        let reply = post(gateway.http, "changed", order_xml("changed", "k", 300)).await;
+        let reply = reply.map_err(|error| error.to_string())?;
+        let accepted = reply.status == 202;
+        accepted.then_some(()).ok_or_else(|| reply.text())
+    })
+    .await;
+    gateway.drained(SOON).await;
+    let log = partner.log().await;
+    assert_eq!(log.iter().filter(|seen| seen.effect).count(), 1, "{log:?}");
     assert_eq!(gateway.stop(SOON).await, Some(0));
 }

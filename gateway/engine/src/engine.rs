@@ -139,7 +139,7 @@ impl Engine {
         if *self.lost.borrow() {
             reasons.push("another node has ended the session of this one".to_owned());
         } else if !self.shared.trust.may_act() {
-            reasons.push("the store does not answer".to_owned());
+            reasons.push("the session at the store could not be renewed".to_owned());
         }
         reasons.extend(self.shared.writable.reason());
         Health {

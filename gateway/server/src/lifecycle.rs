@@ -92,7 +92,7 @@ struct Process<'a> {
 async fn live(inputs: &Inputs, loaded: Loaded, dev: Option<DevOptions>) -> Result<Exit, Failure> {
     let mut signals = Signals::new()?;
     let secrets: Arc<dyn Secrets> = Arc::new(FolderSecrets::new(&loaded.node.secrets));
-    let Some(store) = prepare_store(&loaded, &*secrets, &mut signals).await? else {
+    let Some(store) = prepare_store(&loaded, &secrets, &mut signals).await? else {
         return Ok(Exit::Ok);
     };
     let clock = wiring::clock();
@@ -135,12 +135,12 @@ fn readiness(gateway: &Arc<Gateway>) -> ReadinessCheck {
 /// later, when everybody can see that it is waited for. `None`: told to stop while waiting.
 async fn prepare_store(
     loaded: &Loaded,
-    secrets: &dyn Secrets,
+    secrets: &Arc<dyn Secrets>,
     signals: &mut Signals,
 ) -> Result<Option<OpenStore>, Failure> {
     let mut waits = Waits::new();
     loop {
-        let failure = match wiring::prepare_store(&loaded.node, secrets, wiring::clock()).await {
+        let failure = match wiring::prepare_store(&loaded.node, Arc::clone(secrets), wiring::clock()).await {
             Ok(store) => return Ok(Some(store)),
             Err(failure) => failure,
         };

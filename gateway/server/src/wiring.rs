@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use quayside_adapter_api::{Adapter, Secrets};
+use quayside_adapter_api::{Adapter, SecretRef, Secrets};
 use quayside_adapter_file::FileAdapter;
 use quayside_adapter_http::{
     DEFAULT_LISTENER, HttpAdapter, HttpOptions, ListenerOptions, Readiness, ReadinessCheck,
 };
 use quayside_model::{Clock, SystemClock, SystemEntropy};
 use quayside_store::{AnyStore, StoreError};
-use quayside_store_postgres::{Options as PostgresOptions, PostgresStore};
+use quayside_store_postgres::{Options as PostgresOptions, Password, PostgresStore};
 use quayside_store_sqlite::{Options as SqliteOptions, SqliteStore, Synchronous};
 
 use crate::{
@@ -98,7 +98,7 @@ impl std::fmt::Debug for OpenStore {
 /// Opens the store of the node: it answers and has the schema of this program.
 pub(crate) async fn open_store(
     node: &NodeConfig,
-    secrets: &dyn Secrets,
+    secrets: Arc<dyn Secrets>,
     clock: Arc<dyn Clock>,
 ) -> Result<OpenStore, StoreFailure> {
     let store = prepare_store(node, secrets, clock).await?;
@@ -109,23 +109,30 @@ pub(crate) async fn open_store(
     Ok(store)
 }
 
+/// The password that the secret has at each connect.
+fn password_of(secrets: Arc<dyn Secrets>, reference: SecretRef) -> Password {
+    Arc::new(move || {
+        let secret = secrets.resolve(&reference);
+        let secret = secret.map_err(|error| format!("{}: {}", error.code.code, error.detail))?;
+        let text = secret.expose_text().map(str::to_owned);
+        text.ok_or_else(|| format!("the secret `{}` is not UTF-8 text", reference.secret))
+    })
+}
+
 /// The store of the node, before it has been [reached](OpenStore::reach). The embedded one is open: it is
 /// there at once or there is a reason that does not go away.
 pub(crate) async fn prepare_store(
     node: &NodeConfig,
-    secrets: &dyn Secrets,
+    secrets: Arc<dyn Secrets>,
     clock: Arc<dyn Clock>,
 ) -> Result<OpenStore, StoreFailure> {
     if let Some(url) = &node.store.url {
-        let password = match &node.store.password {
-            Some(reference) => {
-                let secret = secrets
-                    .resolve(reference)
-                    .map_err(|error| StoreFailure::Other(Failure::new(error.code, error.detail)))?;
-                secret.expose_text().map(str::to_owned)
-            }
-            None => None,
-        };
+        let password = node.store.password.clone();
+        if let Some(reference) = &password {
+            let secret = secrets.resolve(reference);
+            secret.map_err(|error| StoreFailure::Other(Failure::new(error.code, error.detail)))?;
+        }
+        let password = password.map(|reference| password_of(secrets, reference));
         let options = PostgresOptions {
             password,
             tls: postgres_tls(url, node.store.ca.as_deref())?,

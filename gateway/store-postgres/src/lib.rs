@@ -35,4 +35,4 @@ mod sources;
 mod sql;
 mod store;
 
-pub use store::{Options, PostgresStore};
+pub use store::{Options, Password, PostgresStore};

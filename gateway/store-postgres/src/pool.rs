@@ -31,7 +31,7 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{
-    Options,
+    Options, Password,
     error::{fail, too_slow},
     migrate,
     refused::explain,
@@ -74,6 +74,9 @@ pub(crate) struct Pool {
     hosts: Vec<Config>,
     /// Which host took writes last: it is asked first.
     last: AtomicUsize,
+    password: Option<Password>,
+    /// Whether the database has ever let this process in.
+    let_in: AtomicBool,
     tls: Option<rustls::ClientConfig>,
     connect_timeout: Duration,
     commit: Shelf,
@@ -99,6 +102,8 @@ impl Pool {
         Ok(Self {
             hosts: hosts(options)?,
             last: AtomicUsize::new(0),
+            password: options.password.clone(),
+            let_in: AtomicBool::new(false),
             tls: options.tls.clone(),
             connect_timeout: options.connect_timeout,
             commit: shelf(options.commit_connections),
@@ -192,16 +197,42 @@ impl Pool {
             let at = (first + turn) % self.hosts.len();
             // The time is bounded here and not by the driver, which bounds the connect only: a paused
             // server takes connections and then says nothing.
-            match timeout(self.connect_timeout, self.connect_to(&self.hosts[at])).await {
+            let host = self.with_password(&self.hosts[at], operation)?;
+            match timeout(self.connect_timeout, self.connect_to(&host)).await {
                 Ok(Ok(conn)) => {
                     self.last.store(at, Ordering::Relaxed);
+                    self.let_in.store(true, Ordering::Relaxed);
                     return Ok(conn);
                 }
-                Ok(Err(e)) => failure = explain(&self.hosts[at], operation, e),
+                Ok(Err(e)) => failure = self.refused(explain(&host, operation, e)),
                 Err(_) => failure = too_slow(operation),
             }
         }
         Err(failure)
+    }
+
+    /// The address with the password of this moment.
+    fn with_password(&self, host: &Config, operation: &'static str) -> Result<Config, StoreError> {
+        let mut host = host.clone();
+        if let Some(password) = &self.password {
+            let password = password();
+            let password =
+                password.map_err(|e| StoreError::new(StoreErrorKind::Unavailable, operation, e))?;
+            host.password(password);
+        }
+        Ok(host)
+    }
+
+    /// A refusal at the start is a fault of the configuration, for which nobody waits. Later it is a change
+    /// of password or rights under way: what is in hand must not be given up for that.
+    fn refused(&self, error: StoreError) -> StoreError {
+        if error.kind == StoreErrorKind::Config && self.let_in.load(Ordering::Relaxed) {
+            return StoreError {
+                kind: StoreErrorKind::Unavailable,
+                ..error
+            };
+        }
+        error
     }
 
     /// What `error` means for whoever configured this store.
@@ -423,7 +454,7 @@ where
             Some(Ok(AsyncMessage::Notice(notice))) if *notice.code() == SqlState::WARNING => {
                 // Before the answer to the statement is passed on: the order of the wire is kept.
                 warned.store(true, Ordering::SeqCst);
-                tracing::warn!(message = notice.message(), "the database warns");
+                tracing::warn!(notice = notice.message(), "the database warns");
             }
             Some(Ok(_)) => {}
             Some(Err(error)) => {
@@ -490,9 +521,7 @@ fn one_host(all: &Config, at: usize, options: &Options) -> Config {
     if let Some(text) = all.get_options() {
         one.options(text);
     }
-    if let Some(password) = &options.password {
-        one.password(password);
-    } else if let Some(password) = all.get_password() {
+    if let Some(password) = all.get_password() {
         one.password(password);
     }
     one.ssl_mode(all.get_ssl_mode())

@@ -51,6 +51,10 @@ const TRANSACTIONS: &[&str] = &[
     "migrate store",
 ];
 
+/// Gives the password, at each connect: one that was changed meanwhile is taken up. The error says why there
+/// is none; connecting is then tried again.
+pub type Password = Arc<dyn Fn() -> Result<String, String> + Send + Sync>;
+
 /// How to reach the database and how much to ask of it.
 #[derive(Clone)]
 pub struct Options {
@@ -58,7 +62,7 @@ pub struct Options {
     /// takes writes is found.
     pub url: String,
     /// The password, where the database wants one.
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// Whom to trust, for `sslmode=require`, `verify-ca` and `verify-full`. What is verified is up to it.
     pub tls: Option<rustls::ClientConfig>,
     /// How many connections commit batches. Default 2.

@@ -4,6 +4,7 @@ use std::{
     fs::{File, OpenOptions, Permissions},
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::{Args, Subcommand};
@@ -89,7 +90,8 @@ impl NodeArgs {
 }
 
 async fn open(node: &NodeConfig) -> Result<OpenStore, StoreFailure> {
-    wiring::open_store(node, &FolderSecrets::new(&node.secrets), wiring::clock()).await
+    let secrets = Arc::new(FolderSecrets::new(&node.secrets));
+    wiring::open_store(node, secrets, wiring::clock()).await
 }
 
 async fn migrate(args: &NodeArgs) -> Result<Exit, Failure> {
