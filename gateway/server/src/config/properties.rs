@@ -1,6 +1,9 @@
 //! Properties that the gateway and its adapters set, and the question whether a name stands for any.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use quayside_engine::filter::Sight;
 use quayside_model::{Severity, ValueType};
@@ -78,6 +81,12 @@ const SYSTEM: &[System] = &[
     system("file.modified", FILE, UNROUTED),
 ];
 
+/// What the names of headers begin with.
+const HEADERS: &str = "http.header.";
+
+/// The groups in which names have hyphens. What stands in them is text, from which nothing is subtracted.
+const HYPHENED: [&str; 3] = ["error", "http.header", "http.query"];
+
 const fn system(name: &'static str, setter: Setter, uses: &'static [Use]) -> System {
     System { name, setter, uses }
 }
@@ -95,6 +104,8 @@ impl System {
 
     fn covers(&self, name: &str) -> bool {
         match self.name.strip_suffix('*') {
+            // Headers are kept in lower case, so that another spelling is never there.
+            Some(prefix) if prefix == HEADERS && name.contains(char::is_uppercase) => false,
             Some(prefix) => name.len() > prefix.len() && name.starts_with(prefix),
             None => self.name == name,
         }
@@ -115,6 +126,56 @@ pub(crate) fn reserved_group(name: &str) -> Option<&str> {
     let mut own = SYSTEM.iter().filter(own);
     own.any(|system| system.name.split('.').next() == Some(group))
         .then_some(group)
+}
+
+/// `name` as a filter has to write it: what is no variable of the language stands in brackets.
+fn in_filter(name: &str) -> String {
+    let group = HYPHENED.iter().find(|group| {
+        let rest = name.strip_prefix(*group);
+        rest.is_some_and(|rest| rest.starts_with('.') && rest.contains('-'))
+    });
+    match group {
+        Some(group) => format!("{group}['{}']", &name[group.len() + 1..]),
+        None => name.to_owned(),
+    }
+}
+
+/// The names in a filter whose hyphen is read as a minus, as in `error.message-id`: where each stands,
+/// and how it has to be written.
+pub(crate) fn hyphened(filter: &str) -> Vec<(Range<usize>, String)> {
+    let mut found = Vec::new();
+    let mut quote = None;
+    let mut begin = None;
+    let mut is_escaped = false;
+    // A space at the end ends the last name, too.
+    for (at, c) in filter.char_indices().chain([(filter.len(), ' ')]) {
+        if let Some(open) = quote {
+            if c == open && !is_escaped {
+                quote = None;
+            }
+            is_escaped = c == '\\' && !is_escaped;
+            continue;
+        }
+        if c.is_alphanumeric() || "_.-".contains(c) {
+            begin.get_or_insert(at);
+            continue;
+        }
+        if let Some(begin) = begin.take() {
+            let name = &filter[begin..at];
+            // Of a header the spelling that is meant is known as well.
+            let meant = match name.starts_with(HEADERS) {
+                true => in_filter(&name.to_lowercase()),
+                false => in_filter(name),
+            };
+            if meant.ends_with(']') {
+                found.push((begin..at, meant));
+            }
+        }
+        if matches!(c, '\'' | '"') {
+            quote = Some(c);
+        }
+    }
+    found
 }
 
 /// The names of all of them.
@@ -211,16 +272,23 @@ impl<'a> Promoted<'a> {
         if self.knows(property, *purpose) {
             return;
         }
-        let near = || suggestion(property, &self.names(property, *purpose));
+        let near = || self.near(property, *purpose);
         let (message, help) = if system_properties(property).next().is_some() {
             let message = format!("`{by}` names `{property}`, which {}", not_for(*purpose));
             (message, Some("Name a property that can be used here."))
+        } else if property.starts_with(HEADERS) && property.len() > HEADERS.len() {
+            let lower = property.to_lowercase();
+            let meant = match purpose {
+                Use::Filter => in_filter(&lower),
+                _ => lower,
+            };
+            let message = format!(
+                "`{by}` names `{property}`, but the names of headers are in lower case: write `{meant}`"
+            );
+            (message, Some(NEVER_THERE))
         } else if property.contains('.') {
             let message = format!("`{by}` names `{property}`, which nothing sets{}", near());
-            (
-                message,
-                Some("Correct the name: as it is, the value is never there."),
-            )
+            (message, Some(NEVER_THERE))
         } else {
             let message = format!(
                 "`{by}` names the property `{property}`, which no message promotes{}",
@@ -236,6 +304,18 @@ impl<'a> Promoted<'a> {
         let place = Some((wanted.source, wanted.at));
         let help = help.map(str::to_owned);
         report.add(codes::NEVER_PROMOTED, severity, place, message, help);
+    }
+
+    /// The name that is probably meant, as it has to be written there.
+    fn near(&self, property: &str, purpose: Use) -> String {
+        let mut near = suggestion(property, &self.names(property, purpose));
+        if purpose == Use::Filter {
+            for system in SYSTEM.iter().filter(|system| system.name.contains('-')) {
+                let name = |name: &str| format!("`{name}`");
+                near = near.replace(&name(system.name), &name(&in_filter(system.name)));
+            }
+        }
+        near
     }
 
     /// The names that may be meant: of the same namespace, or what is promoted.
@@ -254,6 +334,8 @@ impl<'a> Promoted<'a> {
         names
     }
 }
+
+const NEVER_THERE: &str = "Correct the name: as it is, the value is never there.";
 
 fn kind_of(value_type: ValueType) -> Kind {
     match value_type {
@@ -286,6 +368,8 @@ mod tests {
             ("msg.typ", false, false, false, false),
             ("http.header", true, true, true, true),
             ("http.header.x-id", true, true, true, true),
+            ("http.header.X-Id", false, false, false, false),
+            ("http.query.Id", true, true, true, true),
             ("http.remote", false, true, true, true),
             ("http.metod", false, false, false, false),
             ("ce.type", true, true, true, true),
@@ -301,6 +385,35 @@ mod tests {
                 known(Use::Key),
             );
             assert_eq!(found, (filter, template, order, key), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_hyphen_in_a_name_of_a_filter_is_found() {
+        for (filter, wanted) in [
+            ("error.message-id == 'a'", "error['message-id']"),
+            (
+                "'a'==http.header.x-foo&&!(http.query.a-b != 'b')",
+                "http.header['x-foo'] http.query['a-b']",
+            ),
+            ("http.header.X-Foo == 'a'", "http.header['x-foo']"),
+            ("http.header['x-foo'] == 'a'", ""),
+            (
+                "http.header['x-foo'] == http.header.a-b",
+                "http.header['a-b']",
+            ),
+            ("Total-Discount > 1 && error.code != ''", ""),
+            (
+                "Note == 'it\\'s error.message-id' && Note != \"error.send-port\"",
+                "",
+            ),
+            ("size(http.header.x) - 1 > 0", ""),
+        ] {
+            let found: Vec<String> = hyphened(filter)
+                .into_iter()
+                .map(|(_, meant)| meant)
+                .collect();
+            assert_eq!(found.join(" "), wanted, "{filter}");
         }
     }
 }

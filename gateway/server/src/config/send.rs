@@ -5,12 +5,12 @@ use quayside_engine::{
     filter::Filter,
     plan::{ATTEMPT_TIMEOUT, InDoubt, OrderPlan, SendPort, TransportPlan},
 };
-use quayside_model::{Name, OnOrderFailure, RetryPolicy};
+use quayside_model::{Name, OnOrderFailure, RetryPolicy, Severity};
 
 use super::{
     app::{ON_FAILURE, Placed, Reading},
     codes,
-    properties::{Use, Wanted},
+    properties::{self, Use, Wanted},
     receive,
     section::{Section, suggestion},
     transport::{self, Direction},
@@ -96,7 +96,29 @@ fn in_doubt(section: &Section<'_>) -> Option<InDoubt> {
 pub(crate) fn filter(reading: &Reading<'_>, section: &Section<'_>) -> Option<Filter> {
     let source = section.text("filter")?;
     let at = section.node.nearest(&["filter".to_owned()]).key_at;
-    match Filter::compile(source) {
+    let hyphened = properties::hyphened(source);
+    // What else is wrong with it is found in the filter that was meant.
+    let mut meant = source.to_owned();
+    for (place, name) in hyphened.iter().rev() {
+        meant.replace_range(place.clone(), name);
+    }
+    for (place, name) in &hyphened {
+        let message = format!(
+            "`{}` names `{}`, where `-` is a minus: write `{name}`",
+            section.name_of("filter"),
+            &source[place.clone()]
+        );
+        let help = "In a filter, write a name that has a hyphen in brackets and quotes.".to_owned();
+        let place = Some((section.source, at));
+        section.report.add(
+            codes::NEVER_PROMOTED,
+            Severity::Error,
+            place,
+            message,
+            Some(help),
+        );
+    }
+    match Filter::compile(&meant) {
         Ok(filter) => {
             for property in filter.references() {
                 reading.check_property(Wanted {
@@ -107,15 +129,21 @@ pub(crate) fn filter(reading: &Reading<'_>, section: &Section<'_>) -> Option<Fil
                     purpose: Use::Filter,
                 });
             }
-            Some(filter)
+            // The places in it are not those of the text, so that nothing more can be told of it.
+            hyphened.is_empty().then_some(filter)
         }
         Err(error) => {
+            let place = match hyphened.is_empty() {
+                true => format!(
+                    " (line {}, column {} of the expression)",
+                    error.line, error.column
+                ),
+                false => String::new(),
+            };
             let message = format!(
-                "`{}` cannot be compiled: {} (line {}, column {} of the expression)",
+                "`{}` cannot be compiled: {}{place}",
                 section.name_of("filter"),
                 error.message,
-                error.line,
-                error.column
             );
             section.error(codes::FILTER, "filter", message);
             None
