@@ -1,6 +1,9 @@
 //! Rules between the parts of a configuration.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Component, Path, PathBuf},
+};
 
 use quayside_engine::plan::{Location, ReceivePort};
 use quayside_model::{Code, Severity};
@@ -66,6 +69,10 @@ struct Claim {
     adapter: &'static str,
     /// The settings that make the place; the first one is shown.
     keys: [&'static str; 2],
+    /// The first one in the spelling that all that mean the same have.
+    normal: fn(&str) -> String,
+    /// Whether two values of the second one meet, where the first is the same.
+    meets: fn(&str, &str) -> bool,
     /// Whether hosts may have a place of that name each: a listener of their own.
     by_host: bool,
     code: Code,
@@ -78,6 +85,8 @@ const CLAIMS: [Claim; 2] = [
     Claim {
         adapter: "http",
         keys: ["path", "listener"],
+        normal: str::to_owned,
+        meets: |one, other| one == other,
         by_host: true,
         code: codes::CLASH,
         severity: Severity::Error,
@@ -87,6 +96,8 @@ const CLAIMS: [Claim; 2] = [
     Claim {
         adapter: "file",
         keys: ["folder", "pattern"],
+        normal: normal_path,
+        meets: overlap,
         by_host: false,
         code: codes::SAME_FILES,
         severity: Severity::Warning,
@@ -94,9 +105,18 @@ const CLAIMS: [Claim; 2] = [
     },
 ];
 
+/// What one location claims.
+struct Place<'a> {
+    claim: &'static Claim,
+    host: Option<&'a str>,
+    first: String,
+    second: &'a str,
+    location: &'a str,
+}
+
 /// Two locations at one place. Of several hosts it is not known whether they share a listener.
 fn places(report: &Report, apps: &[App], one_process: bool) {
-    let mut seen: BTreeMap<[String; 4], String> = BTreeMap::new();
+    let mut seen: Vec<Place<'_>> = Vec::new();
     for (app, port, location) in locations(apps) {
         let mut claims = CLAIMS.iter();
         let Some(claim) = claims.find(|claim| claim.adapter == location.adapter) else {
@@ -104,19 +124,69 @@ fn places(report: &Report, apps: &[App], one_process: bool) {
         };
         let [first, second] = claim
             .keys
-            .map(|key| location.block[key].as_str().unwrap_or_default().to_owned());
-        let host = match claim.by_host && !one_process {
-            true => port.value.host.to_string(),
-            false => String::new(),
+            .map(|key| location.block[key].as_str().unwrap_or_default());
+        let of_host = claim.by_host && !one_process;
+        let place = Place {
+            claim,
+            host: of_host.then_some(port.value.host.as_str()),
+            first: (claim.normal)(first),
+            second,
+            location: &location.name,
         };
-        let place = [host, claim.adapter.to_owned(), first.clone(), second];
-        let name = location.name.to_string();
-        if let Some(other) = seen.insert(place, name.clone()) {
-            let message = format!("`{other}` and `{name}` {} {first}", claim.words);
-            let place = Some((port.source, place_of(app, location, claim.keys[0])));
-            report.add(claim.code, claim.severity, place, message, None);
+        if let Some(other) = seen.iter().rev().find(|other| place.meets(other)) {
+            let message = format!(
+                "`{}` and `{}` {} {}",
+                other.location, place.location, claim.words, place.first
+            );
+            let at = Some((port.source, place_of(app, location, claim.keys[0])));
+            report.add(claim.code, claim.severity, at, message, None);
         }
+        seen.push(place);
     }
+}
+
+impl Place<'_> {
+    fn meets(&self, other: &Place<'_>) -> bool {
+        self.claim.adapter == other.claim.adapter
+            && self.host == other.host
+            && self.first == other.first
+            && (self.claim.meets)(self.second, other.second)
+    }
+}
+
+/// A path without what means nothing: `./`, `//` and `/` at the end.
+fn normal_path(path: &str) -> String {
+    let parts = Path::new(path).components();
+    let parts: PathBuf = parts.filter(|part| *part != Component::CurDir).collect();
+    parts.display().to_string()
+}
+
+/// Whether there is a name that fits both patterns, of which one that is not given fits all.
+fn overlap(one: &str, other: &str) -> bool {
+    let chars = |pattern: &str| -> Vec<char> {
+        match pattern {
+            "" => vec!['*'],
+            pattern => pattern.chars().collect(),
+        }
+    };
+    let (one, other) = (chars(one), chars(other));
+    // Row `i` tells of each rest of `other` whether a name fits it and the rest of `one` from `i` on.
+    let mut below = vec![false; other.len() + 1];
+    for i in (0..=one.len()).rev() {
+        let mut row = vec![false; other.len() + 1];
+        for j in (0..=other.len()).rev() {
+            row[j] = match (one.get(i), other.get(j)) {
+                (None, None) => true,
+                (Some('*'), None) => below[j],
+                (None, Some('*')) => row[j + 1],
+                (None, Some(_)) | (Some(_), None) => false,
+                (Some('*'), Some(_)) | (Some(_), Some('*')) => below[j] || row[j + 1],
+                (Some(a), Some(b)) => (a == b || *a == '?' || *b == '?') && below[j + 1],
+            };
+        }
+        below = row;
+    }
+    below[0]
 }
 
 fn locations(apps: &[App]) -> impl Iterator<Item = (&App, &Placed<ReceivePort>, &Location)> {
@@ -167,5 +237,39 @@ fn two_way(report: &Report, port: &Placed<ReceivePort>, origins: &[Origin<'_>], 
             ),
         };
         report.error(codes::TWO_WAY, port.source, port.at, message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_meet_if_a_name_fits_both() {
+        for (one, other, meet) in [
+            ("*.xml", "a*.xml", true),
+            ("*.xml", "*.xml", true),
+            ("*.xml", "*", true),
+            ("", "order.xml", true),
+            ("order*", "*.xml", true),
+            ("a?.xml", "ab.*", true),
+            ("*.xml", "*.json", false),
+            ("a*.xml", "b*.xml", false),
+            ("a?.xml", "abc.xml", false),
+            ("*.xml", "*.xml.gz", false),
+            ("a.xml", "b.xml", false),
+        ] {
+            assert_eq!(overlap(one, other), meet, "{one} {other}");
+            assert_eq!(overlap(other, one), meet, "{other} {one}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_the_same_however_it_is_spelled() {
+        for path in ["/d/in", "/d/./in", "/d/in/", "/d//in/."] {
+            assert_eq!(normal_path(path), "/d/in", "{path}");
+        }
+        assert_eq!(normal_path("./in"), "in");
+        assert_eq!(normal_path("../in"), "../in");
     }
 }
