@@ -3,7 +3,7 @@
 use quayside_store::{
     Publish, PublishOutcome,
     commit::{Birth, First, NewDelivery},
-    model::{Content, DedupeKey, InstanceId, StoredBody, Text, failpoint},
+    model::{Content, DedupeKey, DeliveryId, InstanceId, StoredBody, Text, failpoint},
 };
 use rusqlite::CachedStatement;
 
@@ -11,6 +11,7 @@ use crate::{
     commit::Numbers,
     dedupe::{self, Key},
     error::DbResult,
+    history::Event,
     order,
     row::{cell, int, micros, state},
     tx::Tx,
@@ -167,7 +168,7 @@ fn duplicate(
     first: First,
 ) -> DbResult<PublishOutcome> {
     let detail = format!("the same key came again by {}", publish.message.origin);
-    crate::history::Event::of(first.message, "duplicate")
+    Event::of(first.message, "duplicate")
         .detail(&detail)
         .insert(tx, numbers)?;
     Ok(PublishOutcome::Duplicate(first))
@@ -244,7 +245,7 @@ fn insert_deliveries(
 ) -> DbResult<PublishOutcome> {
     if new.publish.deliveries.is_empty() {
         // Retention finds messages by their last event, so that each has one.
-        crate::history::Event::of(new.publish.message.id, "unrouted").insert(tx, numbers)?;
+        Event::of(new.publish.message.id, "unrouted").insert(tx, numbers)?;
     }
     let mut claimed = Vec::new();
     for (no, (delivery, failure)) in (0_u16..).zip(new.publish.deliveries.iter().zip(new.failures))
@@ -266,6 +267,15 @@ fn insert_deliveries(
         )?;
         if state == state::CLAIMED {
             claimed.push(no);
+        }
+        if let Birth::Suspended(failure) = &delivery.birth {
+            let id = DeliveryId {
+                message: new.publish.message.id,
+                no,
+            };
+            Event::of_delivery(id, "suspended", &delivery.port)
+                .detail(&format!("{}: {}", failure.code, failure.detail))
+                .insert(tx, numbers)?;
         }
     }
     Ok(PublishOutcome::Stored { claimed })

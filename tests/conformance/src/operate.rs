@@ -185,8 +185,14 @@ pub async fn terminate_ends_what_nobody_holds(backend: &dyn Backend) {
         .iter()
         .map(|e| (e.event.as_str(), e.no))
         .collect();
-    assert_eq!(events, [("terminated", Some(0)), ("terminated", Some(1))]);
-    assert!(way.history.iter().all(|e| e.detail == text("by a test")));
+    let ends = [("terminated", Some(0)), ("terminated", Some(1))];
+    assert_eq!(events[0], ("suspended", Some(1)), "from birth");
+    assert_eq!(events[1..], ends);
+    assert!(
+        way.history[1..]
+            .iter()
+            .all(|e| e.detail == text("by a test"))
+    );
     assert_eq!(
         (way.row.terminated, way.row.state()),
         (2, MessageState::Open)

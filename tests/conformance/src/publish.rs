@@ -191,5 +191,14 @@ pub async fn births_decide_who_gets_it(backend: &dyn Backend) {
         Some(failure("no such folder"))
     );
     assert_eq!(way.live_deliveries[1].id, DeliveryId { message: id, no: 1 });
+    // Only what is suspended needs an operator, who is told since when and why.
+    let told: Vec<_> = way.history.iter().collect();
+    let [event] = told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!((&*event.event, event.no), ("suspended", Some(2)));
+    assert_eq!(event.port.as_deref(), Some("broken"));
+    let why = failure("no such folder");
+    assert_eq!(*event.detail, *format!("{}: {}", why.code, why.detail));
     scene.done(scene.born(id, 1), crate::scene::sent()).await;
 }
