@@ -64,6 +64,10 @@ pub(crate) struct App {
     pub(crate) receive: Vec<Placed<ReceivePort>>,
     /// Its send ports.
     pub(crate) send: Vec<Placed<SendPort>>,
+    /// What could be read of those that have a fault.
+    pub(crate) unsound: Vec<Placed<SendPort>>,
+    /// What its messages promote by rules that cannot be read.
+    pub(crate) unread: BTreeSet<String>,
     /// What its messages promote.
     pub(crate) promoted: BTreeSet<String>,
     /// What its filters, orders and keys ask for.
@@ -107,15 +111,20 @@ pub(crate) fn read(
         wanted: RefCell::default(),
     };
     let faults = report.errors();
-    let mut promoted = BTreeSet::new();
-    let (messages, outlines): (Vec<_>, Vec<_>) = file
-        .named("message")
-        .into_iter()
-        .filter_map(|(name, section)| {
-            promoted.extend(promoted_names(section.node));
-            message::read(&reading, name, section)
-        })
-        .unzip();
+    let (mut promoted, mut unread) = (BTreeSet::new(), BTreeSet::new());
+    let (mut messages, mut outlines) = (Vec::new(), Vec::new());
+    for (name, section) in file.named("message") {
+        let names = promoted_names(section.node);
+        promoted.extend(names.iter().cloned());
+        let read = message::read(&reading, name, section);
+        let rules = read.as_ref().map(|(_, outline)| &outline.rules);
+        let is_read = |name: &String| rules.is_some_and(|rules| rules.contains_key(name));
+        unread.extend(names.into_iter().filter(|name| !is_read(name)));
+        if let Some((message, outline)) = read {
+            messages.extend(message);
+            outlines.push(outline);
+        }
+    }
     let receive = file.named("receive").into_iter();
     let receive =
         receive.filter_map(|(name, section)| receive::read(&reading, name, section, &messages));
@@ -128,6 +137,8 @@ pub(crate) fn read(
     for (name, section) in file.named("group") {
         send::read_group(&reading, name, section, &mut send);
     }
+    let (send, unsound): (Vec<_>, Vec<_>) = send.into_iter().partition(|read| read.is_whole);
+    let ports = |read: Vec<send::Read>| read.into_iter().map(|read| read.port).collect();
     let sends_whole = report.errors() == faults;
     file.finish();
     let wanted = reading.wanted.into_inner();
@@ -138,7 +149,9 @@ pub(crate) fn read(
         is_whole,
         sends_whole,
         receive,
-        send,
+        send: ports(send),
+        unsound: ports(unsound),
+        unread,
         promoted,
         wanted,
         outlines,

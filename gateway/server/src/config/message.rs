@@ -7,7 +7,7 @@ use quayside_engine::plan::MessagePlan;
 use quayside_model::Name;
 use quayside_pipeline::{Promotions, Rule};
 
-use super::{app::Reading, codes, section::Section, transport::put_back};
+use super::{app::Reading, codes, section::Section, spans::Node, transport::put_back};
 
 /// A message as it was written, for whoever has to make an example of it.
 #[derive(Debug, Clone)]
@@ -22,19 +22,22 @@ pub(crate) struct Outline {
     pub(crate) rules: BTreeMap<String, Rule>,
 }
 
-/// Reads one message. `None` after a fault.
+/// Reads one message: without a plan after a fault. `None` if it has no proper name.
 pub(crate) fn read(
     reading: &Reading<'_>,
     name: &str,
     section: Section<'_>,
-) -> Option<(Arc<MessagePlan>, Outline)> {
+) -> Option<(Option<Arc<MessagePlan>>, Outline)> {
     let message_type = section.text("type").map(str::to_owned);
     let namespaces = namespaces(&section);
-    let rules = rules(&section);
-    let promotions = Promotions::compile(&namespaces, &rules);
+    let (rules, paths) = rules(&section);
+    let mut compiled = rules.clone();
+    let is_whole = paths.is_empty();
+    compiled.extend(paths);
+    let promotions = Promotions::compile(&namespaces, &compiled);
     let full = reading.full_name(&section, &[name]);
     let promotions = match promotions {
-        Ok(promotions) => Some(promotions),
+        Ok(promotions) => is_whole.then_some(promotions),
         Err(faults) => {
             faults
                 .into_iter()
@@ -49,15 +52,14 @@ pub(crate) fn read(
         namespaces,
         rules,
     };
-    let (name, message_type) = (outline.name.clone(), outline.message_type.clone());
-    Some((
+    let plan = promotions.map(|promotions| {
         Arc::new(MessagePlan {
-            name,
-            message_type,
-            promotions: promotions?,
-        }),
-        outline,
-    ))
+            name: outline.name.clone(),
+            message_type: outline.message_type.clone(),
+            promotions,
+        })
+    });
+    Some((plan, outline))
 }
 
 fn namespaces(section: &Section<'_>) -> BTreeMap<String, String> {
@@ -75,10 +77,14 @@ fn namespaces(section: &Section<'_>) -> BTreeMap<String, String> {
     prefixes.into_iter().filter_map(entry).collect()
 }
 
-fn rules(section: &Section<'_>) -> BTreeMap<String, Rule> {
+type Rules = BTreeMap<String, Rule>;
+
+/// The rules, and the paths of those in which something else is wrong: to be looked at all the same.
+fn rules(section: &Section<'_>) -> (Rules, Rules) {
     let Some(promote) = section.section("promote") else {
-        return BTreeMap::new();
+        return (Rules::new(), Rules::new());
     };
+    let mut paths = Rules::new();
     let rule = |(name, rule): (&str, Section<'_>)| {
         if !is_property(name) {
             let message = format!(
@@ -93,11 +99,26 @@ fn rules(section: &Section<'_>) -> BTreeMap<String, Rule> {
                 faults
                     .into_iter()
                     .for_each(|fault| put_back(&promote, &[name], fault));
+                paths.extend(paths_of(rule.node).map(|rule| (name.to_owned(), rule)));
                 None
             }
         }
     };
-    promote.entries().into_iter().filter_map(rule).collect()
+    let rules = promote.entries().into_iter().filter_map(rule).collect();
+    (rules, paths)
+}
+
+/// A rule with nothing but its paths, if it has any.
+fn paths_of(rule: &Node) -> Option<Rule> {
+    let table = rule.table()?;
+    let text = |key: &str| table.get(key).and_then(Node::text).map(str::to_owned);
+    let (xpath, jsonpath) = (text("xpath"), text("jsonpath"));
+    let has_one = xpath.is_some() || jsonpath.is_some();
+    has_one.then(|| Rule {
+        xpath,
+        jsonpath,
+        ..Rule::default()
+    })
 }
 
 /// Whether a filter can name the property as a variable.

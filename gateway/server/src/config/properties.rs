@@ -230,7 +230,7 @@ impl<'a> Promoted<'a> {
                 let known = app.outlines.iter().filter_map(|o| o.rules.get(name));
                 let mut kinds: BTreeSet<Kind> =
                     known.map(|rule| kind_of(rule.value_type)).collect();
-                if kinds.is_empty() {
+                if kinds.is_empty() || app.unread.contains(name) {
                     kinds.insert(Kind::Any);
                 }
                 types.entry(name).or_default().extend(kinds);

@@ -171,7 +171,8 @@ fn read_location(
     let at = section.node.key_at;
     let (report, source) = (section.report, section.source);
     section.finish();
-    let (adapter, mut block) = transport?;
+    let transport = transport.filter(|transport| transport.is_whole)?;
+    let (adapter, mut block) = (transport.adapter, transport.block);
     if let Some(within) = answer_within {
         // Only an adapter whose partner waits for an answer can hold one back: it is told how long.
         if adapter == "http" {

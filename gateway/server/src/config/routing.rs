@@ -71,6 +71,18 @@ pub(crate) fn check(report: &Report, apps: &[App], adapters: &Adapters) {
             checking.templates(adapters);
             checking.order();
         }
+        // Of what is not whole the names and comparisons are looked at, but not what comes to it.
+        for port in &app.unsound {
+            let checking = Checking {
+                report,
+                promoted: &promoted,
+                origins: &[],
+                app,
+                port,
+            };
+            checking.filters();
+            checking.templates(adapters);
+        }
         keys(report, app, &promoted, &origins);
     }
 }

@@ -1,6 +1,6 @@
 //! `[send.NAME]`: a send port with its transports, and `[group.NAME]`: one filter, many ports.
 
-use quayside_adapter_api::Span;
+use quayside_adapter_api::{Block, Span};
 use quayside_engine::{
     filter::Filter,
     plan::{ATTEMPT_TIMEOUT, InDoubt, OrderPlan, SendPort, TransportPlan},
@@ -22,12 +22,15 @@ const MAX_IN_FLIGHT: u32 = 64;
 /// How many lanes the keys of an ordered port fall into, unless it says otherwise.
 const LANES: u32 = 16;
 
-/// Reads one send port. `None` after a fault.
-pub(crate) fn read(
-    reading: &Reading<'_>,
-    name: &str,
-    section: Section<'_>,
-) -> Option<Placed<SendPort>> {
+/// A send port as far as it could be read.
+pub(crate) struct Read {
+    pub(crate) port: Placed<SendPort>,
+    /// Whether all of it could be read.
+    pub(crate) is_whole: bool,
+}
+
+/// Reads one send port. `None` if it has no proper name.
+pub(crate) fn read(reading: &Reading<'_>, name: &str, section: Section<'_>) -> Option<Read> {
     let full = reading.full_name(&section, &[name]);
     let host = reading.host(&section, "send");
     let retry = retry(&section).unwrap_or_default();
@@ -35,10 +38,10 @@ pub(crate) fn read(
     if primary.is_none() {
         section.missing("primary");
     }
-    let primary = primary.and_then(|primary| transport_plan(reading, primary, retry));
+    let primary = primary.map(|primary| transport_plan(reading, primary, retry));
     let backup = section.section("backup");
     let has_backup = backup.is_some();
-    let backup = backup.and_then(|backup| transport_plan(reading, backup, retry));
+    let backup = backup.map(|backup| transport_plan(reading, backup, retry));
     let ordered = ordered(reading, &section);
     if has_backup && ordered.is_some() {
         let message = format!(
@@ -49,7 +52,6 @@ pub(crate) fn read(
     }
     let filter = filter(reading, &section);
     let filter_is_wrong = section.get("filter").is_some() && filter.is_none();
-    let backup_is_wrong = has_backup && backup.is_none();
     let max_in_flight = section
         .integer("max_in_flight", 1..=65_536)
         .unwrap_or(MAX_IN_FLIGHT);
@@ -63,16 +65,17 @@ pub(crate) fn read(
         .map_or(ATTEMPT_TIMEOUT, Span::duration);
     let (source, at) = (section.source, section.node.key_at);
     section.finish();
-    if filter_is_wrong || backup_is_wrong {
-        return None;
-    }
+    let transports = [primary.as_ref(), backup.as_ref()];
+    let has_faulty = transports.iter().flatten().any(|(_, is_whole)| !is_whole);
+    let is_whole = !filter_is_wrong && !has_faulty && host.is_some() && primary.is_some();
+    // Where a part is missing there is a fault, so that what stands for it here is never run.
     let value = SendPort {
         name: full?,
-        host: host?,
+        host: host.unwrap_or_else(|| reading.app.clone()),
         filter,
         group_filters: Vec::new(),
-        primary: primary?,
-        backup,
+        primary: primary.map_or_else(|| nothing(retry), |(plan, _)| plan),
+        backup: backup.map(|(plan, _)| plan),
         ordered,
         max_in_flight: max_in_flight as usize,
         priority,
@@ -82,7 +85,17 @@ pub(crate) fn read(
         publish_failures,
         attempt_timeout,
     };
-    Some(Placed { source, at, value })
+    let port = Placed { source, at, value };
+    Some(Read { port, is_whole })
+}
+
+/// Stands for a transport that could not be read.
+fn nothing(retry: RetryPolicy) -> TransportPlan {
+    TransportPlan {
+        adapter: String::new(),
+        block: Block::Null,
+        retry,
+    }
 }
 
 fn in_doubt(section: &Section<'_>) -> Option<InDoubt> {
@@ -151,11 +164,12 @@ pub(crate) fn filter(reading: &Reading<'_>, section: &Section<'_>) -> Option<Fil
     }
 }
 
+/// A transport as far as it could be read, and whether that is all of it.
 fn transport_plan(
     reading: &Reading<'_>,
     section: Section<'_>,
     retry: RetryPolicy,
-) -> Option<TransportPlan> {
+) -> (TransportPlan, bool) {
     let retry = self::retry(&section).unwrap_or(retry);
     let transport = transport::read(
         &section,
@@ -164,12 +178,15 @@ fn transport_plan(
         reading.data_dir,
     );
     section.finish();
-    let (adapter, block) = transport?;
-    Some(TransportPlan {
-        adapter,
-        block,
+    let Some(transport) = transport else {
+        return (nothing(retry), false);
+    };
+    let plan = TransportPlan {
+        adapter: transport.adapter,
+        block: transport.block,
         retry,
-    })
+    };
+    (plan, transport.is_whole)
 }
 
 /// `retry = { attempts, first, factor, max }`.
@@ -237,7 +254,7 @@ pub(crate) fn read_group(
     reading: &Reading<'_>,
     name: &str,
     section: Section<'_>,
-    ports: &mut [Placed<SendPort>],
+    ports: &mut [Read],
 ) {
     let full = reading.full_name(&section, &[name]);
     if section.get("filter").is_none() {
@@ -266,16 +283,11 @@ pub(crate) fn read_group(
     section.finish();
 }
 
-fn join(
-    reading: &Reading<'_>,
-    member: &str,
-    group: &Name,
-    filter: &Filter,
-    ports: &mut [Placed<SendPort>],
-) {
+fn join(reading: &Reading<'_>, member: &str, group: &Name, filter: &Filter, ports: &mut [Read]) {
     let member = format!("{}.{member}", reading.app);
     for port in ports
         .iter_mut()
+        .map(|read| &mut read.port)
         .filter(|port| port.value.name == member.as_str())
     {
         port.value

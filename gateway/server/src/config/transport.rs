@@ -27,13 +27,24 @@ pub(crate) enum Direction {
 /// How often a block is looked at again without the value that was wrong.
 const MAX_ROUNDS: usize = 32;
 
-/// The one adapter of `section`: its key and its block. `None` after a fault.
+/// The one adapter of a section.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    /// Its key.
+    pub(crate) adapter: String,
+    /// Its block; after a fault what is left of it without what is wrong.
+    pub(crate) block: Block,
+    /// Whether it has no fault.
+    pub(crate) is_whole: bool,
+}
+
+/// The one adapter of `section`. `None` if there is not one.
 pub(crate) fn read(
     section: &Section<'_>,
     adapters: &Adapters,
     direction: Direction,
     data_dir: &Path,
-) -> Option<(String, Block)> {
+) -> Option<Transport> {
     let found: Vec<_> = adapters
         .values()
         .filter(|adapter| section.get(adapter.name()).is_some())
@@ -43,19 +54,19 @@ pub(crate) fn read(
         return None;
     };
     let key = adapter.name();
-    let mut block = section.get(key)?.to_json();
-    let faults = check(adapter.as_ref(), direction, &block);
+    let (faults, mut block) = check(adapter.as_ref(), direction, section.get(key)?.to_json());
     let wrong = faults
         .iter()
         .any(|fault| fault.severity == quayside_model::Severity::Error);
     for fault in faults {
         put_back(section, &[key], fault);
     }
-    if wrong {
-        return None;
-    }
     resolve_folder(key, &mut block, data_dir);
-    Some((key.to_owned(), block))
+    Some(Transport {
+        adapter: key.to_owned(),
+        block,
+        is_whole: !wrong,
+    })
 }
 
 fn not_one(section: &Section<'_>, adapters: &Adapters, found: usize) {
@@ -92,9 +103,9 @@ fn not_one(section: &Section<'_>, adapters: &Adapters, found: usize) {
 }
 
 /// Every fault of the block. An adapter stops at the first value that it cannot read, so the block is
-/// looked at again without it; that the key is missing then is no fault.
-fn check(adapter: &dyn Adapter, direction: Direction, block: &Block) -> Vec<Fault> {
-    let mut block = block.clone();
+/// looked at again without it; that the key is missing then is no fault. With the faults comes what is left
+/// of the block.
+fn check(adapter: &dyn Adapter, direction: Direction, mut block: Block) -> (Vec<Fault>, Block) {
     let mut removed: Vec<Vec<String>> = Vec::new();
     let mut all: Vec<Fault> = Vec::new();
     for _ in 0..MAX_ROUNDS {
@@ -118,7 +129,10 @@ fn check(adapter: &dyn Adapter, direction: Direction, block: &Block) -> Vec<Faul
             break;
         }
     }
-    all
+    for fault in all.iter().filter(|fault| fault.code == config::UNKNOWN_KEY) {
+        remove(&mut block, &fault.path);
+    }
+    (all, block)
 }
 
 /// Whether a fault is only there because the value at `removed` is not: its key is missing, or the table
