@@ -140,10 +140,11 @@ async fn prepare_store(
 ) -> Result<Option<OpenStore>, Failure> {
     let mut waits = Waits::new();
     loop {
-        let failure = match wiring::prepare_store(&loaded.node, Arc::clone(secrets), wiring::clock()).await {
-            Ok(store) => return Ok(Some(store)),
-            Err(failure) => failure,
-        };
+        let failure =
+            match wiring::prepare_store(&loaded.node, Arc::clone(secrets), wiring::clock()).await {
+                Ok(store) => return Ok(Some(store)),
+                Err(failure) => failure,
+            };
         let transient = failure.is_transient();
         let failure = Failure::from(failure);
         if !transient {
@@ -199,7 +200,7 @@ impl Process<'_> {
             return Ok(Exit::Ok);
         }
         if dev.is_some() {
-            dev::explain(&self.loaded, http, partner);
+            dev::explain(&self.loaded, http, admin, partner);
         }
         let pid = std::process::id();
         output::print(&format!("ready http={http} admin={admin} pid={pid}\n"))?;
@@ -230,6 +231,7 @@ impl Process<'_> {
             .map_err(|error| bind_failure(listen.address, &error))?;
         let admin = Admin {
             gateway: Arc::clone(&self.gateway),
+            store_url: self.loaded.node.store.url.clone(),
             token,
             secrets: Arc::clone(&self.secrets),
         };

@@ -51,6 +51,8 @@ const MAX_BODY: usize = 1024 * 1024;
 pub(crate) struct Admin {
     /// What runs here.
     pub(crate) gateway: Arc<Gateway>,
+    /// Where its store is, if that is PostgreSQL.
+    pub(crate) store_url: Option<String>,
     /// Which token callers have to bear.
     pub(crate) token: Option<SecretRef>,
     /// Where the token is found, anew for each call.
@@ -198,11 +200,11 @@ async fn authorize(State(admin): State<Admin>, request: Request, next: Next) -> 
     if same && !wanted.is_empty() {
         return next.run(request).await;
     }
-    let problem = Problem::new(
-        StatusCode::UNAUTHORIZED,
-        codes::UNAUTHORIZED,
-        "a token is needed",
-    );
+    let detail = match given {
+        Some(_) => "the token is not the one of this node",
+        None => "a token is needed",
+    };
+    let problem = Problem::new(StatusCode::UNAUTHORIZED, codes::UNAUTHORIZED, detail);
     ([(header::WWW_AUTHENTICATE, "Bearer")], problem).into_response()
 }
 

@@ -12,7 +12,10 @@ use super::{
     extract::Body,
     problem::{Answer, Problem},
 };
-use crate::cli::codes;
+use crate::cli::{
+    codes,
+    store::{pg_dump, taken},
+};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -39,8 +42,12 @@ struct Backup {
 
 async fn backup(State(admin): State<Admin>, Body(backup): Body<Backup>) -> Answer<Json<Value>> {
     let Some(store) = &admin.gateway.embedded else {
-        let detail = "this node's store is PostgreSQL: back it up with pg_dump or pg_basebackup";
-        return Err(Problem::bad_request(detail));
+        let url = admin.store_url.as_deref().unwrap_or_default();
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            codes::POSTGRES_TOOLS,
+            pg_dump(url, &backup.to),
+        ));
     };
     if !backup.to.is_absolute() {
         return Err(Problem::bad_request(
@@ -49,6 +56,9 @@ async fn backup(State(admin): State<Admin>, Body(backup): Body<Backup>) -> Answe
     }
     if let Some(meant) = &backup.store {
         refuse_another(store, meant)?;
+    }
+    if let Some(detail) = taken(&backup.to) {
+        return Err(Problem::new(StatusCode::CONFLICT, codes::EXISTS, detail));
     }
     store.backup(&backup.to).await?;
     tracing::info!(file = %backup.to.display(), "store backed up by an operator");

@@ -207,7 +207,11 @@ fn json(body: &[u8]) -> Result<Value, Failure> {
 fn refused(status: StatusCode, problem: &Value) -> Option<Failure> {
     let text = |key: &str| problem[key].as_str();
     let (given, detail) = (text("code")?, text("detail")?);
+    // What the command line refuses by itself has the same code when the node refuses it.
+    let same = [codes::EXISTS, codes::POSTGRES_TOOLS];
+    let same = same.into_iter().find(|code| code.code == given);
     let (code, exit) = match status {
+        _ if same.is_some() => (same.unwrap_or(codes::API_REFUSED), Exit::Failed),
         StatusCode::UNAUTHORIZED => (codes::UNAUTHORIZED, Exit::Failed),
         StatusCode::NOT_FOUND => (codes::NOT_FOUND, Exit::NotFound),
         StatusCode::BAD_REQUEST => (codes::BAD_REQUEST, Exit::Usage),
@@ -241,4 +245,24 @@ pub(super) fn segment(text: &str) -> String {
             }
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_the_code_that_the_command_line_gives_by_itself() {
+        for (status, given, code, message) in [
+            (StatusCode::CONFLICT, "QS0712", "QS0712", "why"),
+            (StatusCode::CONFLICT, "QS0708", "QS0708", "why"),
+            (StatusCode::BAD_REQUEST, "QS0705", "QS0705", "why"),
+            (StatusCode::BAD_GATEWAY, "QS0401", "QS0702", "why (QS0401)"),
+        ] {
+            let problem = serde_json::json!({ "code": given, "detail": "why" });
+            let failure = refused(status, &problem).expect("a refusal");
+            assert_eq!(failure.code.code, code, "{given}");
+            assert_eq!(failure.message, message, "{given}");
+        }
+    }
 }

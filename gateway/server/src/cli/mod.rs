@@ -14,7 +14,7 @@ pub(crate) mod output;
 mod ports;
 mod run;
 mod send;
-mod store;
+pub(crate) mod store;
 mod watch;
 mod way;
 mod yaml;
@@ -57,8 +57,7 @@ enum Verb {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print docs/errors.md
-    #[command(hide = true)]
+    /// Print what all error codes mean and what to do: the page docs/errors.md
     Docs,
 }
 
@@ -247,5 +246,13 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         super::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_lists_the_command_that_makes_the_page_of_codes() {
+        let named = "This page is printed by `quayside docs`.";
+        assert!(super::docs::errors_page().contains(named));
+        let help = super::command().render_help().to_string();
+        assert!(help.contains("\n  docs "), "{help}");
     }
 }

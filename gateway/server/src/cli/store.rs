@@ -124,12 +124,9 @@ async fn backup(args: &BackupArgs) -> Result<Exit, Failure> {
         return backed_up(args, &to);
     }
     let node = args.node.load()?;
-    refuse_postgres(&node, |url| {
-        format!(
-            "pg_dump --format=custom --file={} '{url}'",
-            args.to.display()
-        )
-    })?;
+    if let Some(url) = &node.store.url {
+        return Err(Failure::new(codes::POSTGRES_TOOLS, pg_dump(url, &args.to)));
+    }
     expect_a_store(&node)?;
     let outcome = if args.remote.names_a_node() {
         // Looked at only: a store that is refused is neither opened nor migrated.
@@ -168,6 +165,10 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
 
 /// Copies a store that no process has open.
 async fn copy_myself(node: &NodeConfig, to: &Path) -> Result<(), StoreFailure> {
+    // The store itself refuses to overwrite too, but says no more than that it cannot.
+    if let Some(message) = taken(to) {
+        return Err(StoreFailure::Other(Failure::new(codes::EXISTS, message)));
+    }
     let store = open(node).await?;
     let embedded = store
         .embedded
@@ -254,12 +255,12 @@ fn no_store(node: &NodeConfig) -> Failure {
 
 async fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
     let node = args.node.load()?;
-    refuse_postgres(&node, |url| {
-        format!(
-            "pg_restore --clean --if-exists --dbname='{url}' {}",
-            args.from.display()
-        )
-    })?;
+    if let Some(url) = &node.store.url {
+        return Err(Failure::new(
+            codes::POSTGRES_TOOLS,
+            pg_restore(url, &args.from),
+        ));
+    }
     let target = node.data_dir.join(DATABASE_FILE);
     if target.exists() {
         let message = format!("{} is there already", target.display());
@@ -303,11 +304,24 @@ fn remove(target: &Path) {
     }
 }
 
+/// What is in the way of a backup to `to`.
+pub(crate) fn taken(to: &Path) -> Option<String> {
+    let is_there = to.symlink_metadata().is_ok();
+    is_there.then(|| format!("{} exists already", to.display()))
+}
+
 /// PostgreSQL has its own tools, which know more than this program would.
-fn refuse_postgres(node: &NodeConfig, command: impl FnOnce(&str) -> String) -> Result<(), Failure> {
-    let Some(url) = &node.store.url else {
-        return Ok(());
-    };
-    let message = "the store of this node is PostgreSQL";
-    Err(Failure::new(codes::POSTGRES_TOOLS, message).with_help(format!("run: {}", command(url))))
+pub(crate) fn pg_dump(url: &str, to: &Path) -> String {
+    format!(
+        "the store of this node is PostgreSQL: run `pg_dump --format=custom --file={} '{url}'`",
+        to.display()
+    )
+}
+
+fn pg_restore(url: &str, from: &Path) -> String {
+    format!(
+        "the store of this node is PostgreSQL: stop all processes, make the database anew and run \
+         `pg_restore --exit-on-error --single-transaction --no-owner {} --dbname='{url}'`",
+        from.display()
+    )
 }

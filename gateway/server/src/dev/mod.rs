@@ -96,7 +96,12 @@ pub(crate) async fn start_partner(
 }
 
 /// Tells the person what can be done now.
-pub(crate) fn explain(loaded: &Loaded, http: SocketAddr, partner: Option<SocketAddr>) {
+pub(crate) fn explain(
+    loaded: &Loaded,
+    http: SocketAddr,
+    admin: SocketAddr,
+    partner: Option<SocketAddr>,
+) {
     let mut text =
         String::from("\nQuayside runs. It reads the configuration again when you save it.\n");
     for port in &loaded.plan.receive {
@@ -118,7 +123,7 @@ pub(crate) fn explain(loaded: &Loaded, http: SocketAddr, partner: Option<SocketA
     }
     text.push_str(&format!(
         "\nWhat became of it:\n  quayside messages list{}\n",
-        admin_flag(loaded.node.admin.listen.address)
+        admin_flag(admin)
     ));
     text.push('\n');
     complain(&text);
@@ -128,8 +133,6 @@ pub(crate) fn explain(loaded: &Loaded, http: SocketAddr, partner: Option<SocketA
 fn admin_flag(admin: SocketAddr) -> String {
     match admin.port() {
         DEFAULT_ADMIN_PORT => String::new(),
-        // The line for programs, which comes next, says which port it became.
-        0 => " --admin URL".to_owned(),
         _ => format!(" --admin http://{admin}"),
     }
 }

@@ -71,6 +71,46 @@ fn the_node_that_has_the_folder_copies_it_under_whatever_path() {
     let again = dev.run(&["store", "backup", "a.db", "--data-dir", "data"]);
     assert_eq!(again.status.code(), Some(1), "{again:?}");
     assert!(text(&again).contains("exists already"), "{again:?}");
+    assert!(text(&again).starts_with("error[QS0708]"), "{again:?}");
+}
+
+#[test]
+fn a_backup_replaces_no_file() {
+    let mut dev = Dev::start();
+    std::fs::write(dev.dir.join("a.db"), "precious").expect("written");
+    let refusal = |output: Output| {
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        text(&output)
+    };
+    let said = refusal(dev.run(&["store", "backup", "a.db"]));
+    dev.process.kill().expect("ended");
+    dev.process.wait().expect("gone");
+    let alone = ["store", "backup", "a.db", "--data-dir", "data"];
+    for said in [said, refusal(nameless(&dev.dir, &alone))] {
+        assert!(said.starts_with("error[QS0708]"), "{said}");
+        assert!(said.contains("a.db exists already\n"), "{said}");
+        assert!(said.contains("help: Name another place"), "{said}");
+    }
+    let kept = std::fs::read_to_string(dev.dir.join("a.db")).expect("it is there");
+    assert_eq!(kept, "precious");
+}
+
+#[test]
+fn the_commands_for_postgres_are_those_of_the_guide() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = "postgres://quayside@db.example/quayside?sslmode=verify-full";
+    let node = format!("[store]\nurl = \"{url}\"\n");
+    std::fs::write(folder.path().join("node.toml"), node).expect("written");
+    let guide = include_str!("../../../../docs/operations.md").replace(" \\\n ", "");
+    for verb in ["backup", "restore"] {
+        let args = ["store", verb, "quayside.dump", "--node", "node.toml"];
+        let output = nameless(folder.path(), &args);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = text(&output);
+        assert!(said.starts_with("error[QS0712]"), "{said}");
+        let command = said.split('`').nth(1).expect("a command");
+        assert!(guide.contains(&format!("\n{command}\n")), "{said}");
+    }
 }
 
 #[test]

@@ -83,7 +83,14 @@ fn the_command_line_speaks_tls() {
 
     let (code, said) = list(&[ca, identity]);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.starts_with("error[QS0703]"), "{said}");
+    assert!(
+        said.starts_with("error[QS0703] a token is needed"),
+        "{said}"
+    );
+    let (code, said) = list(&[ca, identity, ("QUAYSIDE_TOKEN", "open-sesam")]);
+    assert_eq!(code, Some(1), "{said}");
+    let wrong = "error[QS0703] the token is not the one of this node";
+    assert!(said.starts_with(wrong), "{said}");
     // Of an authority that the machine does not know.
     let (code, said) = list(&[identity, token]);
     assert_eq!(code, Some(4), "{said}");
