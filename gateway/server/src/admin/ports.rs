@@ -124,14 +124,17 @@ async fn control(
     find(engine, name).await.map(Json)
 }
 
-/// Only send ports subscribe.
-fn send_only(port: &PortView, verb: &str) -> Answer<()> {
+/// What a receive location can be told instead of what only send ports understand.
+const START_STOP: &str = "use start and stop";
+
+/// Only send ports subscribe and send.
+fn send_only(port: &PortView, verb: &str, instead: &str) -> Answer<()> {
     match port.kind {
-        "send" => Ok(()),
-        _ => Err(Problem::bad_request(format!(
-            "`{}` is a receive location: only a send port can be {verb}; use start and stop",
+        "location" => Err(Problem::bad_request(format!(
+            "`{}` is a receive location: only a send port can be {verb}; {instead}",
             port.name
         ))),
+        _ => Ok(()),
     }
 }
 
@@ -162,7 +165,7 @@ async fn enlist(
     (State(admin), Segment(name), operator, Body(word)): Given,
 ) -> Answer<Json<PortView>> {
     control(&admin, &name, &operator, &word, |port, control| {
-        send_only(port, "enlisted")?;
+        send_only(port, "enlisted", START_STOP)?;
         // A port that sends is enlisted already.
         if control.status == PortStatus::Unenlisted {
             control.status = PortStatus::Stopped;
@@ -176,7 +179,7 @@ async fn unenlist(
     (State(admin), Segment(name), operator, Body(word)): Given,
 ) -> Answer<Json<PortView>> {
     control(&admin, &name, &operator, &word, |port, control| {
-        send_only(port, "unenlisted")?;
+        send_only(port, "unenlisted", START_STOP)?;
         control.status = PortStatus::Unenlisted;
         Ok(())
     })
@@ -207,7 +210,7 @@ async fn pause(
     }
     let until = admin.gateway.clock.now().plus(duration.duration());
     control(&admin, &name, &operator, &word, |port, control| {
-        send_only(port, "paused")?;
+        send_only(port, "paused", START_STOP)?;
         control.paused_until = Some(until);
         Ok(())
     })
@@ -217,7 +220,8 @@ async fn pause(
 async fn resume(
     (State(admin), Segment(name), operator, Body(word)): Given,
 ) -> Answer<Json<PortView>> {
-    control(&admin, &name, &operator, &word, |_, control| {
+    control(&admin, &name, &operator, &word, |port, control| {
+        send_only(port, "resumed", "use start")?;
         control.paused_until = None;
         Ok(())
     })
@@ -227,7 +231,9 @@ async fn resume(
 async fn test(State(admin): State<Admin>, Segment(name): Segment<Name>) -> Answer<Json<Value>> {
     let engine = admin.gateway.engine().await;
     let engine = engine.as_ref().ok_or_else(Problem::not_running)?;
-    send_only(&find(engine, &name).await?, "tested")?;
+    let instead =
+        "a location has no partner to connect to, and `ports show` tells whether it is open";
+    send_only(&find(engine, &name).await?, "tested", instead)?;
     let detail = engine.test_port(&name).await?;
     Ok(Json(json!({ "ok": true, "detail": detail })))
 }

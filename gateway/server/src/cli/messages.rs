@@ -8,7 +8,7 @@ use quayside_model::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Remote,
+    Format, Remote,
     client::{Client, segment},
     codes,
     output::{self, Output, Table, moment, size, text_of},
@@ -31,8 +31,16 @@ pub(super) enum MessagesVerb {
     /// Print the body of a message
     Body(OneArgs),
     /// Put suspended deliveries back into the flow
+    #[command(
+        override_usage = "quayside messages resume [OPTIONS] <IDS>...\n       \
+                                quayside messages resume [OPTIONS] --port <PORT>"
+    )]
     Resume(DeliveriesArgs),
     /// End deliveries that nobody is to get any more
+    #[command(
+        override_usage = "quayside messages terminate [OPTIONS] <IDS>...\n       \
+                                quayside messages terminate [OPTIONS] --port <PORT>"
+    )]
     Terminate(DeliveriesArgs),
     /// Publish a message again as a new one, routed by the configuration in force
     Resubmit(ResubmitArgs),
@@ -139,6 +147,14 @@ pub(super) async fn messages(verb: &MessagesVerb) -> Result<Exit, Failure> {
         }
         MessagesVerb::Body(args) => {
             let (id, _) = message_of(&args.id)?;
+            if args.remote.show.output != Format::Table {
+                let text = "a body is printed as it is, in no other form";
+                return Err(Failure::new(codes::BAD_REQUEST, text)
+                    .exiting(Exit::Usage)
+                    .with_help(
+                        "Leave `--output` out; `quayside messages show ID` has the forms.",
+                    ));
+            }
             let path = format!("/messages/{}/body", segment(id));
             output::print_bytes(&args.remote.client()?.bytes(&path).await?)
         }

@@ -153,6 +153,22 @@ fn failures_have_codes_and_exit_codes() {
         ),
         (&["messages", "body", ""], "the id is empty"),
         (
+            &["messages", "body", unknown, "-o", "json"],
+            "a body is printed as it is",
+        ),
+        (
+            &["messages", "resume"],
+            "quayside messages resume [OPTIONS] --port <PORT>",
+        ),
+        (
+            &["ports", "resume", "orders.orders.web"],
+            "only a send port can be resumed; use start\n",
+        ),
+        (
+            &["ports", "test", "orders.orders.web"],
+            "a location has no partner to connect to",
+        ),
+        (
             &["ports", "pause", "orders.archive", "--for", "0s"],
             "`for` is no time at all: write how long, as in 30m",
         ),
@@ -332,4 +348,12 @@ fn what_is_no_node_is_told_from_one_that_refuses() {
         text(&asked).contains("is no admin API: it says 404"),
         "{asked:?}"
     );
+}
+
+#[test]
+fn dev_names_itself_in_the_command_that_looks_further() {
+    let dev = Dev::start();
+    let log = std::fs::read_to_string(dev.dir.join("log")).expect("a log");
+    let command = format!("quayside messages list --admin {}\n", dev.admin);
+    assert!(log.contains(&command), "{log}");
 }
