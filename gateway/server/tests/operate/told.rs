@@ -287,11 +287,15 @@ fn a_template_that_fails_is_named_until_it_is_mended() {
             "{way:#}"
         );
     };
-    cause(&dev.suspended(&id));
+    let way = dev.suspended(&id);
+    cause(&way);
+    let since = &leg(&way, "orders.noted")["failure"]["at"];
+    assert!(since.is_string(), "{way:#}");
     assert!(dev.run(&["messages", "resume", &id]).status.success());
     let way = dev.wait_for("second suspension", |dev| {
         let way = dev.way(&id);
-        (events(&way, "orders.noted") == ["resumed", "suspended"]).then_some(way)
+        let told = events(&way, "orders.noted");
+        (told == ["suspended", "resumed", "suspended"]).then_some(way)
     });
     cause(&way);
     // With a template that can be filled the same delivery goes on.
