@@ -6,10 +6,13 @@ use bytes::Bytes;
 use futures_util::stream;
 use quayside_adapter_api::{Accepted, Incoming, Rejected, Reply, Services};
 use quayside_model::{
-    Context, InstanceId, Message, MessageId, Name, PortStatus, Text, Timestamp, Transport,
+    Code, Context, InstanceId, Message, MessageId, Name, PortStatus, Text, Timestamp, Transport,
     port::PortControl,
 };
-use quayside_store::{AnyStore, PublishOutcome, browse::PortBacklog};
+use quayside_store::{
+    AnyStore, PublishOutcome,
+    browse::{HistoryRow, PortBacklog},
+};
 use tokio::{
     sync::{Mutex, watch},
     task::JoinSet,
@@ -318,6 +321,9 @@ impl Engine {
         let prepared = prepare(&self.shared, &routes, Arc::new(message), extras, until).await;
         let Some(prepared) = prepared else {
             body::abandon_parts(&self.shared, &copies).await;
+            if let Some((code, detail)) = self.content_fault(id).await? {
+                return Err(coded(code, &detail));
+            }
             return Err(coded(
                 codes::NO_SUBSCRIBER,
                 "nobody subscribes to the message",
@@ -337,6 +343,41 @@ impl Engine {
                 "the store did not answer in time",
             )),
         }
+    }
+
+    /// What was wrong with the content of a message when it arrived. Such a message has no type and no
+    /// properties of its content, so that hardly anybody can subscribe to it.
+    async fn content_fault(&self, id: MessageId) -> Result<Option<(Code, String)>, EngineError> {
+        let Some(way) = self.shared.store.message(id).await? else {
+            return Ok(None);
+        };
+        let on_receipt = way.live_deliveries.iter().find_map(|delivery| {
+            let failure = delivery.failure.as_ref()?;
+            (*delivery.port == *way.row.origin)
+                .then(|| format!("{}: {}", failure.code, failure.detail))
+        });
+        let recorded = || {
+            let of_location = |event: &&HistoryRow| {
+                let port = event.port.as_ref();
+                &*event.event == "suspended" && port.is_some_and(|port| **port == *way.row.origin)
+            };
+            way.history
+                .iter()
+                .rev()
+                .find(of_location)
+                .map(|event| event.detail.to_string())
+        };
+        let Some(told) = on_receipt.or_else(recorded) else {
+            return Ok(None);
+        };
+        let (code, cause) = told.split_once(": ").unwrap_or((&told, ""));
+        let mut codes = quayside_pipeline::codes::ALL.iter();
+        Ok(codes.find(|known| known.code == code).map(|code| {
+            let detail = format!(
+                "the content of the message could not be read, and nobody subscribes to it as it is: {cause}"
+            );
+            (*code, detail)
+        }))
     }
 
     /// Takes `body` in as if it had arrived at `location`.

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    future::pending,
     io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -11,9 +10,10 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::stream;
 use quayside_adapter_api::{
-    Accepted, Adapter, AdapterError, Block, Delivery, ErrorKind, Receive, Secrets, Services,
-    Transmit,
+    Accepted, Adapter, AdapterError, Block, Delivery, ErrorKind, Incoming, Receive, Rejected,
+    Reply, Secrets, Services, Settle, Transmit,
     model::Fault,
     services::{Secret, SecretRef},
 };
@@ -22,12 +22,16 @@ use quayside_engine::{
     Engine, Options, Roles, codes,
     filter::Filter,
     plan::{
-        ATTEMPT_TIMEOUT, DedupePlan, InDoubt, Location, Plan, ReceivePort, SendPort, TransportPlan,
-        Unrouted,
+        ATTEMPT_TIMEOUT, DedupePlan, InDoubt, Location, MessagePlan, Plan, ReceivePort, SendPort,
+        TransportPlan, Unrouted,
     },
 };
-use quayside_model::{Name, Priority, RetryPolicy, SystemClock, SystemEntropy, Text};
-use quayside_store::{AnyStore, browse::MessageWay, maintain::Retention};
+use quayside_harness::wait_for;
+use quayside_model::{
+    Context, DeliveryId, MessageId, Name, Priority, RetryPolicy, SystemClock, SystemEntropy, Text,
+};
+use quayside_pipeline::Promotions;
+use quayside_store::{AnyStore, browse::MessageWay, maintain::Retention, operate::OperateOutcome};
 use quayside_store_sqlite::SqliteStore;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -58,10 +62,11 @@ impl Adapter for Still {
     async fn open_receive(
         &self,
         _: &Name,
-        _: &Block,
-        _: Services,
+        block: &Block,
+        services: Services,
     ) -> Result<Box<dyn Receive>, AdapterError> {
-        Ok(Box::new(self.clone()))
+        let gives = block["gives"].as_str().map(ToOwned::to_owned);
+        Ok(Box::new(Source { gives, services }))
     }
 
     async fn open_send(
@@ -79,13 +84,49 @@ impl Adapter for Still {
     }
 }
 
+/// It gives what its block says, for which nobody waits, and ends when the host stops.
+struct Source {
+    gives: Option<String>,
+    services: Services,
+}
+
 #[async_trait]
-impl Receive for Still {
+impl Receive for Source {
     async fn receive(&mut self) -> Result<Delivery, AdapterError> {
-        pending().await
+        if let Some(content) = self.gives.take() {
+            let content = Bytes::from(content);
+            return Ok(Delivery {
+                arrived: self.services.clock.monotonic(),
+                message: Incoming {
+                    context: Context::new(),
+                    content_type: Some(Text::lossy("application/xml")),
+                    body: Box::pin(stream::once(async move { Ok(content) })),
+                    key: None,
+                },
+                others: Vec::new(),
+                source: None,
+                reply: Reply::Nothing,
+                settle: Box::new(Unread),
+            });
+        }
+        self.services.stopping.cancelled().await;
+        let what = "the location is closed";
+        Err(AdapterError::new(ErrorKind::Ended, codes::STOPPING, what))
     }
 
     async fn close(&mut self) {}
+}
+
+/// Whoever gave it does not read what became of it.
+struct Unread;
+
+#[async_trait]
+impl Settle for Unread {
+    async fn accept(self: Box<Self>, _: Accepted) -> Result<(), AdapterError> {
+        Ok(())
+    }
+
+    async fn reject(self: Box<Self>, _: Rejected) {}
 }
 
 struct NoSecrets;
@@ -152,6 +193,22 @@ fn send(filter: &str) -> SendPort {
 /// The log of a test, as JSON.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// The fields of the lines that say `what`; no key is in one of them twice.
+    fn lines(&self, what: &str) -> Vec<serde_json::Value> {
+        let log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = String::from_utf8_lossy(&log);
+        let said = format!("\"message\":\"{what}\"");
+        let lines = log.lines().filter(|line| line.contains(&said));
+        let read = |line: &str| {
+            assert_eq!(line.matches("\"message\":").count(), 1, "{line}");
+            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            line["fields"].clone()
+        };
+        lines.map(read).collect()
+    }
+}
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -239,18 +296,8 @@ impl World {
         way.expect("it is stored")
     }
 
-    /// The lines that say `what`; no key is in one of them twice.
     fn lines(&self, what: &str) -> Vec<serde_json::Value> {
-        let log = self.log.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let log = String::from_utf8_lossy(&log);
-        let said = format!("\"message\":\"{what}\"");
-        let lines = log.lines().filter(|line| line.contains(&said));
-        let read = |line: &str| {
-            assert_eq!(line.matches("\"message\":").count(), 1, "{line}");
-            let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
-            line["fields"].clone()
-        };
-        lines.map(read).collect()
+        self.log.lines(what)
     }
 
     async fn end(self) {
@@ -304,5 +351,65 @@ async fn a_delivery_suspended_from_birth_is_told_once() {
     assert_eq!(lines[0]["port"], "app.out");
     assert_eq!(lines[0]["code"], codes::TEMPLATE.code);
     assert_eq!(world.engine.counters().suspended, 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_source_that_ends_while_the_host_stops_has_not_failed() {
+    let mut port = receive(false);
+    let more = (0..32).map(|n| Location {
+        name: name(&format!("app.in.web{n}")),
+        ..port.locations[0].clone()
+    });
+    port.locations = more.collect();
+    let world = World::new(port, Vec::new()).await;
+    wait_for(
+        "the locations to open",
+        Duration::from_secs(30),
+        async || match world.lines("receive location open").len() {
+            32 => Ok(()),
+            open => Err(format!("{open} are")),
+        },
+    )
+    .await;
+    let log = world.log.clone();
+    assert!(world.engine.stop(Duration::from_secs(5)).await.ended);
+    assert_eq!(log.lines("receive location closed").len(), 32);
+    let failed = log.lines("receive location failed");
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+#[tokio::test]
+async fn a_resubmission_names_what_is_wrong_with_the_content() {
+    let mut port = receive(false);
+    port.messages = vec![Arc::new(MessagePlan {
+        name: name("app.order"),
+        message_type: None,
+        promotions: Promotions::default(),
+    })];
+    port.locations[0].block = serde_json::json!({ "gives": "<Order>" });
+    let world = World::new(port, Vec::new()).await;
+    let told = wait_for("the message", Duration::from_secs(30), async || {
+        let told = world.lines("message suspended on receipt").pop();
+        told.ok_or_else(|| "it is not stored".to_owned())
+    });
+    let told = told.await;
+    let id = told["message.id"].as_str().expect("an id");
+    let id: MessageId = id.parse().expect("an id");
+    for terminated in [false, true] {
+        if terminated {
+            let (deliveries, by) = (
+                [DeliveryId { message: id, no: 0 }],
+                Text::lossy("by a test"),
+            );
+            let ended = world.store.terminate(&deliveries, &by);
+            let ended = ended.await.expect("it answers");
+            assert_eq!(ended, [OperateOutcome::Done]);
+        }
+        let refused = world.engine.resubmit(id).await;
+        let refused = refused.expect_err("nobody can subscribe to it");
+        assert_eq!(told["code"], refused.code().code, "{refused}");
+        assert!(refused.code().code.starts_with("QS02"), "{refused}");
+    }
     world.end().await;
 }

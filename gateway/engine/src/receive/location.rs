@@ -267,7 +267,10 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
         resting = Some(receive);
         runtime.running.store(false, Ordering::SeqCst);
         info!(location = %runtime.location.name, "receive location closed");
-        if let Some(error) = ended {
+        // An adapter may see the stop before this loop does, and that its source has ended is no failure then.
+        let is_over = shared.stopping.is_cancelled() || runtime.retired.is_cancelled();
+        let failed = ended.filter(|error| !(is_over && error.kind == ErrorKind::Ended));
+        if let Some(error) = failed {
             runtime.note(&error, shared.options.clock.now());
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
