@@ -18,7 +18,7 @@ use crate::{
     error::{
         ANSWER_TOO_LARGE, BAD_REDIRECT, BAD_RENDERING, BAD_URL, BODY_UNREADABLE,
         CREDENTIAL_REFUSED, NO_TARGET, NOT_REACHED, NOT_TRUSTED, OUTCOME_UNKNOWN, PARTNER_BUSY,
-        chain, config as config_error, unreached,
+        PARTNER_GONE, chain, config as config_error, unreached,
     },
     headers::{Credential, Headers},
     target::Target,
@@ -117,6 +117,19 @@ impl HttpTransmit {
             }
             redirects += 1;
             follow(&mut request, &response)?;
+        }
+    }
+
+    /// Where the message itself names the place, a place that is gone or has moved is the message's fault and
+    /// says nothing about those of others.
+    fn of_this_address(&self, error: AdapterError) -> AdapterError {
+        let of_place = [PARTNER_GONE.code, BAD_REDIRECT.code].contains(&error.code.code);
+        if self.target.is_fixed() || !of_place {
+            return error;
+        }
+        AdapterError {
+            kind: ErrorKind::Rejected,
+            ..error
         }
     }
 
@@ -231,7 +244,8 @@ impl HttpTransmit {
 #[async_trait]
 impl Transmit for HttpTransmit {
     async fn send(&self, outbound: Outbound) -> Result<Sent, AdapterError> {
-        let response = self.exchange(&outbound).await?;
+        let response = self.exchange(&outbound).await;
+        let response = response.map_err(|error| self.of_this_address(error))?;
         let status = response.status();
         if status.is_success() {
             return self.finish(response, outbound.answer_wanted).await;
@@ -240,7 +254,8 @@ impl Transmit for HttpTransmit {
             let detail = format!("the partner answered {status} once too often");
             return Err(AdapterError::new(ErrorKind::Rejected, BAD_REDIRECT, detail));
         }
-        Err(refusal(response, self.repeatable, &*self.clock).await)
+        let refused = refusal(response, self.repeatable, &*self.clock).await;
+        Err(self.of_this_address(refused))
     }
 
     async fn test(&self) -> Result<String, AdapterError> {

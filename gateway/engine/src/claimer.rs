@@ -90,7 +90,7 @@ async fn round(shared: &Arc<Shared>, again: &mut Again) -> More {
         soon |= runtime.note_look(now, free.len());
         free.truncate(MAX_CLAIM);
         if free.is_empty() {
-            soon |= runtime.is_open();
+            soon |= runtime.is_flowing();
             continue;
         }
         let room = u32::try_from(free.len()).expect("bounded by MAX_CLAIM");

@@ -229,12 +229,21 @@ impl Engine {
             .collect();
         for port in &plan.send {
             let runtime = senders.get(&port.name);
-            let control = routes.controls.get(&port.name).cloned().unwrap_or_default();
+            let mut control = routes.controls.get(&port.name).cloned().unwrap_or_default();
+            let rests = runtime.and_then(|r| r.rest.told());
+            let resting = rests.is_some() && control.lets_work(now);
+            if resting {
+                control = PortControl {
+                    reason: rests,
+                    ..PortControl::default()
+                };
+            }
             views.push(PortView {
                 kind: "send",
                 host: port.host.clone(),
                 adapter: port.primary.adapter.clone(),
-                running: runtime.is_some_and(|r| r.is_open()),
+                running: runtime.is_some_and(|r| r.is_flowing()),
+                resting,
                 in_flight: runtime.map_or(0, |r| r.in_flight()),
                 backlog: backlog.remove(&port.name),
                 opens_at: opens_at(port.window.as_ref(), now),
@@ -269,7 +278,11 @@ impl Engine {
             return Ok(false);
         }
         self.shared.store.set_control(name, &control).await?;
+        let may_work = control.lets_work(self.shared.options.clock.now());
         self.runtimes.reload_controls(&self.shared).await?;
+        if may_work {
+            self.runtimes.end_rest(&self.shared, name);
+        }
         Ok(true)
     }
 
@@ -560,6 +573,7 @@ fn view(name: &Name, control: PortControl, tally: Option<&Tally>) -> PortView {
         status: control.status,
         paused_until: control.paused_until,
         reason: control.reason,
+        resting: false,
         running: false,
         in_flight: 0,
         backlog: None,

@@ -129,6 +129,14 @@ impl Runtimes {
         Ok(())
     }
 
+    /// Tries at once what rests here until it is repaired.
+    pub(crate) fn end_rest(&self, shared: &Shared, port: &str) {
+        if let Some(runtime) = self.lock().send.get(port) {
+            runtime.rest.forgive();
+            shared.wake_claimer.notify_one();
+        }
+    }
+
     /// Opens and shuts gates by time and controls.
     pub(crate) fn refresh(&self, shared: &Shared) {
         let now = shared.options.clock.now();
@@ -186,6 +194,11 @@ impl Runtimes {
                 runtime.forgive();
             }
         }
+        for (name, runtime) in &self.lock().send {
+            if old.get(name) != new.get(name) {
+                runtime.rest.forgive();
+            }
+        }
     }
 
     fn place_send_ports(
@@ -201,6 +214,8 @@ impl Runtimes {
             .filter(|p| shared.options.roles.send && shared.options.runs(&p.host));
         for port in ours {
             let kept = take_if(&mut old, &port.name, |r| same(&*r.plan, port));
+            // What was wrong may be repaired outside of the configuration.
+            kept.iter().for_each(|kept| kept.rest.forgive());
             let runtime = kept.unwrap_or_else(|| {
                 let (runtime, works) =
                     SendRuntime::new(Arc::new(port.clone()), services(shared, &port.name));

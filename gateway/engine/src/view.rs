@@ -30,8 +30,10 @@ pub struct PortView {
     pub status: PortStatus,
     /// Until when it rests.
     pub paused_until: Option<Timestamp>,
-    /// Why, in the operator's words.
+    /// Why, in the operator's words; of a port that rests by itself, what has to be repaired.
     pub reason: Option<Text>,
+    /// Whether it rests by itself in this process, because no message would pass.
+    pub resting: bool,
     /// Whether it works in this process right now.
     pub running: bool,
     /// How many deliveries it has in hand in this process.

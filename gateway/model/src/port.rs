@@ -77,15 +77,17 @@ impl RetryPolicy {
     /// Jitter shortens it by up to a fifth.
     #[must_use]
     pub fn wait_after(&self, attempt: u32, entropy: &dyn Entropy) -> Option<Duration> {
-        if attempt >= self.attempts {
-            return None;
-        }
+        (attempt < self.attempts).then(|| self.wait(attempt, entropy))
+    }
+
+    /// The wait after so many failures in a row (from 1), however many the schedule has. Jitter shortens it
+    /// by up to a fifth.
+    #[must_use]
+    pub fn wait(&self, attempt: u32, entropy: &dyn Entropy) -> Duration {
         let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let wait =
             (self.first.as_secs_f64() * self.factor.powi(exponent)).min(self.max.as_secs_f64());
-        Some(Duration::from_secs_f64(
-            wait * (1.0 - Self::JITTER * entropy.fraction()),
-        ))
+        Duration::from_secs_f64(wait * (1.0 - Self::JITTER * entropy.fraction()))
     }
 }
 
@@ -135,6 +137,14 @@ pub struct PortControl {
     pub paused_until: Option<Timestamp>,
     /// Why, in the operator's words.
     pub reason: Option<Text>,
+}
+
+impl PortControl {
+    /// Whether the operator lets the port work at `now`.
+    #[must_use]
+    pub fn lets_work(&self, now: Timestamp) -> bool {
+        self.status == PortStatus::Started && self.paused_until.is_none_or(|until| until <= now)
+    }
 }
 
 #[cfg(test)]

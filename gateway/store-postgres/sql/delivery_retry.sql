@@ -1,6 +1,6 @@
 -- delivery_retry: attempts and token stay comparable, so that a batch that is run again knows its work.
 -- The first attempts leave an event each, later ones at every doubling: a port that tries for ever must
--- not fill history. No attempts yet: of the backup, which is next.
+-- not fill history. No attempts yet and no wait: of the backup, which is next.
 WITH retried AS (
   UPDATE delivery d SET state = 0, instance = NULL, due = $2::bigint + r.wait,
          rank = $2::bigint + r.wait + (d.priority - 5) * 10000000::bigint,
@@ -15,11 +15,11 @@ WITH retried AS (
                         WHERE message = r.message AND no = r.no OFFSET 0) f) r
   WHERE d.ctid = r.place
     AND (d.state, d.instance, d.token) IS NOT DISTINCT FROM (1::smallint, $1::uuid, r.token)
-  RETURNING d.message, d.no, d.port, d.attempts, d.failure
+  RETURNING d.message, d.no, d.port, d.attempts, d.failure, r.wait
 ), told AS (
   INSERT INTO history (at, message, no, port, event, attempts, detail)
   SELECT $2::bigint, message, no, port,
-         CASE WHEN attempts = 0 THEN 'failed-over' ELSE 'attempt-failed' END, attempts,
+         CASE WHEN attempts = 0 AND wait = 0 THEN 'failed-over' ELSE 'attempt-failed' END, attempts,
          (failure::json ->> 'code') || ': ' || (failure::json ->> 'detail')
   FROM retried WHERE attempts <= 16 OR attempts & (attempts - 1) = 0
 )

@@ -57,8 +57,9 @@ pub(crate) fn settle(
             if let Some(port) = &port
                 && is_told(*attempts)
             {
-                let event = match attempts {
-                    0 => "failed-over",
+                // Only the backup is next at once, and with no attempts yet.
+                let event = match (attempts, wait.is_zero()) {
+                    (0, true) => "failed-over",
                     _ => "attempt-failed",
                 };
                 Event::of_delivery(claim.delivery, event, port)
@@ -99,7 +100,7 @@ pub(crate) fn settle(
 }
 
 /// Whether a failed attempt leaves an event: the first ones do, later ones at every doubling. A port that
-/// tries for ever must not fill history. No attempts yet: of the backup, which is next.
+/// tries for ever must not fill history.
 fn is_told(attempts: u32) -> bool {
     attempts <= 16 || attempts.is_power_of_two()
 }

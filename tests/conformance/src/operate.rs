@@ -87,6 +87,17 @@ pub async fn failures_are_told_but_do_not_fill_history(backend: &dyn Backend) {
         (first.port.as_deref(), first.no, first.detail.as_str()),
         (Some("a"), Some(0), "QS9999: refused")
     );
+    // One that does not count waits, and so is told from the step to the backup.
+    let id = scene.stored(scene.publish("y", &["b"])).await;
+    let claim = scene.claim("b", 1).await.remove(0).claim;
+    let uncounted = retry(Duration::from_secs(3600), 0);
+    scene.done(claim, uncounted).await;
+    let way = scene.store.message(id).await.expect("way").expect("stored");
+    let event = &way.history[0];
+    assert_eq!(
+        (event.event.as_str(), event.attempts),
+        ("attempt-failed", 0)
+    );
 }
 
 /// A message knows as which ones it was published again; one that is gone is told nothing.

@@ -490,6 +490,25 @@ async fn a_large_content_is_streamed_with_its_length() {
 }
 
 #[tokio::test]
+async fn a_place_of_the_message_that_is_gone_is_the_messages_fault() {
+    for (status, kind) in [
+        (301, ErrorKind::Rejected),
+        (401, ErrorKind::Config),
+        (410, ErrorKind::Rejected),
+    ] {
+        let partner = Partner::with(status, "").await;
+        let url = partner.url("/orders/{OrderId}");
+        let transport = transport(json!({ "url": url })).await.expect("a transport");
+        let mut outbound = outbound("x");
+        outbound
+            .rendered
+            .insert("url.0".to_owned(), Text::lossy("1"));
+        let failed = transport.send(outbound).await.expect_err("a refusal");
+        assert_eq!(failed.kind, kind, "{status}: {}", failed.detail);
+    }
+}
+
+#[tokio::test]
 async fn a_rendered_value_that_cannot_be_sent_is_the_messages_fault() {
     let partner = Partner::with(200, "").await;
     let block = json!({ "url": partner.url("/{A}"), "headers": { "x-a": "{A}" } });

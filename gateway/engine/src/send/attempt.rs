@@ -12,10 +12,11 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::{
-    decide::{decide, hold_in_doubt, suspend},
+    decide::{decide, failure_of, hold_in_doubt, rests, suspend},
     failed,
     port::{HANDED_OFF, SendRuntime, Work},
     rendered,
+    rest::Pass,
 };
 use crate::{codes, committer::chain, counters::count, plan::InDoubt, shared::Shared};
 
@@ -45,8 +46,14 @@ const RUN: u8 = 16;
 /// How often a gate that is shut is looked at again.
 const GATE_POLL: Duration = Duration::from_millis(20);
 
-/// Runs one attempt and settles it. The place in the window is given back when the outcome is durable.
-pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<SendRuntime>, work: Work) -> Attempted {
+/// Runs one attempt and settles it. The place in the window and the leave to try are given back when the
+/// outcome is durable.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    runtime: Arc<SendRuntime>,
+    work: Work,
+    pass: Pass,
+) -> Attempted {
     let claimed = &work.claimed;
     let change = if claimed.in_doubt && runtime.plan.in_doubt == InDoubt::Hold {
         hold_in_doubt(&runtime.plan, claimed)
@@ -60,6 +67,7 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<SendRuntime>, work: Wo
                     return Attempted { ended, next: None };
                 };
                 log_result(&runtime, claimed, &result);
+                note_rest(&shared, &runtime, claimed, &pass, &result);
                 decide(&runtime.plan, claimed, result, &*shared.options.entropy)
             }
         }
@@ -84,6 +92,7 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<SendRuntime>, work: Wo
         run,
     };
     let next = next.map(|claimed| Box::new(work(claimed)));
+    drop(pass);
     Attempted { ended, next }
 }
 
@@ -115,7 +124,7 @@ async fn settle_attempt(
 
 /// What the end of `work` is to bring: the next of its key, if it has one and the port goes on.
 fn next_of(shared: &Shared, runtime: &SendRuntime, work: &Work, ended: Ended) -> Option<Next> {
-    let goes_on = ended == Ended::Done && runtime.is_open() && work.run < RUN;
+    let goes_on = ended == Ended::Done && runtime.is_flowing() && work.run < RUN;
     let acts = !shared.stopping.is_cancelled() && shared.trust.may_act();
     let order = work.claimed.order.filter(|_| goes_on && acts)?;
     let port = runtime.plan.name.clone();
@@ -321,6 +330,34 @@ fn log_result(runtime: &SendRuntime, claimed: &Claimed, result: &Result<Sent, Ad
             attempt = claimed.attempts + 1, transport = ?claimed.transport, in_doubt = error.in_doubt,
             detail = %error.detail, "attempt failed"
         ),
+    }
+}
+
+/// Lets the port rest, or ends its rest, before anybody can claim what the attempt leaves.
+fn note_rest(
+    shared: &Shared,
+    runtime: &SendRuntime,
+    claimed: &Claimed,
+    pass: &Pass,
+    result: &Result<Sent, AdapterError>,
+) {
+    let (port, entropy) = (&runtime.plan.name, &*shared.options.entropy);
+    match result {
+        Ok(_) if runtime.rest.went_well() => info!(%port, "the port works again"),
+        Ok(_) => {}
+        Err(error) => {
+            let Some(schedule) = rests(&runtime.plan, claimed, error) else {
+                return;
+            };
+            let wait = |stops| schedule.wait(stops, entropy);
+            let news = runtime.rest.stopped(pass, failure_of(error), wait);
+            // What goes back now is older than what comes.
+            runtime.set_backlogged(true);
+            if news {
+                warn!(code = %error.code, %port, detail = %error.detail,
+                    "the port rests until this is repaired, and tries one delivery from time to time");
+            }
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use quayside_adapter_api::{AdapterError, ErrorKind, Sent};
 use quayside_model::{
-    EndResult, Entropy, Failure, FailureClass, Name, OnOrderFailure, Part, Text, Transport,
-    message::Content,
+    EndResult, Entropy, Failure, FailureClass, Name, OnOrderFailure, Part, RetryPolicy, Text,
+    Transport, message::Content,
 };
 use quayside_store::{Change, Claimed, commit::Answer};
 
@@ -70,6 +70,46 @@ fn ended(plan: &SendPort, claimed: &Claimed, sent: Sent) -> Change {
     }
 }
 
+/// The schedule by which the port rests after `error`, if it does: no message would pass, and there is no
+/// other transport to go by.
+pub(crate) fn rests<'a>(
+    plan: &'a SendPort,
+    claimed: &Claimed,
+    error: &AdapterError,
+) -> Option<&'a RetryPolicy> {
+    let held = error.in_doubt && plan.in_doubt == InDoubt::Hold;
+    let last = claimed.transport == Transport::Backup || plan.backup.is_none();
+    let stops = class_of(error.kind) == FailureClass::Stop;
+    (stops && last && !held).then(|| schedule(plan, claimed))
+}
+
+/// The failure as people see it.
+pub(crate) fn failure_of(error: &AdapterError) -> Failure {
+    Failure {
+        code: Text::lossy(error.code.code),
+        class: class_of(error.kind),
+        detail: Text::lossy(&error.detail),
+    }
+}
+
+fn class_of(kind: ErrorKind) -> FailureClass {
+    match kind {
+        ErrorKind::Retry(_) | ErrorKind::Disconnected => FailureClass::Retry,
+        ErrorKind::Config | ErrorKind::Ended => FailureClass::Stop,
+        ErrorKind::Rejected | ErrorKind::Invalid | ErrorKind::TooLarge => FailureClass::GiveUp,
+    }
+}
+
+fn schedule<'a>(plan: &'a SendPort, claimed: &Claimed) -> &'a RetryPolicy {
+    match (claimed.transport, &plan.backup) {
+        (Transport::Backup, Some(backup)) => &backup.retry,
+        _ => &plan.primary.retry,
+    }
+}
+
+/// A retry without a wait is the step to the backup.
+const NOT_AT_ONCE: Duration = Duration::from_millis(1);
+
 /// The name of the only part of a one-part message.
 pub(crate) fn body_name() -> Name {
     Name::new("body").expect("a name")
@@ -81,20 +121,19 @@ fn failed(
     error: &AdapterError,
     entropy: &dyn Entropy,
 ) -> Change {
+    if let Some(schedule) = rests(plan, claimed, error) {
+        // It is not the message's failure: it stays as it is, behind those that wait already, so that one
+        // that is met alone does not keep the others from showing that they pass.
+        return Change::Retry {
+            wait: schedule.wait(1, entropy).max(NOT_AT_ONCE),
+            transport: claimed.transport,
+            attempts: claimed.attempts,
+            failure: failure_of(error),
+            in_doubt: error.in_doubt,
+        };
+    }
     let attempts = claimed.attempts + 1;
-    let (class, not_before) = match error.kind {
-        ErrorKind::Retry(after) => (FailureClass::Retry, after),
-        ErrorKind::Disconnected => (FailureClass::Retry, None),
-        ErrorKind::Config | ErrorKind::Ended => (FailureClass::Stop, None),
-        ErrorKind::Rejected | ErrorKind::Invalid | ErrorKind::TooLarge => {
-            (FailureClass::GiveUp, None)
-        }
-    };
-    let failure = Failure {
-        code: Text::lossy(error.code.code),
-        class,
-        detail: Text::lossy(&error.detail),
-    };
+    let failure = failure_of(error);
     if error.in_doubt && plan.in_doubt == InDoubt::Hold {
         let failure = Failure {
             code: Text::lossy(codes::IN_DOUBT.code),
@@ -102,15 +141,15 @@ fn failed(
         };
         return suspend(plan, attempts, failure);
     }
-    if class != FailureClass::GiveUp {
-        let transport = match (claimed.transport, &plan.backup) {
-            (Transport::Backup, Some(backup)) => backup,
-            _ => &plan.primary,
-        };
-        if let Some(wait) = transport.retry.wait_after(attempts, entropy) {
-            let wait = wait.max(not_before.unwrap_or_default());
+    if failure.class == FailureClass::Retry {
+        let schedule = schedule(plan, claimed);
+        if let Some(wait) = schedule.wait_after(attempts, entropy) {
+            let not_before = match error.kind {
+                ErrorKind::Retry(after) => after.unwrap_or_default(),
+                _ => Duration::ZERO,
+            };
             return Change::Retry {
-                wait,
+                wait: wait.max(not_before),
                 transport: claimed.transport,
                 attempts,
                 failure,
@@ -137,8 +176,7 @@ mod tests {
 
     use bytes::Bytes;
     use quayside_model::{
-        Claim, Context, DeliveryId, InstanceId, Message, MessageId, RetryPolicy, SeededEntropy,
-        Timestamp,
+        Claim, Context, DeliveryId, InstanceId, Message, MessageId, SeededEntropy, Timestamp,
     };
 
     use super::*;
@@ -244,7 +282,10 @@ mod tests {
             (false, Primary, 0, Rejected, "suspend 1 GiveUp"),
             (true, Primary, 0, Rejected, "retry Backup 0 now"),
             (true, Backup, 0, Rejected, "suspend 1 GiveUp"),
-            (false, Primary, 0, Config, "retry Primary 1 later"),
+            (false, Primary, 0, Config, "retry Primary 0 later"),
+            (false, Primary, 1, Config, "retry Primary 1 later"),
+            (true, Primary, 0, Config, "retry Backup 0 now"),
+            (true, Backup, 0, Config, "retry Backup 0 later"),
         ];
         let entropy = SeededEntropy::new(1);
         for (backup, transport, attempts, kind, expected) in cases {
@@ -286,5 +327,24 @@ mod tests {
         assert_eq!(summary(&hold), "suspend 1 Retry");
         let resend = decide(&port(true, InDoubt::Resend), &fresh, doubtful(), &entropy);
         assert_eq!(summary(&resend), "retry Primary 1 later");
+    }
+
+    #[test]
+    fn a_port_rests_where_no_transport_is_left() {
+        use Transport::{Backup, Primary};
+        let (config, down) = (error(ErrorKind::Config), error(ErrorKind::Disconnected));
+        let doubtful = config.clone().doubtful();
+        for (backup, in_doubt, transport, error, expected) in [
+            (false, InDoubt::Resend, Primary, &config, true),
+            (true, InDoubt::Resend, Primary, &config, false),
+            (true, InDoubt::Resend, Backup, &config, true),
+            (false, InDoubt::Resend, Primary, &down, false),
+            (false, InDoubt::Resend, Primary, &doubtful, true),
+            (false, InDoubt::Hold, Primary, &doubtful, false),
+        ] {
+            let plan = port(backup, in_doubt);
+            let rests = rests(&plan, &claimed(transport, 0), error).is_some();
+            assert_eq!(rests, expected, "{error:?} on {transport:?}");
+        }
     }
 }

@@ -6,4 +6,5 @@ pub(crate) mod failed;
 pub(crate) mod lanes;
 pub(crate) mod port;
 pub(crate) mod rendered;
+pub(crate) mod rest;
 pub(crate) mod transports;

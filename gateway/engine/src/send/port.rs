@@ -12,8 +12,7 @@ use std::{
 use futures_util::future::join_all;
 use quayside_adapter_api::Services;
 use quayside_model::{
-    Claim, Failure, FailureClass, Monotonic, OnOrderFailure, PortStatus, Timestamp,
-    port::PortControl,
+    Claim, Failure, FailureClass, Monotonic, OnOrderFailure, Timestamp, port::PortControl,
 };
 use quayside_store::{Change, Claimed};
 use tokio::{
@@ -26,6 +25,7 @@ use tracing::{error, info, warn};
 use super::{
     attempt::{self, Attempted, Ended},
     decide::suspend,
+    rest::{Admits, Pass, Rest},
     transports::Transports,
 };
 use crate::{codes, committer::chain, plan::SendPort, shared::Shared, tally::Tally};
@@ -69,6 +69,7 @@ pub(crate) struct SendRuntime {
     /// When the claimer last had a place to claim for.
     looked: Moment,
     pub(crate) stop: Stop,
+    pub(crate) rest: Rest,
     /// Ends when another configuration has taken its place.
     pub(crate) retired: CancellationToken,
 }
@@ -81,6 +82,7 @@ impl SendRuntime {
     ) -> (Arc<Self>, mpsc::Receiver<Work>) {
         // The window bounds the queue: whoever sends into it holds a place.
         let (queue, works) = mpsc::channel(window_of(&plan));
+        let rest = Rest::new(Arc::clone(&services.clock));
         let runtime = Self {
             transports: Transports::new(services),
             window: Arc::new(Semaphore::new(window_of(&plan))),
@@ -95,6 +97,7 @@ impl SendRuntime {
             flowed: Moment::default(),
             looked: Moment::default(),
             stop: Stop::default(),
+            rest,
             retired: CancellationToken::new(),
         };
         (Arc::new(runtime), works)
@@ -102,9 +105,7 @@ impl SendRuntime {
 
     /// Takes the operator's word and the service window into account. Returns whether it may send now.
     pub(crate) fn refresh(&self, control: Option<&PortControl>, now: Timestamp) -> bool {
-        let started = control.is_none_or(|control| {
-            control.status == PortStatus::Started && control.paused_until.is_none_or(|t| t <= now)
-        });
+        let started = control.is_none_or(|control| control.lets_work(now));
         let allowed = started && !self.stop.holds();
         let open = allowed
             && self
@@ -122,6 +123,11 @@ impl SendRuntime {
         self.open.load(Ordering::SeqCst) && !self.retired.is_cancelled()
     }
 
+    /// Whether it may send now and messages pass, as far as it knows.
+    pub(crate) fn is_flowing(&self) -> bool {
+        self.is_open() && self.rest.is_none()
+    }
+
     /// A place for a delivery that is handed over in memory, if that is fair now.
     ///
     /// A port that flows is waited for, at most `until`, when it is full or when older work in the store
@@ -132,7 +138,7 @@ impl SendRuntime {
         now: Monotonic,
         until: tokio::time::Instant,
     ) -> Option<OwnedSemaphorePermit> {
-        if !self.is_open() {
+        if !self.is_flowing() {
             return None;
         }
         let window = Arc::clone(&self.window);
@@ -150,7 +156,7 @@ impl SendRuntime {
         };
         let place = tokio::time::timeout_at(until, wait).await.ok()?.ok()?;
         // The port may have been stopped or replaced during the wait.
-        self.is_open().then_some(place)
+        self.is_flowing().then_some(place)
     }
 
     async fn until_caught_up(&self) {
@@ -179,11 +185,11 @@ impl SendRuntime {
             self.looked.set(now);
             return false;
         }
-        let rest = self.is_open() && now.since(self.looked.get()) > LOOK_WITHIN;
-        if rest {
+        let due = self.is_flowing() && now.since(self.looked.get()) > LOOK_WITHIN;
+        if due {
             self.set_backlogged(true);
         }
-        rest
+        due
     }
 
     /// Whether the claimer should ask the store for so few as `free` deliveries. While the store holds more
@@ -194,10 +200,17 @@ impl SendRuntime {
         many || !self.is_backlogged() || now.since(self.looked.get()) >= CLAIM_WITHIN
     }
 
-    /// All free places, for the claimer.
+    /// All free places, for the claimer; one at a time while the port has to show that it works again.
     pub(crate) fn places_for_claims(&self) -> Vec<OwnedSemaphorePermit> {
+        let idle = self.queue.capacity() == self.queue.max_capacity();
+        let most = match self.rest.admits() {
+            Admits::All => usize::MAX,
+            // What was claimed before is tried first.
+            Admits::One => usize::from(idle),
+            Admits::None => 0,
+        };
         let mut places = Vec::new();
-        while self.is_open() {
+        while places.len() < most && self.is_open() {
             match Arc::clone(&self.window).try_acquire_owned() {
                 Ok(place) => places.push(place),
                 Err(_) => break,
@@ -434,7 +447,7 @@ impl Runner {
             return;
         }
         let Some(order) = work.claimed.order else {
-            self.start(work, None);
+            self.begin(work, None).await;
             return;
         };
         if let Some(round) = self.blocked.get(&order.hash) {
@@ -448,14 +461,28 @@ impl Runner {
             behind.push_back(work);
         } else {
             self.behind.insert(order.hash, VecDeque::new());
-            self.start(work, Some(order.hash));
+            self.begin(work, Some(order.hash)).await;
         }
     }
 
-    fn start(&mut self, work: Work, key: Option<OrderHash>) {
+    /// Begins an attempt; while the port rests, `work` and what waits behind it go back.
+    async fn begin(&mut self, work: Work, key: Option<OrderHash>) {
+        if let Some(pass) = self.runtime.rest.begin() {
+            self.start(work, pass, key);
+            return;
+        }
+        self.give_back(work).await;
+        if let Some(key) = key {
+            self.key_waits(key).await;
+        }
+    }
+
+    fn start(&mut self, work: Work, pass: Pass, key: Option<OrderHash>) {
         let held = (work.claimed.claim, work.claimed.attempts, key);
         let (shared, runtime) = (Arc::clone(&self.shared), Arc::clone(&self.runtime));
-        let handle = self.running.spawn(attempt::run(shared, runtime, work));
+        let handle = self
+            .running
+            .spawn(attempt::run(shared, runtime, work, pass));
         self.in_hand.insert(handle.id(), held);
     }
 
@@ -477,7 +504,8 @@ impl Runner {
             self.next_of_key(key, attempted.ended).await;
         }
         // On an ordered port the end of a head makes the next of its key claimable.
-        if self.runtime.is_backlogged() || self.runtime.plan.ordered.is_some() {
+        let waits = self.runtime.is_backlogged() || !self.runtime.rest.is_none();
+        if waits || self.runtime.plan.ordered.is_some() {
             self.shared.wake_claimer.notify_one();
         }
     }
@@ -487,7 +515,7 @@ impl Runner {
             self.give_back(next).await;
             self.next_of_key(key, Ended::Waits).await;
         } else {
-            self.start(next, Some(key));
+            self.begin(next, Some(key)).await;
         }
     }
 
@@ -518,13 +546,18 @@ impl Runner {
             return;
         };
         if goes_on && let Some(next) = behind.pop_front() {
-            self.start(next, Some(key));
+            self.begin(next, Some(key)).await;
             return;
         }
         if goes_on {
             self.behind.remove(&key);
             return;
         }
+        self.key_waits(key).await;
+    }
+
+    /// The key has a head that is not in hand.
+    async fn key_waits(&mut self, key: OrderHash) {
         // The key waits behind its head: what is in hand goes back and comes again in order.
         let begun = self.shared.claim_rounds.load(Ordering::SeqCst);
         self.blocked.insert(key, begun);

@@ -29,6 +29,8 @@ pub(crate) enum Behaviour {
     Take,
     /// It refuses it for good.
     Refuse,
+    /// It refuses everything until somebody has repaired it.
+    Stop,
     /// It never comes back from a send.
     Hang,
     /// It never comes back from opening.
@@ -142,6 +144,10 @@ impl Transmit for Shared {
             Behaviour::Refuse => {
                 let what = "refused for good";
                 Err(AdapterError::new(ErrorKind::Rejected, codes::REFUSED, what))
+            }
+            Behaviour::Stop => {
+                let what = "no message would pass";
+                Err(AdapterError::new(ErrorKind::Config, codes::REFUSED, what))
             }
             Behaviour::Hang | Behaviour::HangToOpen => pending().await,
         }

@@ -202,6 +202,7 @@ fn state(port: &PortView) -> (String, &'static str) {
         ),
         (PortStatus::Started, None) => match port.opens_at {
             Some(opens) => (format!("shut until {}", second(opens)), "rest"),
+            None if port.resting => (format!("started, not working{because}"), "bad"),
             None if port.running => ("started".to_owned(), "good"),
             None => ("started, not here".to_owned(), "dim"),
         },

@@ -141,6 +141,7 @@ fn port() -> Value {
         "status": words(&["started", "stopped", "unenlisted"]),
         "paused_until": maybe("string"),
         "reason": maybe("string"),
+        "resting": { "type": "boolean" },
         "running": { "type": "boolean" },
         "in_flight": count(),
         "backlog": or_null(object(json!({

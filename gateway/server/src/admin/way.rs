@@ -253,6 +253,10 @@ fn port_waits(name: &Name, around: &Around<'_>) -> Vec<String> {
             second(opens_at)
         ));
     }
+    if reasons.is_empty() && port.resting {
+        let because = port.reason.as_ref().map(ToString::to_string);
+        reasons.push(format!("the port {}", because.unwrap_or_default()));
+    }
     if reasons.is_empty() && !port.running {
         reasons.push(format!(
             "this process does not send for the port; its host is `{}`",

@@ -181,6 +181,9 @@ fn state(port: &Value) -> String {
     if port["opens_at"].is_string() {
         return format!("shut until {}", moment(port, "opens_at"));
     }
+    if port["resting"] == true {
+        return "started, not working".to_owned();
+    }
     // Of a node that runs other hosts this is how it has to be.
     match (port["kind"].as_str(), port["running"].as_bool()) {
         (Some("location"), Some(false)) => "started, not open here".to_owned(),

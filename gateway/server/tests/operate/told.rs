@@ -163,6 +163,57 @@ fn a_port_tells_why_it_rests_and_what_it_did() {
     });
 }
 
+/// Beside the archive, a folder that is not there.
+const GONE: &str = r#"
+[send.gone]
+filter = "msg.type == 'urn:orders#Order'"
+retry = { attempts = 1, first = "20ms", max = "20ms" }
+primary.file = { folder = "gone", file_name = "{msg.id}.xml" }
+"#;
+
+#[test]
+fn a_port_that_must_be_repaired_says_so_and_its_messages_wait() {
+    let dev = Dev::with(&format!("{APP}{GONE}"));
+    let ids = [dev.send(), dev.send()];
+    let shown = dev.wait_for("port that rests", |dev| {
+        let shown = dev.json(&["ports", "show", "orders.gone"]);
+        (shown["resting"] == true).then_some(shown)
+    });
+    assert_eq!(shown["running"], false, "{shown:#}");
+    let reason = shown["reason"].as_str().expect("a reason");
+    assert!(reason.contains("QS05"), "{reason}");
+    let listed = text(&dev.run(&["ports", "list"]));
+    assert!(listed.contains("started, not working"), "{listed}");
+    let metrics = dev.call("GET", "/metrics", "").body;
+    let down = "quayside_port_up{port=\"orders.gone\",kind=\"send\"} 0";
+    assert!(metrics.contains(down), "{metrics}");
+    dev.wait_for("delivery that names what it waits for", |dev| {
+        let way = dev.way(&ids[0]);
+        assert_eq!(way["suspended"], 0, "{way:#}");
+        let waits = leg(&way, "orders.gone")["waits"].to_string();
+        waits.contains("the port ").then_some(())
+    });
+
+    std::fs::create_dir(dev.dir.join("data/gone")).expect("the folder");
+    for id in &ids {
+        dev.wait_for("delivery after the repair", |dev| {
+            (dev.way(id)["live"] == 0).then_some(())
+        });
+    }
+    let shown = dev.json(&["ports", "show", "orders.gone"]);
+    assert_eq!(
+        (&shown["running"], &shown["resting"]),
+        (&true.into(), &false.into())
+    );
+    let log = std::fs::read_to_string(dev.dir.join("log")).expect("the log");
+    let said = |what: &str| log.matches(what).count();
+    assert_eq!(
+        (said("the port rests"), said("the port works again")),
+        (1, 1),
+        "{log}"
+    );
+}
+
 /// A port that publishes its failures, and who wants them.
 const PUBLISHED: &str = r#"
 [send.published]
