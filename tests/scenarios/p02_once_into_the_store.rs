@@ -206,6 +206,23 @@ async fn a_request_that_nobody_can_answer_is_told_so() {
         .await;
         let effects = effects(&site.partner.log().await);
         assert_eq!(effects["a"].effects, 1, "{store:?}");
+
+        // What an operator has ended cannot be answered any more, and its sender is not told to hope.
+        site.partner.fault(&fault).await;
+        assert_eq!(site.order("b").await.status, 502, "{store:?}");
+        let suspended = site.gateway().api("deliveries?state=suspended").await;
+        let delivery = items(&suspended.expect("a list"))[0]["id"].clone();
+        let ids = json!({ "ids": [delivery] });
+        let ended = site.gateway().post("deliveries/terminate", &ids).await;
+        assert_eq!(ended.expect("an answer")["outcomes"][0]["outcome"], "done");
+        let over = site.order("b").await;
+        let text = over.text();
+        let said = (over.status.as_u16(), &*over.code());
+        assert_eq!(said, (502, "QS0820"), "{store:?}: {text}");
+        assert!(
+            text.contains("has ended without an answer") && !text.contains("operator acts"),
+            "{store:?}: {text}"
+        );
     }
 }
 

@@ -40,5 +40,5 @@ quayside_model::codes! {
     LANES_KEPT = "QS0819", "The number of lanes of an ordered port was changed while it may have work; the old one stays.",
         "Let its deliveries end, stop every process that uses the store, and start them again; or set `lanes` back.";
     NOT_ANSWERED = "QS0820", "The request is stored, but the subscriber that answers it has failed.",
-        "For the operator: look at the message, repair what its failure names, and resume the delivery; then the same key brings the answer.";
+        "For the operator: look at the message, repair what its failure names, and resume the delivery; then the same key brings the answer. Of a message that has ended nothing is left to resume: ask again under another key.";
 }

@@ -43,8 +43,17 @@ const MAX_LOOKS: usize = 2;
 pub(crate) enum Told {
     /// The answer.
     Answer(Answer),
-    /// Nobody can answer unless an operator acts; the code of the failure, where there is one.
-    Failed(Option<Text>),
+    /// Nobody answers.
+    Nobody(NoAnswer),
+}
+
+/// Why nobody answers a request.
+#[derive(Debug, Clone)]
+pub(crate) struct NoAnswer {
+    /// The code of the failure, where there is one.
+    pub(crate) code: Option<Text>,
+    /// Whether it is so for good: no operator can resume what would answer.
+    pub(crate) is_over: bool,
 }
 
 /// A request that waits.
@@ -167,8 +176,8 @@ impl Exchanges {
             }
             // An answer comes with the end of its delivery: what had ended before the question and got none
             // by it gets none.
-            for (exchange, code) in failed.into_iter().filter(|_| asked_all) {
-                self.tell(exchange, &Told::Failed(code));
+            for (exchange, why) in failed.into_iter().filter(|_| asked_all) {
+                self.tell(exchange, &Told::Nobody(why));
             }
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
@@ -178,13 +187,25 @@ impl Exchanges {
     }
 
     /// Looks at the messages that are due, and finds those that nobody can answer.
-    async fn look(&self, shared: &Shared) -> Vec<(ExchangeId, Option<Text>)> {
+    async fn look(&self, shared: &Shared) -> Vec<(ExchangeId, NoAnswer)> {
         let mut failed = Vec::new();
         for (exchange, message) in self.due(Instant::now()) {
-            match shared.store.message(message).await {
-                Ok(Some(way)) if is_pending(&way, &shared.routes()) => {}
-                Ok(way) => failed.push((exchange, way.as_ref().and_then(code))),
-                Err(error) => note(&error),
+            let way = match shared.store.message(message).await {
+                Ok(way) => way,
+                Err(error) => {
+                    note(&error);
+                    continue;
+                }
+            };
+            let hope = way
+                .as_ref()
+                .map_or(Hope::None, |way| hope(way, &shared.routes()));
+            if hope != Hope::Pending {
+                let why = NoAnswer {
+                    code: way.as_ref().and_then(code),
+                    is_over: hope == Hope::None,
+                };
+                failed.push((exchange, why));
             }
         }
         failed
@@ -216,14 +237,29 @@ fn note(error: &StoreError) {
     warn!(code = %error.kind.code(), error = %chain(error), "asking for answers failed");
 }
 
-/// Whether a delivery that may bring the answer is still on its way. That of a port that the configuration
-/// does not have any more may.
-fn is_pending(way: &MessageWay, routes: &Routes) -> bool {
-    way.live_deliveries.iter().any(|delivery| {
+/// What can still bring an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Hope {
+    /// Nothing.
+    None,
+    /// A delivery that is suspended, if an operator resumes it.
+    Suspended,
+    /// A delivery that is on its way.
+    Pending,
+}
+
+/// The best that the live deliveries of a message may come to. That of a port that the configuration does not
+/// have any more may bring the answer, and so may a message that was suspended on receipt.
+fn hope(way: &MessageWay, routes: &Routes) -> Hope {
+    let answering = way.live_deliveries.iter().filter(|delivery| {
         let subscriber = routes.subscribers.get(&delivery.port);
-        let answers = subscriber.is_none_or(|subscriber| subscriber.plan.answers);
-        answers && delivery.state != DeliveryState::Suspended
-    })
+        subscriber.is_none_or(|subscriber| subscriber.plan.answers)
+    });
+    let hopes = answering.map(|delivery| match delivery.state {
+        DeliveryState::Suspended => Hope::Suspended,
+        _ => Hope::Pending,
+    });
+    hopes.max().unwrap_or(Hope::None)
 }
 
 /// The code of the failure that keeps the answer away: of what is suspended, else of what was recorded last.

@@ -359,7 +359,7 @@ impl Intake<'_> {
                 accepted.answer = Some(answer);
                 Ok(accepted)
             }
-            Some(Told::Failed(code)) => Err(not_answered(first.message, code.as_deref()).into()),
+            Some(Told::Nobody(why)) => Err(not_answered(first.message, &why).into()),
             None => Err(no_answer(first.message, within).into()),
         }
     }

@@ -9,7 +9,7 @@ use quayside_store::commit::First;
 use tracing::warn;
 
 use super::body::{BodyError, BrokenBody};
-use crate::{codes, committer::chain};
+use crate::{codes, committer::chain, exchange::NoAnswer};
 
 /// When a sender may come back after the store failed.
 const STORE_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -108,14 +108,20 @@ pub(crate) fn no_answer(message: MessageId, within: Duration) -> Rejected {
     rejected(RejectKind::NoAnswer, codes::NO_ANSWER, detail, after)
 }
 
-/// It is stored, and who could answer it has failed with `code`. The cause is for operators: it may name
-/// places within, so the sender gets the code alone.
-pub(crate) fn not_answered(message: MessageId, code: Option<&str>) -> Rejected {
-    let why = code.map_or_else(String::new, |code| format!(" with {code}"));
-    let detail = format!(
-        "message {message} is stored, but its subscriber failed{why}: it is not answered unless an \
-         operator acts"
-    );
+/// It is stored, and nobody answers it. The cause is for operators: it may name places within, so the sender
+/// gets the code alone.
+pub(crate) fn not_answered(message: MessageId, why: &NoAnswer) -> Rejected {
+    let code = why.code.as_deref();
+    let detail = if why.is_over {
+        let last = code.map_or_else(String::new, |code| format!(" after {code}"));
+        format!("message {message} has ended without an answer{last}: ask again under another key")
+    } else {
+        let with = code.map_or_else(String::new, |code| format!(" with {code}"));
+        format!(
+            "message {message} is stored, but its subscriber failed{with}: it is not answered unless an \
+             operator acts"
+        )
+    };
     rejected(RejectKind::NotAnswered, codes::NOT_ANSWERED, detail, None)
 }
 
