@@ -28,6 +28,7 @@ mod exchange;
 pub mod filter;
 mod held;
 mod options;
+mod outage;
 pub mod plan;
 mod publish;
 mod receive;

@@ -9,7 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use quayside_lease::{Observer, SessionLease, Sighting};
-use quayside_model::{Clock, InstanceId, Monotonic, SessionId, Text};
+use quayside_model::{Clock, InstanceId, SessionId, Text};
 use quayside_store::{AnyStore, StoreError, StoreErrorKind, sessions::NewInstance};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -19,14 +19,12 @@ use crate::{
     codes,
     committer::chain,
     options::{EngineError, Options},
+    outage::Outage,
     trust::Trust,
 };
 
 /// How often the other nodes' sessions are looked at.
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
-
-/// How often renewals that go on failing are told again.
-const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// The session of this process.
 pub(crate) struct Session {
@@ -34,39 +32,11 @@ pub(crate) struct Session {
     clock: Arc<dyn Clock>,
     session: SessionId,
     lease: SessionLease,
-    outage: Outage,
+    /// The renewals that failed since the last one that succeeded.
+    outage: Outage<()>,
     client_timeout: Duration,
     trust: Trust,
     lost: watch::Sender<bool>,
-}
-
-/// The renewals that failed since the last one that succeeded. They are tried several times a second, and
-/// an outage must not fill the log.
-#[derive(Debug, Default)]
-struct Outage {
-    /// When one was told last.
-    told: Option<Monotonic>,
-    /// How many were not told since then.
-    untold: u64,
-}
-
-impl Outage {
-    /// A renewal has failed. Gives how many failures were not told before this one; `None`: this one need
-    /// not be told either.
-    fn failed(&mut self, now: Monotonic) -> Option<u64> {
-        if self.told.is_some_and(|told| now.since(told) < TELL_EVERY) {
-            self.untold += 1;
-            return None;
-        }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.untold))
-    }
-
-    /// A renewal has succeeded. If the one before had failed: how many failures were not told.
-    fn over(&mut self) -> Option<u64> {
-        let outage = std::mem::take(self);
-        outage.told.map(|_| outage.untold)
-    }
 }
 
 /// Looks for other nodes' sessions that are silent, and ends them.
@@ -189,14 +159,14 @@ impl Session {
             }
             Ok(Ok(false)) => return false,
             Ok(Err(error)) => {
-                if let Some(untold) = self.outage.failed(self.clock.monotonic()) {
+                if let Some(untold) = self.outage.failed((), self.clock.monotonic()) {
                     warn!(code = %error.kind.code(), error = %chain(&error), untold,
                         "renewing the session failed");
                 }
             }
             Err(_) => {
                 let within_ms = (self.client_timeout * 3).as_millis();
-                if let Some(untold) = self.outage.failed(self.clock.monotonic()) {
+                if let Some(untold) = self.outage.failed((), self.clock.monotonic()) {
                     warn!(code = %StoreErrorKind::Unavailable.code(), within_ms, untold,
                         "renewing the session took too long");
                 }
@@ -247,25 +217,5 @@ impl Watcher {
                     "ending a silent session failed"),
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outage_is_told_once_a_minute_and_its_end_once() {
-        let at = |secs| Monotonic::from_boot(Duration::from_secs(secs));
-        let mut outage = Outage::default();
-        assert_eq!(outage.over(), None, "nothing had failed");
-        assert_eq!(outage.failed(at(10)), Some(0));
-        assert_eq!(outage.failed(at(11)), None);
-        assert_eq!(outage.failed(at(69)), None);
-        assert_eq!(outage.failed(at(70)), Some(2));
-        assert_eq!(outage.failed(at(71)), None);
-        assert_eq!(outage.over(), Some(1));
-        assert_eq!(outage.over(), None, "its end is told once");
-        assert_eq!(outage.failed(at(72)), Some(0), "another outage");
     }
 }

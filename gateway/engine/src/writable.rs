@@ -17,7 +17,7 @@ use quayside_model::{BodyId, Clock, InstanceId, Monotonic};
 use quayside_store::{StoreError, StoreErrorKind};
 use tracing::{info, warn};
 
-use crate::{committer::chain, shared::Shared};
+use crate::{committer::chain, outage::Outage, shared::Shared};
 
 /// How long commits fail before the process says so: one that is run again at once is no failure.
 const FAILING_FOR: Duration = Duration::from_millis(1000);
@@ -26,25 +26,13 @@ const PROBE_EVERY: Duration = Duration::from_millis(250);
 /// How much it writes: more than finds room in what a full store has left by chance.
 const PROBE_BYTES: usize = 64 * 1024;
 
-/// How often a failure that goes on is told again.
-const TELL_EVERY: Duration = Duration::from_secs(60);
-
 /// What the commits of this process say about the store. Reading it costs an atomic load while all is well.
 #[derive(Debug)]
 pub(crate) struct Writable {
     clock: Arc<dyn Clock>,
     /// Since when no commit has succeeded, in microseconds of boot time; 0: the last one did.
     failing_since: AtomicU64,
-    outage: Mutex<Outage>,
-}
-
-/// The failures since the last commit that succeeded.
-#[derive(Debug, Default)]
-struct Outage {
-    /// What the newest was, and when one of its kind was told last.
-    newest: Option<(StoreErrorKind, Monotonic)>,
-    /// How many were not told since then.
-    untold: u64,
+    outage: Mutex<Outage<StoreErrorKind>>,
 }
 
 impl Writable {
@@ -62,7 +50,7 @@ impl Writable {
         if self.failing_since.load(Ordering::Relaxed) != 0
             && self.failing_since.swap(0, Ordering::Relaxed) != 0
         {
-            let untold = std::mem::take(&mut *self.outage()).untold;
+            let untold = self.outage().over().unwrap_or_default();
             info!(untold, "the store takes commits again");
         }
     }
@@ -77,9 +65,6 @@ impl Writable {
         let now = self.clock.monotonic();
         let micros = u64::try_from(now.since_boot().as_micros()).unwrap_or(u64::MAX);
         let mut outage = self.outage();
-        let known = outage
-            .newest
-            .filter(|(newest, told)| *newest == kind && now.since(*told) < TELL_EVERY);
         // The first failure of several counts.
         let _since = self.failing_since.compare_exchange(
             0,
@@ -87,15 +72,10 @@ impl Writable {
             Ordering::Relaxed,
             Ordering::Relaxed,
         );
-        if known.is_some() {
-            outage.untold += 1;
-            return None;
-        }
-        outage.newest = Some((kind, now));
-        Some(std::mem::take(&mut outage.untold))
+        outage.failed(kind, now)
     }
 
-    fn outage(&self) -> MutexGuard<'_, Outage> {
+    fn outage(&self) -> MutexGuard<'_, Outage<StoreErrorKind>> {
         self.outage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,7 +84,7 @@ impl Writable {
         if self.failing_for()? < FAILING_FOR {
             return None;
         }
-        let code = self.outage().newest?.0.code();
+        let code = self.outage().kind()?.code();
         let meaning = code.meaning.trim_end_matches('.');
         Some(format!("commits fail: {meaning} ({code})"))
     }
@@ -205,7 +185,7 @@ mod tests {
         assert_eq!(writable.failed(StoreErrorKind::Full), None);
         assert_eq!(writable.failed(StoreErrorKind::Unavailable), Some(2));
         assert_eq!(writable.failed(StoreErrorKind::Unavailable), None);
-        clock.advance(TELL_EVERY);
+        clock.advance(Duration::from_secs(60));
         assert_eq!(writable.failed(StoreErrorKind::Unavailable), Some(1));
         writable.committed();
         assert_eq!(writable.failed(StoreErrorKind::Unavailable), Some(0));
