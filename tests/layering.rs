@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("quayside-adapter-api", &["quayside-model"]),
     ("quayside-adapter-http", &["quayside-adapter-api"]),
     ("quayside-adapter-file", &["quayside-adapter-api"]),
+    ("quayside-adapter-amqp", &["quayside-adapter-api"]),
     (
         "quayside-engine",
         &[

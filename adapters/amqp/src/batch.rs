@@ -1,0 +1,347 @@
+//! What was taken from the queue and is on its way into the store, and how it is answered for.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lapin::{
+    BasicProperties,
+    options::BasicAckOptions,
+    types::{AMQPValue, FieldTable, ShortString},
+};
+use quayside_adapter_api::{
+    Accepted, AdapterError, Delivery, ErrorKind, Incoming, Rejected, Reply, Services, Settle,
+    model::{Monotonic, Name, Text, Value},
+};
+use tokio::sync::Notify;
+
+use crate::{
+    acks::Acks,
+    codes,
+    config::{OnFailure, ReceiveSettings},
+    error,
+    link::Live,
+    properties,
+    publish::{PERSISTENT, Publisher},
+    refusal::{DEFAULT_PAUSE, Then, then},
+};
+
+/// One message that the broker delivered and that is not acknowledged.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// Where it was delivered: it can be acknowledged nowhere else.
+    pub(crate) live: Arc<Live>,
+    pub(crate) acks: Arc<Mutex<Acks>>,
+    pub(crate) tag: u64,
+    pub(crate) redelivered: bool,
+    pub(crate) routing_key: ShortString,
+    pub(crate) properties: BasicProperties,
+    pub(crate) body: Bytes,
+    /// Whether its id stood for another message.
+    pub(crate) apart: bool,
+}
+
+/// What an open location and the deliveries that it gave out share.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) location: Name,
+    pub(crate) settings: ReceiveSettings,
+    pub(crate) services: Services,
+    dead_letters: Option<Publisher>,
+    state: Mutex<State>,
+    /// Something came back or the location failed.
+    pub(crate) changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Batches that were not stored, in the order of the queue.
+    again: VecDeque<Vec<Taken>>,
+    pause_until: Option<Monotonic>,
+    failed: Option<AdapterError>,
+    closed: bool,
+    told_of_keyless: bool,
+}
+
+impl Line {
+    pub(crate) fn new(
+        location: Name,
+        settings: ReceiveSettings,
+        services: Services,
+        dead_letters: Option<Publisher>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            location,
+            settings,
+            services,
+            dead_letters,
+            state: Mutex::default(),
+            changed: Notify::new(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes nothing new from now on, and gives up what waits to come again: the broker has it still.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.again.clear();
+    }
+
+    /// Why the location cannot go on, if so.
+    pub(crate) fn failure(&self) -> Option<AdapterError> {
+        let mut state = self.state();
+        if state.closed {
+            return Some(error::closed());
+        }
+        state.failed.take()
+    }
+
+    /// How long to rest before anything is handed out.
+    pub(crate) fn pause_left(&self) -> Option<Duration> {
+        let now = self.services.clock.monotonic();
+        let left = self.state().pause_until?.since(now);
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// The next batch that comes again. What was delivered over a connection that is lost does not: the
+    /// broker delivers it anew.
+    pub(crate) fn next_again(&self) -> Option<Vec<Taken>> {
+        let mut state = self.state();
+        loop {
+            let batch = state.again.pop_front()?;
+            if batch.iter().all(|taken| !taken.live.is_lost()) {
+                return Some(batch);
+            }
+        }
+    }
+
+    /// Hands `batches` out again after `pause`, before all that the broker has sent since.
+    fn put_back(&self, batches: Vec<Vec<Taken>>, pause: Duration) {
+        {
+            let mut state = self.state();
+            if state.closed {
+                return;
+            }
+            for batch in batches.into_iter().rev().filter(|batch| !batch.is_empty()) {
+                state.again.push_front(batch);
+            }
+            if !pause.is_zero() {
+                let until = self.services.clock.monotonic().plus(pause);
+                state.pause_until = state.pause_until.max(Some(until));
+            }
+        }
+        self.changed.notify_one();
+    }
+
+    fn fail(&self, error: AdapterError) {
+        self.state().failed = Some(error);
+        self.changed.notify_one();
+    }
+
+    /// As the engine takes it.
+    pub(crate) fn delivery(self: &Arc<Self>, batch: Vec<Taken>) -> Delivery {
+        let mut messages = batch.iter().map(|taken| self.incoming(taken));
+        let message = messages.next().expect("a batch has a message");
+        let others = messages.collect();
+        let reply = match self.settings.on_failure {
+            OnFailure::Suspend => Reply::Nothing,
+            OnFailure::DeadLetter | OnFailure::Stop => Reply::Receipt,
+        };
+        Delivery {
+            arrived: self.services.clock.monotonic(),
+            message,
+            others,
+            source: None,
+            reply,
+            settle: Box::new(BatchSettle {
+                line: Arc::clone(self),
+                batch,
+            }),
+        }
+    }
+
+    fn incoming(&self, taken: &Taken) -> Incoming {
+        let queue = &self.settings.queue;
+        let Taken {
+            properties, body, ..
+        } = taken;
+        let mut context = properties::context(
+            queue,
+            taken.routing_key.as_str(),
+            taken.redelivered,
+            properties,
+        );
+        if taken.apart
+            && let Ok(name) = Name::new("amqp.key-reused")
+        {
+            context.write(name, Value::Boolean(true));
+        }
+        let key = properties::key(queue, &self.settings.dedupe, properties, body, taken.apart);
+        if key.is_none() {
+            self.tell_of_keyless();
+        }
+        let content_type = properties.content_type().as_ref();
+        let body = body.clone();
+        Incoming {
+            context,
+            content_type: content_type.map(|text| Text::lossy(text.as_str())),
+            body: Box::pin(futures_util::stream::once(async move { Ok(body) })),
+            key,
+        }
+    }
+
+    /// Once for an open location: every message of such a sender is like that.
+    fn tell_of_keyless(&self) {
+        if !std::mem::replace(&mut self.state().told_of_keyless, true) {
+            tracing::warn!(location = %self.location, code = %codes::NO_KEY,
+                "a message has no key; should the broker deliver it again, it is stored again");
+        }
+    }
+
+    async fn dead_letter(&self, taken: &Taken, why: &Rejected) -> Result<(), AdapterError> {
+        let (Some(publisher), Some(queue)) = (&self.dead_letters, &self.settings.dead_letter)
+        else {
+            let detail = "there is no queue for messages that are not acceptable";
+            return Err(AdapterError::new(
+                ErrorKind::Config,
+                codes::NO_DEAD_LETTER,
+                detail,
+            ));
+        };
+        let properties = dead_properties(&self.settings.queue, &taken.properties, why);
+        // It is not our effect that is fenced: whoever else has this message does the same with it.
+        let may_act = || true;
+        publisher
+            .publish(queue, properties, &taken.body, &may_act)
+            .await
+    }
+
+    async fn stop(&self, taken: &Taken, why: &Rejected) {
+        let id = taken.properties.message_id().as_ref();
+        let id = id.map_or("(none)", ShortString::as_str);
+        let detail = format!("message_id {id}: {}: {}", why.code, why.detail);
+        tracing::error!(location = %self.location, code = %codes::REFUSED, detail,
+            "a message is not acceptable; the location does not go on");
+        self.fail(AdapterError::new(ErrorKind::Config, codes::REFUSED, detail));
+    }
+
+    /// Lets the line's own connections go.
+    pub(crate) fn release(&self) {
+        if let Some(publisher) = &self.dead_letters {
+            publisher.link.release();
+        }
+    }
+}
+
+/// The properties of a message that was not acceptable, with the reason.
+fn dead_properties(queue: &str, properties: &BasicProperties, why: &Rejected) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    let mut add = |name: &str, text: &str| {
+        let text = AMQPValue::LongString(text.as_bytes().to_vec().into());
+        headers.insert(name.into(), text);
+    };
+    add("quayside-queue", queue);
+    add("quayside-code", why.code.code);
+    add("quayside-detail", &why.detail);
+    let headers: FieldTable = headers;
+    properties
+        .clone()
+        .with_headers(headers)
+        .with_delivery_mode(PERSISTENT)
+}
+
+/// Acknowledges messages that are stored, or that are in the dead letter queue.
+async fn acknowledge(batch: &[Taken]) -> Result<(), AdapterError> {
+    let Some(first) = batch.first() else {
+        return Ok(());
+    };
+    let tags: Vec<u64> = batch.iter().map(|taken| taken.tag).collect();
+    let acks = {
+        let mut acks = first.acks.lock().unwrap_or_else(PoisonError::into_inner);
+        acks.done(&tags)
+    };
+    for ack in acks {
+        let multiple = ack.multiple;
+        let options = BasicAckOptions { multiple };
+        let said = first.live.channel.basic_ack(ack.tag, options).await;
+        // The connection is lost: the broker delivers them again, and they are known by their keys.
+        if let Err(error) = said {
+            tracing::debug!(%error, tag = ack.tag, "a stored message could not be acknowledged");
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Answers for one batch.
+#[derive(Debug)]
+struct BatchSettle {
+    line: Arc<Line>,
+    batch: Vec<Taken>,
+}
+
+#[async_trait]
+impl Settle for BatchSettle {
+    async fn accept(mut self: Box<Self>, _: Accepted) -> Result<(), AdapterError> {
+        let batch = std::mem::take(&mut self.batch);
+        acknowledge(&batch).await
+    }
+
+    async fn reject(mut self: Box<Self>, rejected: Rejected) {
+        let mut batch = std::mem::take(&mut self.batch);
+        let line = Arc::clone(&self.line);
+        let settings = &line.settings;
+        let has_dead_letter = line.dead_letters.is_some();
+        match then(batch.len(), &rejected, settings.on_failure, has_dead_letter) {
+            Then::Again(pause) => line.put_back(vec![batch], pause),
+            Then::Alone => {
+                let alone = batch.into_iter().map(|taken| vec![taken]).collect();
+                line.put_back(alone, Duration::ZERO);
+            }
+            Then::Apart(guilty) => {
+                tracing::warn!(location = %line.location, code = %rejected.code,
+                    detail = rejected.detail, "a message has the id of another one; it is kept too");
+                batch[guilty].apart = true;
+                line.put_back(vec![batch], Duration::ZERO);
+            }
+            Then::DeadLetter(guilty) => match line.dead_letter(&batch[guilty], &rejected).await {
+                Ok(()) => {
+                    tracing::error!(location = %line.location, code = %rejected.code,
+                        detail = rejected.detail, queue = settings.dead_letter,
+                        "a message is not acceptable and went into the dead letter queue");
+                    let dead = batch.remove(guilty);
+                    // It never fails: what is not acknowledged comes again and goes the same way.
+                    let _acknowledged = acknowledge(&[dead]).await;
+                    line.put_back(vec![batch], Duration::ZERO);
+                }
+                Err(error) => {
+                    tracing::error!(location = %line.location, code = %error.code,
+                        detail = error.detail, "the dead letter queue does not take a message");
+                    line.put_back(vec![batch], Duration::from_secs(1));
+                }
+            },
+            Then::Stop => {
+                let guilty = rejected.index.map_or(0, usize::from).min(batch.len() - 1);
+                line.stop(&batch[guilty], &rejected).await;
+            }
+        }
+    }
+}
+
+impl Drop for BatchSettle {
+    /// Unanswered: nobody knows yet whether it is stored, so it comes again under the same keys.
+    fn drop(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
+        if !batch.is_empty() {
+            self.line.put_back(vec![batch], DEFAULT_PAUSE);
+        }
+    }
+}

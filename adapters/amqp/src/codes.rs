@@ -1,0 +1,40 @@
+//! The error codes of the AMQP adapter, `QS09nn`.
+
+quayside_adapter_api::model::codes! {
+    UNREACHABLE = "QS0901", "The broker cannot be reached, or the connection to it was lost.",
+        "Look whether the broker runs and the network lets this machine reach it; it is tried again by itself.";
+    LOGIN_REFUSED = "QS0902", "The broker refuses the user or the virtual host.",
+        "Correct `user` and `password`, or give the user the right to the virtual host and the queue.";
+    QUEUE_MISSING = "QS0903", "The queue does not exist.",
+        "Create the queue; an adapter never does it, because its arguments decide what it promises.";
+    RETURNED = "QS0904", "The broker returned the message: no queue takes it.",
+        "Create the queue or correct its name; the message is tried again by the port's schedule.";
+    NOT_TAKEN = "QS0905", "The broker refused to take the message.",
+        "Look whether the queue is full or cannot reach its copies; the message is tried again.";
+    UNCONFIRMED = "QS0906", "The broker did not confirm in time, or the connection was lost before it did.",
+        "Nothing: it is sent again with the same `message_id`, by which its consumer can tell.";
+    BLOCKED = "QS0907", "The broker takes nothing now: its memory or disk is short.",
+        "Free memory or disk of the broker; sending goes on by itself.";
+    NOT_TRUSTED = "QS0908", "This process was paused for so long that it may not act any more.",
+        "Nothing: another attempt is made by a process that may.";
+    BAD_URL = "QS0909", "The URL of a broker cannot be used.",
+        "Write amqp://HOST:PORT/VHOST or amqps://HOST:PORT/VHOST, with `%2f` for the virtual host `/`.";
+    BAD_SETTING = "QS0910", "A setting of a queue has a value that cannot work.",
+        "Give a value that the message names.";
+    BAD_TLS = "QS0911", "The certificates to trust cannot be used.",
+        "Give a readable PEM file with at least one certificate in `ca`.";
+    QUEUE_REFUSED = "QS0912", "The name of a queue is not allowed.",
+        "Correct the template or the property that it takes the name from.";
+    TOO_LARGE = "QS0913", "The message is larger than `max_body`.",
+        "Raise `max_body`, at most to what the broker takes, or have the message sent another way.";
+    NO_KEY = "QS0914", "Repeats of messages cannot be recognised.",
+        "Let the sender set `message_id`, or name the header that tells messages apart in `dedupe`.";
+    NO_DEAD_LETTER = "QS0915", "There is no queue for messages that are not acceptable.",
+        "Name one in `dead_letter`.";
+    REFUSED = "QS0916", "A message of the queue is not acceptable, and the location may not go on without it.",
+        "Look into the log for its `message_id`; take it from the queue, or choose another `on_failure`.";
+    CLOSED = "QS0917", "The location is closed.",
+        "Nothing: the host stops or the configuration changed.";
+    NO_ANSWER = "QS0918", "A queue gives no answer to a message that is put into it.",
+        "Send requests that wait for an answer over another adapter.";
+}

@@ -1,0 +1,506 @@
+//! The settings of a receive location and of a send port, and what can be wrong with them.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use lapin::uri::{AMQPScheme, AMQPUri};
+use quayside_adapter_api::{
+    AdapterError, Block, ErrorKind, SecretRef, config,
+    model::{Fault, Severity},
+    units::{ByteSize, Span},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
+
+use crate::codes;
+
+/// The longest name of a queue, in bytes: AMQP carries it in a short string.
+const MAX_QUEUE: usize = 255;
+
+/// The most messages that the broker sends ahead, and that one commit takes.
+const MAX_PREFETCH: u16 = 10_000;
+const MAX_BATCH: usize = 1000;
+
+/// `[receive.PORT.location.NAME.amqp]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReceiveSettings {
+    /// The broker, or several that have the queue: one of them is connected to.
+    pub url: Urls,
+    /// The user; without it the broker's `guest`.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Its password.
+    #[serde(default)]
+    pub password: Option<SecretRef>,
+    /// A PEM file with the authorities to trust; without it those of the machine.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// How often each side shows the other that it lives. A broker that is silent for twice as long is gone.
+    #[serde(default = "heartbeat")]
+    pub heartbeat: Span,
+    /// How long connecting, TLS and login may take together.
+    #[serde(default = "connect_timeout")]
+    pub connect_timeout: Span,
+    /// The queue that messages are taken from.
+    pub queue: String,
+    /// How many messages the broker sends ahead of their acknowledgement.
+    #[serde(default = "prefetch")]
+    pub prefetch: u16,
+    /// The most messages of one commit.
+    #[serde(default = "batch")]
+    pub batch: usize,
+    /// By what a repeat of a message is recognised.
+    #[serde(default)]
+    pub dedupe: Dedupe,
+    /// What happens to a message that is not acceptable.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// The queue for messages that are not acceptable.
+    #[serde(default)]
+    pub dead_letter: Option<String>,
+}
+
+/// By what a repeat of a message is recognised.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dedupe {
+    /// By the property `message_id`.
+    #[default]
+    MessageId,
+    /// By the content together with `correlation_id` and `timestamp`.
+    BodyHash,
+    /// By nothing.
+    None,
+    /// By this header.
+    Header(String),
+}
+
+/// What happens to a message that is not acceptable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// It is stored and suspended.
+    #[default]
+    Suspend,
+    /// It goes into the queue `dead_letter`.
+    DeadLetter,
+    /// It stays in the queue and the location fails.
+    Stop,
+}
+
+/// `[send.PORT.primary.amqp]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SendSettings {
+    /// The broker, or several that have the queue: one of them is connected to.
+    pub url: Urls,
+    /// The user; without it the broker's `guest`.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// Its password.
+    #[serde(default)]
+    pub password: Option<SecretRef>,
+    /// A PEM file with the authorities to trust; without it those of the machine.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// How often each side shows the other that it lives. A broker that is silent for twice as long is gone.
+    #[serde(default = "heartbeat")]
+    pub heartbeat: Span,
+    /// How long connecting, TLS and login may take together.
+    #[serde(default = "connect_timeout")]
+    pub connect_timeout: Span,
+    /// The template of the queue's name.
+    pub queue: String,
+    /// How many messages may wait for the broker's confirmation at once.
+    #[serde(default = "window")]
+    pub window: usize,
+    /// How long a confirmation may take while the broker takes messages.
+    #[serde(default = "confirm_timeout")]
+    pub confirm_timeout: Span,
+    /// A larger message is not sent.
+    #[serde(default = "max_body")]
+    pub max_body: ByteSize,
+}
+
+/// One URL or a list of them.
+#[derive(Debug, Clone)]
+pub struct Urls(Vec<String>);
+
+impl<'de> Deserialize<'de> for Urls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Urls;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a URL or a list of URLs")
+            }
+
+            fn visit_str<E: de::Error>(self, url: &str) -> Result<Urls, E> {
+                Ok(Urls(vec![url.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, urls: A) -> Result<Urls, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(urls)).map(Urls)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+const fn heartbeat() -> Span {
+    Span::secs(2)
+}
+
+const fn connect_timeout() -> Span {
+    Span::secs(3)
+}
+
+const fn prefetch() -> u16 {
+    200
+}
+
+const fn batch() -> usize {
+    20
+}
+
+const fn window() -> usize {
+    256
+}
+
+const fn confirm_timeout() -> Span {
+    Span::secs(10)
+}
+
+const fn max_body() -> ByteSize {
+    ByteSize::mib(4)
+}
+
+/// How to reach the brokers of one connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Broker {
+    /// Without user and password.
+    pub(crate) uris: Vec<AMQPUri>,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<SecretRef>,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) heartbeat: u16,
+    pub(crate) connect_timeout: Duration,
+}
+
+impl ReceiveSettings {
+    /// Reads and checks a block: the settings, if they can be used, and every fault.
+    #[must_use]
+    pub fn read(block: &Block) -> (Option<Self>, Vec<Fault>) {
+        read(block, Self::faults)
+    }
+
+    fn faults(&self, faults: &mut Vec<Fault>) {
+        connection_faults(&self.url, self.heartbeat, self.connect_timeout, faults);
+        queue_fault("queue", &self.queue, faults);
+        range(
+            "prefetch",
+            self.prefetch.into(),
+            MAX_PREFETCH.into(),
+            faults,
+        );
+        range("batch", self.batch, MAX_BATCH, faults);
+        if self.batch > usize::from(self.prefetch) {
+            let message = "a batch can never be larger than `prefetch`";
+            faults.push(Fault::warning(codes::BAD_SETTING, &["batch"], message));
+        }
+        match &self.dedupe {
+            Dedupe::None => {
+                let message = "what the broker delivers again is stored again";
+                faults.push(Fault::warning(codes::NO_KEY, &["dedupe"], message));
+            }
+            Dedupe::Header(name) if name.is_empty() => {
+                let message = "the header has no name";
+                let path = ["dedupe", "header"];
+                faults.push(Fault::error(codes::BAD_SETTING, &path, message));
+            }
+            _ => {}
+        }
+        match &self.dead_letter {
+            Some(queue) => {
+                queue_fault("dead_letter", queue, faults);
+                if *queue == self.queue {
+                    let message = "messages would be put back into the queue that they come from";
+                    faults.push(Fault::error(codes::BAD_SETTING, &["dead_letter"], message));
+                }
+            }
+            None if self.on_failure == OnFailure::DeadLetter => {
+                let message = "`on_failure = \"dead-letter\"` without `dead_letter`";
+                faults.push(Fault::error(
+                    codes::NO_DEAD_LETTER,
+                    &["on_failure"],
+                    message,
+                ));
+            }
+            None => {}
+        }
+    }
+
+    pub(crate) fn broker(&self) -> Result<Broker, AdapterError> {
+        Ok(Broker {
+            uris: uris(&self.url)?,
+            user: self.user.clone(),
+            password: self.password.clone(),
+            ca: self.ca.clone(),
+            heartbeat: seconds(self.heartbeat),
+            connect_timeout: self.connect_timeout.duration(),
+        })
+    }
+}
+
+impl SendSettings {
+    /// Reads and checks a block: the settings, if they can be used, and every fault.
+    #[must_use]
+    pub fn read(block: &Block) -> (Option<Self>, Vec<Fault>) {
+        read(block, Self::faults)
+    }
+
+    fn faults(&self, faults: &mut Vec<Fault>) {
+        connection_faults(&self.url, self.heartbeat, self.connect_timeout, faults);
+        // What stands around the templates has to be a part of a name; the rest shows when it is rendered.
+        if !self.is_dynamic() {
+            queue_fault("queue", &self.queue, faults);
+        }
+        range("window", self.window, 65_536, faults);
+        positive("confirm_timeout", self.confirm_timeout, faults);
+    }
+
+    /// Whether the name of the queue depends on the message.
+    #[must_use]
+    pub fn is_dynamic(&self) -> bool {
+        self.queue.contains('{')
+    }
+
+    pub(crate) fn broker(&self) -> Result<Broker, AdapterError> {
+        Ok(Broker {
+            uris: uris(&self.url)?,
+            user: self.user.clone(),
+            password: self.password.clone(),
+            ca: self.ca.clone(),
+            heartbeat: seconds(self.heartbeat),
+            connect_timeout: self.connect_timeout.duration(),
+        })
+    }
+}
+
+fn read<T: de::DeserializeOwned>(
+    block: &Block,
+    check: impl Fn(&T, &mut Vec<Fault>),
+) -> (Option<T>, Vec<Fault>) {
+    let settings: T = match config::parse(block) {
+        Ok(settings) => settings,
+        Err(faults) => return (None, faults),
+    };
+    let mut faults = Vec::new();
+    check(&settings, &mut faults);
+    let wrong = faults.iter().any(|fault| fault.severity == Severity::Error);
+    ((!wrong).then_some(settings), faults)
+}
+
+fn connection_faults(urls: &Urls, heartbeat: Span, connect: Span, faults: &mut Vec<Fault>) {
+    if urls.0.is_empty() {
+        let message = "there is no broker in the list";
+        faults.push(Fault::error(codes::BAD_URL, &["url"], message));
+    }
+    for url in &urls.0 {
+        if let Err(wrong) = parse_url(url) {
+            faults.push(Fault::error(codes::BAD_URL, &["url"], wrong));
+        }
+    }
+    let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(600));
+    if !(shortest..=longest).contains(&heartbeat.duration()) {
+        let message = format!("`heartbeat` is {heartbeat}, not between 1s and 10m");
+        faults.push(Fault::error(codes::BAD_SETTING, &["heartbeat"], message));
+    }
+    positive("connect_timeout", connect, faults);
+}
+
+fn positive(key: &str, span: Span, faults: &mut Vec<Fault>) {
+    if span.duration().is_zero() {
+        let message = format!("`{key}` must be longer than nothing, such as \"3s\"");
+        faults.push(Fault::error(codes::BAD_SETTING, &[key], message));
+    }
+}
+
+fn range(key: &str, value: usize, most: usize, faults: &mut Vec<Fault>) {
+    if !(1..=most).contains(&value) {
+        let message = format!("`{key}` is {value}, not between 1 and {most}");
+        faults.push(Fault::error(codes::BAD_SETTING, &[key], message));
+    }
+}
+
+fn queue_fault(key: &str, queue: &str, faults: &mut Vec<Fault>) {
+    if let Err(wrong) = confine(queue) {
+        faults.push(Fault::error(codes::QUEUE_REFUSED, &[key], wrong));
+    }
+}
+
+/// Refuses what is no name of a queue, or one that messages must not choose.
+pub(crate) fn confine(queue: &str) -> Result<(), String> {
+    if queue.is_empty() {
+        return Err("the name of the queue is empty".to_owned());
+    }
+    if queue.len() > MAX_QUEUE {
+        return Err(format!(
+            "the name of the queue has {} bytes, more than {MAX_QUEUE}",
+            queue.len()
+        ));
+    }
+    if queue.starts_with("amq.") {
+        return Err(format!(
+            "`{queue}`: names that begin with `amq.` are the broker's own"
+        ));
+    }
+    if queue.chars().any(char::is_control) {
+        return Err(format!("{queue:?} holds control characters"));
+    }
+    Ok(())
+}
+
+fn uris(urls: &Urls) -> Result<Vec<AMQPUri>, AdapterError> {
+    let parsed = urls.0.iter().map(|url| parse_url(url));
+    parsed
+        .collect::<Result<_, _>>()
+        .map_err(|wrong| AdapterError::new(ErrorKind::Config, codes::BAD_URL, wrong))
+}
+
+/// Reads a URL, without repeating it: there may be a password in it.
+fn parse_url(url: &str) -> Result<AMQPUri, String> {
+    let uri: AMQPUri = url
+        .parse()
+        .map_err(|error| format!("no URL of a broker: {error}"))?;
+    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    if authority.contains('@') {
+        return Err("user and password do not stand in the URL: set `user` and `password`".into());
+    }
+    // The parser takes `localhost` for what it does not know as a name.
+    if host.is_empty() || host.starts_with('[') || host.starts_with(':') {
+        return Err("the URL needs the name or the IPv4 address of a host".to_owned());
+    }
+    if url.contains(['?', '#']) {
+        return Err("the URL takes no parameters: they are settings of their own".to_owned());
+    }
+    Ok(uri)
+}
+
+/// Whether the connection is to be encrypted.
+pub(crate) fn is_tls(uri: &AMQPUri) -> bool {
+    uri.scheme == AMQPScheme::AMQPS
+}
+
+fn seconds(span: Span) -> u16 {
+    u16::try_from(span.duration().as_secs()).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn receive(more: Block) -> Vec<String> {
+        let mut block = json!({ "url": "amqp://mq.example/erp", "queue": "orders" });
+        merge(&mut block, more);
+        places(&ReceiveSettings::read(&block).1)
+    }
+
+    fn send(more: Block) -> Vec<String> {
+        let mut block = json!({ "url": "amqp://mq.example/erp", "queue": "orders" });
+        merge(&mut block, more);
+        places(&SendSettings::read(&block).1)
+    }
+
+    fn merge(block: &mut Block, more: Block) {
+        let (Block::Object(block), Block::Object(more)) = (block, more) else {
+            panic!("both are objects");
+        };
+        block.extend(more);
+    }
+
+    fn places(faults: &[Fault]) -> Vec<String> {
+        let place = |f: &Fault| format!("{} {}", f.code, f.path.join("."));
+        faults.iter().map(place).collect()
+    }
+
+    #[test]
+    fn url_and_queue_are_enough() {
+        assert_eq!(receive(json!({})), [""; 0]);
+        assert_eq!(send(json!({})), [""; 0]);
+        let several = json!({ "url": ["amqp://a/%2f", "amqps://b:5671/%2f"] });
+        assert_eq!(send(several), [""; 0]);
+    }
+
+    #[test]
+    fn each_fault_stands_at_its_key() {
+        for (more, expected) in [
+            (json!({ "url": "http://mq.example/" }), "QS0909 url"),
+            (json!({ "url": "amqp://u:p@mq.example/" }), "QS0909 url"),
+            (json!({ "url": "amqp://[::1]:5672/" }), "QS0909 url"),
+            (
+                json!({ "url": "amqp://mq.example/?heartbeat=9" }),
+                "QS0909 url",
+            ),
+            (json!({ "url": [] }), "QS0909 url"),
+            (json!({ "url": 5 }), "QS0302 url"),
+            (json!({ "heartbeat": "10ms" }), "QS0910 heartbeat"),
+            (json!({ "connect_timeout": "0s" }), "QS0910 connect_timeout"),
+            (json!({ "queue": "" }), "QS0912 queue"),
+            (json!({ "queue": "amq.gen-x" }), "QS0912 queue"),
+        ] {
+            assert_eq!(receive(more.clone()), [expected], "{more}");
+            assert_eq!(send(more.clone()), [expected], "{more}");
+        }
+        for (more, expected) in [
+            (
+                json!({ "prefetch": 0 }),
+                vec!["QS0910 prefetch", "QS0910 batch"],
+            ),
+            (json!({ "batch": 0 }), vec!["QS0910 batch"]),
+            (json!({ "dedupe": "none" }), vec!["QS0914 dedupe"]),
+            (
+                json!({ "dedupe": { "header": "" } }),
+                vec!["QS0910 dedupe.header"],
+            ),
+            (
+                json!({ "on_failure": "dead-letter" }),
+                vec!["QS0915 on_failure"],
+            ),
+            (
+                json!({ "dead_letter": "orders" }),
+                vec!["QS0910 dead_letter"],
+            ),
+        ] {
+            assert_eq!(receive(more.clone()), expected, "{more}");
+        }
+        assert_eq!(send(json!({ "window": 0 })), ["QS0910 window"]);
+        assert_eq!(
+            send(json!({ "confirm_timeout": "0s" })),
+            ["QS0910 confirm_timeout"]
+        );
+    }
+
+    #[test]
+    fn a_warning_does_not_stand_in_the_way() {
+        let block = json!({ "url": "amqp://h/", "queue": "q", "dedupe": "none" });
+        let (settings, faults) = ReceiveSettings::read(&block);
+        assert_eq!(settings.map(|s| s.dedupe), Some(Dedupe::None));
+        assert_eq!(faults.len(), 1);
+    }
+
+    #[test]
+    fn no_message_repeats_a_password() {
+        let block = json!({ "url": "amqp://u:hunter2@h:x/", "queue": "q" });
+        for fault in SendSettings::read(&block).1 {
+            assert!(!fault.message.contains("hunter2"), "{}", fault.message);
+        }
+    }
+}

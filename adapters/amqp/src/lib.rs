@@ -1,0 +1,32 @@
+//! Queues over AMQP 0-9-1: a receive location takes messages from one, a send port puts messages into one.
+//!
+//! **Receiving** promises: a message is acknowledged only after it is stored; what the broker delivers again
+//! is recognised by its `message_id` and stored once; messages of one batch are stored together or not at
+//! all, and one that is not acceptable neither loops nor takes others with it. **Sending** promises: a
+//! message counts as sent when the broker has confirmed that a queue took it, and every attempt carries the
+//! same `message_id`. The README lists every setting and guarantee.
+//!
+//! What it does not do: it declares nothing (queues are made by an operator with the arguments that they
+//! need), it does not use the client's own recovery (a lost connection is dropped whole and built anew), and
+//! it never requeues single messages: what is to come again is kept here, or its channel is closed, because
+//! both keep the order.
+//!
+//! Reading order: [`config`], then `supervise` (pure) and `link`, `publish` and `send`, then `batch`,
+//! `acks` and `refusal` (pure) and `receive`.
+
+mod acks;
+mod adapter;
+mod batch;
+pub mod codes;
+pub mod config;
+mod error;
+mod link;
+mod properties;
+mod publish;
+mod receive;
+mod refusal;
+mod send;
+mod supervise;
+mod wire;
+
+pub use adapter::AmqpAdapter;

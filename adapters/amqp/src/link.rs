@@ -1,0 +1,306 @@
+//! One connection to a broker, rebuilt when it is lost: does what [`Supervisor`] decides.
+
+use std::sync::{
+    Arc, Mutex, OnceLock, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use futures_util::StreamExt as _;
+use lapin::{
+    AsyncTcpStream, Channel, Connection, ConnectionProperties, Consumer, Event,
+    options::ConfirmSelectOptions,
+};
+use quayside_adapter_api::{AdapterError, ErrorKind, Services};
+use tokio::{
+    sync::{Mutex as AsyncMutex, watch},
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{
+    codes,
+    config::{Broker, is_tls},
+    error,
+    supervise::{Step, Supervisor},
+    wire,
+};
+
+/// What a connection is for. Each has one of its own: a broker that is short of memory stops reading from
+/// those that publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Publish,
+    Consume,
+}
+
+/// A connection, standing or to be built.
+#[derive(Debug)]
+pub(crate) struct Link {
+    broker: Broker,
+    role: Role,
+    /// The location or port, for the log and for the broker's list of connections.
+    name: String,
+    services: Services,
+    inner: AsyncMutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    supervisor: Supervisor,
+    live: Option<Arc<Live>>,
+}
+
+/// A connection that stands, with its one channel.
+///
+/// Dropping it closes the connection in order. The order of the fields matters for that: each ends what it
+/// stands for when it is dropped, and the consumer must be the last one. A consumer that is cancelled alone
+/// lets a queue with a single active consumer go on with the next one, before the queue has back, in their
+/// order, the messages that this one holds.
+pub(crate) struct Live {
+    pub(crate) channel: Channel,
+    connection: Connection,
+    plug: wire::Plug,
+    /// Why the broker takes nothing now, if so.
+    blocked: watch::Receiver<Option<String>>,
+    lost: AtomicBool,
+    /// Listens to the connection for as long as it stands.
+    _events: JoinSet<()>,
+    consumer: OnceLock<Consumer>,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live")
+            .field("lost", &self.lost)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Live {
+    /// Whether it is known not to stand any more.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst) || !self.connection.status().connected()
+    }
+
+    /// Another channel, for what may fail without harm.
+    pub(crate) async fn channel_aside(&self) -> lapin::Result<Channel> {
+        self.connection.create_channel().await
+    }
+
+    /// Why the broker takes nothing now, if so.
+    pub(crate) fn blocked(&self) -> Option<String> {
+        self.blocked.borrow().clone()
+    }
+
+    /// Waits until the broker takes messages.
+    pub(crate) async fn unblocked(&self) {
+        let mut blocked = self.blocked.clone();
+        // The sender lives as long as the connection; without it the next use says what is wrong.
+        let _gone = blocked.wait_for(Option::is_none).await;
+    }
+
+    /// Keeps `consumer` until the connection ends.
+    pub(crate) fn keep(&self, consumer: Consumer) {
+        let kept = self.consumer.set(consumer);
+        debug_assert!(kept.is_ok(), "a connection has one consumer");
+    }
+}
+
+impl Link {
+    pub(crate) fn new(broker: Broker, role: Role, name: String, services: Services) -> Self {
+        let supervisor = Supervisor::new(broker.uris.len(), services.entropy.fraction());
+        Self {
+            broker,
+            role,
+            name,
+            services,
+            inner: AsyncMutex::new(Inner {
+                supervisor,
+                live: None,
+            }),
+        }
+    }
+
+    /// The connection, built if need be. Waits as long as no broker can be reached.
+    ///
+    /// # Errors
+    /// What waiting does not mend, such as a refused login; and that the host stops.
+    pub(crate) async fn live(&self) -> Result<Arc<Live>, AdapterError> {
+        // Whoever comes first connects for all.
+        let mut inner = self.inner.lock().await;
+        if let Some(live) = &inner.live {
+            if !live.is_lost() {
+                return Ok(Arc::clone(live));
+            }
+            self.forget(&mut inner, "the connection is lost");
+        }
+        loop {
+            match inner.supervisor.next(self.services.clock.monotonic()) {
+                Step::Rest(rest) => tokio::select! {
+                    () = tokio::time::sleep(rest) => {}
+                    () = self.services.stopping.cancelled() => return Err(error::closed()),
+                },
+                Step::Connect(at) => {
+                    if let Some(live) = self.try_connect(&mut inner.supervisor, at).await? {
+                        inner.live = Some(Arc::clone(&live));
+                        return Ok(live);
+                    }
+                }
+            }
+        }
+    }
+
+    /// `live` does not work any more: it is cut, and the next one who asks gets another connection.
+    pub(crate) fn fail(&self, live: &Arc<Live>, why: &str) {
+        live.lost.store(true, Ordering::SeqCst);
+        live.plug.pull();
+        // Whoever builds a connection now has the lock, for an outage maybe: nobody waits for that here.
+        if let Ok(mut inner) = self.inner.try_lock()
+            && let Some(current) = &inner.live
+            && Arc::ptr_eq(current, live)
+        {
+            self.forget(&mut inner, why);
+        }
+    }
+
+    /// Lets the connection go: it ends in order when the last one who uses it lets go too.
+    pub(crate) fn release(&self) {
+        // Who builds a connection now has let the one before it go.
+        if let Ok(mut inner) = self.inner.try_lock() {
+            inner.live = None;
+        }
+    }
+
+    fn forget(&self, inner: &mut Inner, why: &str) {
+        inner.live = None;
+        tracing::warn!(name = self.name, code = %codes::UNREACHABLE, detail = why,
+            "the connection to the broker is lost; it is built anew");
+        let roll = self.services.entropy.fraction();
+        let now = self.services.clock.monotonic();
+        inner.supervisor.lost(now, roll);
+    }
+
+    async fn try_connect(
+        &self,
+        supervisor: &mut Supervisor,
+        at: usize,
+    ) -> Result<Option<Arc<Live>>, AdapterError> {
+        let connected = self.connect(at).await;
+        let now = self.services.clock.monotonic();
+        match connected {
+            Ok(live) => {
+                if supervisor.is_failing() {
+                    tracing::info!(name = self.name, "the broker can be reached again");
+                }
+                supervisor.connected(now);
+                Ok(Some(Arc::new(live)))
+            }
+            Err(error) => {
+                // Once for an outage, not once for each look.
+                if !supervisor.is_failing() {
+                    tracing::warn!(name = self.name, code = %error.code, detail = %error.detail,
+                        "the broker cannot be reached; it is tried again");
+                }
+                supervisor.failed(now, self.services.entropy.fraction());
+                match error.kind {
+                    ErrorKind::Disconnected => Ok(None),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    async fn connect(&self, at: usize) -> Result<Live, AdapterError> {
+        let mut uri = self.broker.uris[at].clone();
+        let place = format!("{}:{}", uri.authority.host, uri.authority.port);
+        uri.query.heartbeat = Some(self.broker.heartbeat);
+        if let Some(user) = &self.broker.user {
+            uri.authority.userinfo.username.clone_from(user);
+        }
+        if let Some(reference) = &self.broker.password {
+            let secret = self.services.secrets.resolve(reference)?;
+            let password = secret.expose_text().unwrap_or_default();
+            password.clone_into(&mut uri.authority.userinfo.password);
+        }
+        let within = self.broker.connect_timeout;
+        let late = || error::unreachable(format!("{place} did not answer within {within:?}"));
+        let tls = if is_tls(&uri) {
+            self.tls().await?
+        } else {
+            None
+        };
+        let connected = timeout(within, wire::connect(&uri, tls)).await;
+        let (stream, plug) = connected
+            .map_err(|_| late())?
+            .map_err(|error| error::unreachable(format!("{place}: {error}")))?;
+        match timeout(within, self.log_in(uri, stream)).await {
+            Ok(Ok((connection, channel))) => Ok(listen(connection, channel, plug.leave())),
+            Ok(Err(error)) => Err(error::of_broker(&format!("{place}: connecting"), &error)),
+            Err(_) => Err(late()),
+        }
+    }
+
+    async fn tls(&self) -> Result<Option<Arc<rustls::ClientConfig>>, AdapterError> {
+        let (uris, ca) = (self.broker.uris.clone(), self.broker.ca.clone());
+        let read = tokio::task::spawn_blocking(move || wire::tls(&uris, ca.as_deref())).await;
+        read.unwrap_or_else(|error| {
+            let detail = format!("reading the authorities: {error}");
+            Err(AdapterError::new(ErrorKind::Config, codes::BAD_TLS, detail))
+        })
+    }
+
+    async fn log_in(
+        &self,
+        uri: lapin::uri::AMQPUri,
+        stream: wire::Stream,
+    ) -> lapin::Result<(Connection, Channel)> {
+        let properties = ConnectionProperties::default()
+            .with_connection_name(format!("quayside {}", self.name).into());
+        let stream = Mutex::new(Some(stream));
+        // Asked for once: the library's own recovery is off.
+        let hand_over = async move |_, _| {
+            let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let stream = stream.ok_or(std::io::ErrorKind::NotConnected);
+            let stream = stream.map_err(std::io::Error::from)?;
+            Ok(AsyncTcpStream::Plain(wire::compat(stream)))
+        };
+        let connection = Connection::connector(uri, wire::runtime(), hand_over, properties).await?;
+        let channel = connection.create_channel().await?;
+        if self.role == Role::Publish {
+            channel
+                .confirm_select(ConfirmSelectOptions::default())
+                .await?;
+        }
+        Ok((connection, channel))
+    }
+}
+
+fn listen(connection: Connection, channel: Channel, plug: wire::Plug) -> Live {
+    let mut events = Box::pin(connection.events_listener());
+    let (said, blocked) = watch::channel(None);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Some(event) = events.next().await {
+            match event {
+                Event::ConnectionBlocked(reason) => {
+                    tracing::warn!(code = %codes::BLOCKED, reason, "the broker takes nothing now");
+                    said.send_replace(Some(reason));
+                }
+                Event::ConnectionUnblocked => {
+                    tracing::info!("the broker takes messages again");
+                    said.send_replace(None);
+                }
+                _ => {}
+            }
+        }
+    });
+    Live {
+        channel,
+        connection,
+        plug,
+        blocked,
+        lost: AtomicBool::new(false),
+        _events: tasks,
+        consumer: OnceLock::new(),
+    }
+}

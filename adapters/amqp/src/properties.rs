@@ -1,0 +1,219 @@
+//! What a message carries beside its body: as context, and as the key by which a repeat is recognised.
+
+use std::fmt::Write as _;
+
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, ShortString},
+};
+use quayside_adapter_api::{
+    NaturalKey,
+    model::{Context, Name, Text, Timestamp, Value},
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::config::Dedupe;
+
+/// The most headers that become properties.
+const MAX_HEADERS: usize = 256;
+
+/// The context of a message that `queue` delivered.
+pub(crate) fn context(
+    queue: &str,
+    routing_key: &str,
+    redelivered: bool,
+    properties: &BasicProperties,
+) -> Context {
+    let mut context = Context::new();
+    context.promote_text("amqp.queue", queue);
+    context.promote_text("amqp.routing-key", routing_key);
+    let texts = [
+        ("amqp.message-id", properties.message_id()),
+        ("amqp.correlation-id", properties.correlation_id()),
+        ("amqp.reply-to", properties.reply_to()),
+        ("amqp.type", properties.kind()),
+        ("amqp.app-id", properties.app_id()),
+    ];
+    for (name, text) in texts {
+        if let Some(text) = text {
+            context.promote_text(name, text.as_str());
+        }
+    }
+    write(
+        &mut context,
+        "amqp.redelivered",
+        Value::Boolean(redelivered),
+    );
+    if let Some(seconds) = properties.timestamp() {
+        let micros = i64::try_from(seconds.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
+        let time = Value::Time(Timestamp::from_micros(micros));
+        write(&mut context, "amqp.timestamp", time);
+    }
+    if let Some(priority) = properties.priority() {
+        let priority = Value::Integer(i64::from(*priority));
+        write(&mut context, "amqp.priority", priority);
+    }
+    let headers = properties.headers().iter().flatten();
+    for (name, value) in headers.take(MAX_HEADERS) {
+        let name = format!("amqp.header.{}", name.as_str().to_ascii_lowercase());
+        if let (Ok(name), Some(value)) = (Name::new(name), property(value)) {
+            context.promote(name, value);
+        }
+    }
+    context
+}
+
+fn write(context: &mut Context, name: &str, value: Value) {
+    if let Ok(name) = Name::new(name) {
+        context.write(name, value);
+    }
+}
+
+/// The value of a header, if a property can hold it exactly.
+fn property(value: &AMQPValue) -> Option<Value> {
+    let number = match value {
+        AMQPValue::LongString(text) => {
+            let text = std::str::from_utf8(text.as_bytes()).ok()?;
+            return Some(Value::Text(Text::lossy(text)));
+        }
+        AMQPValue::Boolean(value) => return Some(Value::Boolean(*value)),
+        AMQPValue::ShortShortInt(n) => i64::from(*n),
+        AMQPValue::ShortShortUInt(n) => i64::from(*n),
+        AMQPValue::ShortInt(n) => i64::from(*n),
+        AMQPValue::ShortUInt(n) => i64::from(*n),
+        AMQPValue::LongInt(n) => i64::from(*n),
+        AMQPValue::LongUInt(n) => i64::from(*n),
+        AMQPValue::LongLongInt(n) => *n,
+        _ => return None,
+    };
+    Some(Value::Integer(number))
+}
+
+/// The key of a message from `queue`, if it has one. `apart` makes it another one than that of an earlier
+/// message with the same id and other content.
+pub(crate) fn key(
+    queue: &str,
+    dedupe: &Dedupe,
+    properties: &BasicProperties,
+    body: &[u8],
+    apart: bool,
+) -> Option<NaturalKey> {
+    let mut key = match dedupe {
+        Dedupe::None => return None,
+        Dedupe::MessageId => properties.message_id().as_ref()?.to_string(),
+        Dedupe::Header(name) => {
+            let headers = properties.headers().as_ref()?;
+            property(headers.inner().get(name.as_str())?)?.to_string()
+        }
+        Dedupe::BodyHash => hash(properties, body),
+    };
+    if apart {
+        key.push('#');
+        key.push_str(&hash(properties, body));
+    }
+    Some(NaturalKey {
+        scope: Text::lossy(&format!("amqp:{queue}")),
+        key: Text::lossy(&key),
+        covers: None,
+    })
+}
+
+fn hash(properties: &BasicProperties, body: &[u8]) -> String {
+    let correlation = properties
+        .correlation_id()
+        .as_ref()
+        .map(ShortString::as_str);
+    let correlation = correlation.unwrap_or_default().as_bytes();
+    let timestamp = properties.timestamp().unwrap_or_default();
+    let digest = Sha256::new()
+        .chain_update((correlation.len() as u64).to_be_bytes())
+        .chain_update(correlation)
+        .chain_update(timestamp.to_be_bytes())
+        .chain_update(body)
+        .finalize();
+    digest.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::types::FieldTable;
+
+    use super::*;
+
+    fn message() -> BasicProperties {
+        let mut headers = FieldTable::default();
+        headers.insert("X-Id".into(), AMQPValue::LongString("h-1".into()));
+        headers.insert("Count".into(), AMQPValue::LongLongInt(7));
+        headers.insert("Ratio".into(), AMQPValue::Double(0.5));
+        BasicProperties::default()
+            .with_message_id("m-1".into())
+            .with_correlation_id("c-1".into())
+            .with_timestamp(5)
+            .with_headers(headers)
+    }
+
+    #[test]
+    fn properties_and_headers_are_told() {
+        let context = context("orders", "orders", true, &message());
+        let text = |name: &str| context.promoted(name).map(ToString::to_string);
+        assert_eq!(text("amqp.message-id").as_deref(), Some("m-1"));
+        assert_eq!(text("amqp.header.x-id").as_deref(), Some("h-1"));
+        assert_eq!(
+            context.promoted("amqp.header.count"),
+            Some(&Value::Integer(7))
+        );
+        assert_eq!(
+            context.get("amqp.header.ratio"),
+            None,
+            "no property is a float"
+        );
+        assert_eq!(
+            context.value("amqp.redelivered"),
+            Some(&Value::Boolean(true))
+        );
+        let time = Value::Time(Timestamp::from_micros(5_000_000));
+        assert_eq!(context.value("amqp.timestamp"), Some(&time));
+    }
+
+    #[test]
+    fn the_key_is_the_one_that_was_chosen() {
+        let of = |dedupe: &Dedupe, properties: &BasicProperties, body: &[u8], apart| {
+            key("q", dedupe, properties, body, apart).map(|key| key.key.to_string())
+        };
+        let message = message();
+        assert_eq!(
+            of(&Dedupe::MessageId, &message, b"a", false).as_deref(),
+            Some("m-1")
+        );
+        let header = Dedupe::Header("X-Id".to_owned());
+        assert_eq!(of(&header, &message, b"a", false).as_deref(), Some("h-1"));
+        assert_eq!(of(&Dedupe::None, &message, b"a", false), None);
+        assert_eq!(
+            of(&Dedupe::MessageId, &BasicProperties::default(), b"a", false),
+            None
+        );
+    }
+
+    #[test]
+    fn content_makes_the_difference_where_it_should() {
+        let of = |dedupe: &Dedupe, properties: &BasicProperties, body: &[u8], apart| {
+            key("q", dedupe, properties, body, apart)
+                .expect("a key")
+                .key
+        };
+        let message = message();
+        let other = message.clone().with_correlation_id("c-2".into());
+        let hash = |properties, body| of(&Dedupe::BodyHash, properties, body, false);
+        assert_eq!(hash(&message, b"a"), hash(&message, b"a"));
+        assert_ne!(hash(&message, b"a"), hash(&message, b"b"));
+        assert_ne!(hash(&message, b"a"), hash(&other, b"a"));
+        let apart = |body| of(&Dedupe::MessageId, &message, body, true);
+        assert_ne!(apart(b"a"), of(&Dedupe::MessageId, &message, b"a", false));
+        assert_eq!(apart(b"a"), apart(b"a"));
+        assert_ne!(apart(b"a"), apart(b"b"));
+    }
+}

@@ -1,0 +1,220 @@
+//! A receive location: takes messages from its queue in batches, while the engine has room for them.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use futures_util::{FutureExt as _, StreamExt as _};
+use lapin::{
+    Consumer,
+    message::Delivery as Delivered,
+    options::{BasicConsumeOptions, BasicQosOptions},
+    types::{FieldTable, ShortString},
+};
+use quayside_adapter_api::{AdapterError, Delivery, ErrorKind, Receive};
+use tokio::time::timeout;
+
+use crate::{
+    acks::Acks,
+    batch::{Line, Taken},
+    codes,
+    error::of_broker,
+    link::{Link, Live},
+};
+
+/// The most bytes of one commit, beside the message that goes over it.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// An open location.
+#[derive(Debug)]
+pub(crate) struct AmqpReceive {
+    line: Arc<Line>,
+    link: Link,
+    consuming: Option<Consuming>,
+    /// A connection that was asked for the queue. If nobody waited for the answer there may be a consumer over
+    /// it that nobody listens to.
+    asked: Option<Arc<Live>>,
+    /// Taken and not handed out: dropping [`Receive::receive`] must lose nothing.
+    pending: VecDeque<Taken>,
+}
+
+/// The queue, over a connection that stands.
+#[derive(Debug)]
+struct Consuming {
+    live: Arc<Live>,
+    acks: Arc<Mutex<Acks>>,
+    consumer: Consumer,
+}
+
+impl AmqpReceive {
+    pub(crate) fn new(line: Arc<Line>, link: Link) -> Self {
+        Self {
+            line,
+            link,
+            consuming: None,
+            asked: None,
+            pending: VecDeque::new(),
+        }
+    }
+
+    /// Connects and consumes, unless that is so already.
+    async fn consume(&mut self) -> Result<(), AdapterError> {
+        if self.consuming.is_some() {
+            return Ok(());
+        }
+        if let Some(live) = self.asked.take() {
+            self.link
+                .fail(&live, "the answer of the broker was not waited for");
+        }
+        let live = self.link.live().await?;
+        self.asked = Some(Arc::clone(&live));
+        let within = self.line.settings.connect_timeout.duration();
+        let consumer = match timeout(within, self.ask(&live)).await {
+            Ok(consumer) => consumer,
+            Err(_) => Err(crate::error::unreachable(format!(
+                "the broker did not answer within {within:?}"
+            ))),
+        };
+        self.asked = None;
+        match consumer {
+            Ok(consumer) => {
+                live.keep(consumer.clone());
+                self.consuming = Some(Consuming {
+                    live,
+                    acks: Arc::default(),
+                    consumer,
+                });
+                Ok(())
+            }
+            Err(error) => {
+                self.link.fail(&live, &error.detail);
+                match error.kind {
+                    ErrorKind::Disconnected => Ok(()),
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    async fn ask(&self, live: &Live) -> Result<Consumer, AdapterError> {
+        let settings = &self.line.settings;
+        let doing = format!("consuming from `{}`", settings.queue);
+        let failed = |error: lapin::Error| of_broker(&doing, &error);
+        let queue = ShortString::try_new(settings.queue.as_str()).map_err(|error| {
+            AdapterError::new(ErrorKind::Config, codes::QUEUE_REFUSED, error.to_string())
+        })?;
+        // Before the consumer: without it the broker would send the whole queue at once.
+        let options = BasicQosOptions::default();
+        let limited = live.channel.basic_qos(settings.prefetch, options).await;
+        limited.map_err(failed)?;
+        let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
+        let consumer = live
+            .channel
+            .basic_consume(queue, tag, options, FieldTable::default());
+        consumer.await.map_err(failed)
+    }
+
+    /// Takes what the broker has sent: waits for the first message and takes what is there behind it, up to
+    /// one batch. Returns with nothing when something else has changed.
+    async fn take(&mut self) {
+        let Some(consuming) = &mut self.consuming else {
+            return;
+        };
+        let first = tokio::select! {
+            first = consuming.consumer.next() => first,
+            () = self.line.changed.notified() => return,
+        };
+        let mut next = Some(first);
+        let mut bytes = 0;
+        let lost = loop {
+            match next {
+                Some(Some(Ok(delivered))) => {
+                    let taken = consuming.taken(delivered);
+                    bytes += taken.body.len();
+                    self.pending.push_back(taken);
+                }
+                Some(Some(Err(error))) => break Some(error.to_string()),
+                Some(None) => break Some("the broker has ended the consumer".to_owned()),
+                None => break None,
+            }
+            if self.pending.len() >= self.line.settings.batch || bytes >= BATCH_BYTES {
+                break None;
+            }
+            next = consuming.consumer.next().now_or_never();
+        };
+        if let Some(why) = lost {
+            self.lose(&why);
+        }
+    }
+
+    /// The connection does not work any more. What came over it and is not stored comes again.
+    fn lose(&mut self, why: &str) {
+        self.pending.clear();
+        if let Some(consuming) = self.consuming.take() {
+            self.link.fail(&consuming.live, why);
+        }
+    }
+}
+
+impl Consuming {
+    fn taken(&self, delivered: Delivered) -> Taken {
+        let tag = delivered.delivery_tag;
+        let mut acks = self.acks.lock().unwrap_or_else(PoisonError::into_inner);
+        acks.opened(tag);
+        Taken {
+            live: Arc::clone(&self.live),
+            acks: Arc::clone(&self.acks),
+            tag,
+            redelivered: delivered.redelivered,
+            routing_key: delivered.routing_key,
+            properties: delivered.properties,
+            body: delivered.data.into(),
+            apart: false,
+        }
+    }
+}
+
+#[async_trait]
+impl Receive for AmqpReceive {
+    async fn receive(&mut self) -> Result<Delivery, AdapterError> {
+        loop {
+            if let Some(error) = self.line.failure() {
+                // Everything goes back in its order: the queue is as if nothing had been taken.
+                self.lose(&error.detail);
+                return Err(error);
+            }
+            if let Some(left) = self.line.pause_left() {
+                tokio::time::sleep(left).await;
+                continue;
+            }
+            if let Some(batch) = self.line.next_again() {
+                return Ok(self.line.delivery(batch));
+            }
+            if !self.pending.is_empty() {
+                let batch = self.pending.drain(..).collect();
+                return Ok(self.line.delivery(batch));
+            }
+            if let Err(error) = self.consume().await {
+                if self.line.services.stopping.is_cancelled() {
+                    // That is no failure of the location, and whoever waits here does not wait any longer.
+                    std::future::pending::<()>().await;
+                }
+                return Err(error);
+            }
+            self.take().await;
+        }
+    }
+
+    async fn close(&mut self) {
+        self.line.close();
+        self.pending.clear();
+        // Deliveries that were given out hold the connection until they are settled; with the last of them
+        // it ends, and the broker has back what was not handed out, in its order.
+        self.consuming = None;
+        self.asked = None;
+        self.link.release();
+        self.line.release();
+    }
+}

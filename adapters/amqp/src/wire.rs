@@ -1,0 +1,230 @@
+//! The connection below AMQP: TCP that notices a dead peer, TLS by rustls with ring, and how the protocol
+//! library gets at both.
+
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use async_rs::{Runtime, Tokio, traits::Reactor, util::RuntimeParts};
+use futures_util::io::{AsyncRead as FuturesRead, AsyncWrite as FuturesWrite};
+use lapin::uri::AMQPUri;
+use quayside_adapter_api::{AdapterError, ErrorKind};
+use rustix::net::sockopt;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::Sleep,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
+
+use crate::{codes, config::is_tls};
+
+/// Where Debian and its relatives keep the authorities that the machine trusts.
+const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+/// What was sent and is not acknowledged for so long is lost with its connection, in milliseconds.
+const USER_TIMEOUT: u32 = 5000;
+
+/// When an idle connection is probed, and how often.
+const KEEP_ALIVE: (Duration, Duration, u32) = (Duration::from_secs(5), Duration::from_secs(1), 3);
+
+/// What the protocol library runs on: tokio, with streams of ours.
+pub(crate) type Rt = Runtime<RuntimeParts<Tokio, Wire>>;
+
+/// The runtime that this is called in.
+pub(crate) fn runtime() -> Rt {
+    let tokio = Tokio::current();
+    Runtime::new(RuntimeParts::new(tokio.clone(), Wire(tokio)))
+}
+
+/// A connected stream.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Ends a connection from outside, whatever its owner is waiting for. Dropping it ends it too, because the
+/// protocol library waits for a silent broker in a thread of its own, unless it was [left](Plug::leave) in.
+#[derive(Debug)]
+pub(crate) struct Plug {
+    socket: OwnedFd,
+    left: bool,
+}
+
+impl Plug {
+    /// Ends it now. What was not sent is lost.
+    pub(crate) fn pull(&self) {
+        // The only failure is that it has ended already.
+        let _ended = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+    }
+
+    /// The connection stands: it ends in order when its owner lets it go.
+    pub(crate) fn leave(mut self) -> Self {
+        self.left = true;
+        self
+    }
+}
+
+impl Drop for Plug {
+    fn drop(&mut self) {
+        if !self.left {
+            self.pull();
+        }
+    }
+}
+
+/// Connects to the broker of `uri`, with TLS if it asks for it.
+pub(crate) async fn connect(
+    uri: &AMQPUri,
+    tls: Option<Arc<ClientConfig>>,
+) -> io::Result<(Stream, Plug)> {
+    let host = uri.authority.host.as_str();
+    let tcp = TcpStream::connect((host, uri.authority.port)).await?;
+    tcp.set_nodelay(true)?;
+    sockopt::set_tcp_user_timeout(&tcp, USER_TIMEOUT)?;
+    sockopt::set_socket_keepalive(&tcp, true)?;
+    sockopt::set_tcp_keepidle(&tcp, KEEP_ALIVE.0)?;
+    sockopt::set_tcp_keepintvl(&tcp, KEEP_ALIVE.1)?;
+    sockopt::set_tcp_keepcnt(&tcp, KEEP_ALIVE.2)?;
+    let plug = Plug {
+        socket: tcp.as_fd().try_clone_to_owned()?,
+        left: false,
+    };
+    let stream = match tls {
+        None => Stream::Plain(tcp),
+        Some(config) => {
+            let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+            let stream = TlsConnector::from(config).connect(name, tcp).await?;
+            Stream::Tls(Box::new(stream))
+        }
+    };
+    Ok((stream, plug))
+}
+
+/// As the protocol library takes it.
+pub(crate) fn compat(stream: Stream) -> Compat<Stream> {
+    stream.compat()
+}
+
+/// The TLS settings for `uris`, if any of them asks for TLS. Reads a file: not on a thread that others
+/// wait for.
+///
+/// # Errors
+/// `Config` if the authorities cannot be read.
+pub(crate) fn tls(
+    uris: &[AMQPUri],
+    ca: Option<&Path>,
+) -> Result<Option<Arc<ClientConfig>>, AdapterError> {
+    if !uris.iter().any(is_tls) {
+        return Ok(None);
+    }
+    let path = ca.unwrap_or(Path::new(SYSTEM_CA));
+    let wrong = |why: String| {
+        let detail = format!("`{}`: {why}", path.display());
+        AdapterError::new(ErrorKind::Config, codes::BAD_TLS, detail)
+    };
+    let pem = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| wrong(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(wrong("there is no certificate in it".to_owned()));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong(error.to_string()))?;
+    let config = builder.with_root_certificates(roots).with_no_client_auth();
+    Ok(Some(Arc::new(config)))
+}
+
+/// The half of the runtime that has to do with streams. Connections are made by [`connect`] and handed to
+/// the library, which never makes one itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Wire(Tokio);
+
+impl Reactor for Wire {
+    type TcpStream = Compat<Stream>;
+    type Sleep = Sleep;
+
+    fn register<H: io::Read + io::Write + Send + 'static>(
+        &self,
+        _socket: H,
+    ) -> io::Result<impl FuturesRead + FuturesWrite + Send + Unpin + 'static> {
+        Err::<Compat<Stream>, _>(io::Error::from(io::ErrorKind::Unsupported))
+    }
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        self.0.sleep(duration)
+    }
+
+    fn interval(
+        &self,
+        every: Duration,
+    ) -> impl futures_util::Stream<Item = Instant> + Send + 'static {
+        self.0.interval(every)
+    }
+
+    fn tcp_connect_addr(
+        &self,
+        _addr: SocketAddr,
+    ) -> impl Future<Output = io::Result<Compat<Stream>>> + Send + 'static {
+        std::future::ready(Err(io::Error::from(io::ErrorKind::Unsupported)))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
