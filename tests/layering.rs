@@ -49,6 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "quayside-adapter-api",
             "quayside-adapter-http",
             "quayside-adapter-file",
+            "quayside-adapter-amqp",
         ],
     ),
     // Fixture programs know the wire and nothing of the house but its clock.

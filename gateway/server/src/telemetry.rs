@@ -8,7 +8,9 @@ use crate::config::log::LogConfig;
 
 /// Sends all logs of the process to standard error. The first call of a process counts.
 pub(crate) fn start(config: &LogConfig) {
-    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // What its connections meet is told by the adapter, once and with a code.
+    let level = format!("lapin=off,{}", config.level);
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colors = !plain && std::io::stderr().is_terminal();
     let registry = tracing_subscriber::registry().with(filter);

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
+use quayside_adapter_amqp::AmqpAdapter;
 use quayside_adapter_api::{Adapter, SecretRef, Secrets};
 use quayside_adapter_file::FileAdapter;
 use quayside_adapter_http::{
@@ -62,7 +63,11 @@ pub(crate) fn adapters(
 }
 
 fn wire(http: Arc<HttpAdapter>) -> Wired {
-    let all: [Arc<dyn Adapter>; 2] = [Arc::clone(&http) as _, Arc::new(FileAdapter::new())];
+    let all: [Arc<dyn Adapter>; 3] = [
+        Arc::clone(&http) as _,
+        Arc::new(FileAdapter::new()),
+        Arc::new(AmqpAdapter::new()),
+    ];
     let adapters = all
         .into_iter()
         .map(|adapter| (adapter.name(), adapter))

@@ -11,6 +11,7 @@ pub(super) const ALL: &[(&str, &[Code])] = &[
     ("Blocks of adapters", quayside_adapter_api::config::ALL),
     ("The HTTP adapter", quayside_adapter_http::ALL),
     ("The file adapter", quayside_adapter_file::codes::ALL),
+    ("The AMQP adapter", quayside_adapter_amqp::codes::ALL),
     ("The configuration", crate::config::codes::ALL),
     ("The command line and the process", super::codes::ALL),
     ("The engine", quayside_engine::codes::ALL),

@@ -19,8 +19,9 @@ pub(crate) struct LogConfig {
 /// How much is logged, from nothing to everything.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// The parts of this program that log, by the names that stand before their lines.
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "quayside",
+    "quayside_adapter_amqp",
     "quayside_adapter_api",
     "quayside_adapter_file",
     "quayside_adapter_http",

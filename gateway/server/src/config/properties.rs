@@ -52,6 +52,7 @@ const UNROUTED: &[Use] = &[Use::Template, Use::Order, Use::Key];
 const ROUTED: &[Use] = &[Use::Filter, Use::Template, Use::Order];
 const HTTP: Setter = Setter::Adapter("http");
 const FILE: Setter = Setter::Adapter("file");
+const AMQP: Setter = Setter::Adapter("amqp");
 
 const SYSTEM: &[System] = &[
     system("msg.type", Setter::Gateway, &[Use::Filter, Use::Template]),
@@ -79,6 +80,18 @@ const SYSTEM: &[System] = &[
     system("file.folder", FILE, ALL),
     system("file.size", FILE, UNROUTED),
     system("file.modified", FILE, UNROUTED),
+    system("amqp.queue", AMQP, ALL),
+    system("amqp.routing-key", AMQP, ALL),
+    system("amqp.message-id", AMQP, ALL),
+    system("amqp.correlation-id", AMQP, ALL),
+    system("amqp.reply-to", AMQP, ALL),
+    system("amqp.type", AMQP, ALL),
+    system("amqp.app-id", AMQP, ALL),
+    system("amqp.header.*", AMQP, ALL),
+    system("amqp.redelivered", AMQP, UNROUTED),
+    system("amqp.key-reused", AMQP, UNROUTED),
+    system("amqp.timestamp", AMQP, UNROUTED),
+    system("amqp.priority", AMQP, UNROUTED),
 ];
 
 /// What the names of headers begin with.

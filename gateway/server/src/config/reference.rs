@@ -93,13 +93,19 @@ fn asked(check: impl Fn(&Block) -> Vec<Fault>, path: &[&str]) -> BTreeSet<String
 fn known() -> Keys {
     let mut known = load(APP, GROUP, NODE).known_keys();
     let adapters = wiring::adapters_for_checking();
-    let receives: &[(&str, &[&str])] = &[("http", &[]), ("http", &["gzip"]), ("file", &[])];
+    let receives: &[(&str, &[&str])] = &[
+        ("http", &[]),
+        ("http", &["gzip"]),
+        ("file", &[]),
+        ("amqp", &[]),
+    ];
     let sends: &[(&str, &[&str])] = &[
         ("http", &[]),
         ("http", &["auth", "basic"]),
         ("http", &["auth", "oauth2"]),
         ("http", &["client_certificate"]),
         ("file", &[]),
+        ("amqp", &[]),
     ];
     let mut add = |section: &str, adapter: &dyn Adapter, path: &[&str], receive: bool| {
         let keys = asked(
