@@ -1,7 +1,7 @@
 //! Real processes for tests and measurements: started, watched, paused, killed, and never left behind.
 //!
 //! Everything that a scenario needs beside the gateway is a value that owns what it started:
-//! [`Postgres`], [`Gateway`], [`Partner`], [`Haproxy`], [`Load`]. Dropping the value ends the process
+//! [`Postgres`], [`RabbitMq`], [`Gateway`], [`Partner`], [`Haproxy`], [`Load`]. Dropping the value ends the process
 //! by its own pid; if the harness itself is killed, the kernel does it.
 //!
 //! # Rules
@@ -24,6 +24,7 @@ pub mod partner;
 pub mod port;
 pub mod postgres;
 pub mod process;
+pub mod rabbitmq;
 pub mod scenario;
 pub mod trace;
 pub mod wait;
@@ -38,6 +39,7 @@ pub use partner::{Effects, Partner, Seen, effects};
 pub use port::{Port, free_port};
 pub use postgres::{Postgres, Session};
 pub use process::{Process, program};
+pub use rabbitmq::RabbitMq;
 pub use scenario::{App, order_xml, pass_through};
 pub use trace::{Syscall, Trace};
 pub use wait::{look_for, wait_for};

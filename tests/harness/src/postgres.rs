@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Signal, getuid};
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
@@ -17,7 +17,7 @@ use tokio_postgres::{Client, NoTls};
 use crate::{
     Process, free_port,
     port::Port,
-    process::{children, signal_pid},
+    process::{children, signal_pid, unprivileged},
     wait_for,
 };
 
@@ -328,28 +328,6 @@ fn bin_dir() -> PathBuf {
     newest
         .expect("PostgreSQL is installed below /usr/lib/postgresql: tests/run does that")
         .1
-}
-
-/// Who runs the server: it refuses to run as root.
-fn unprivileged() -> Option<(String, u32, u32)> {
-    if !getuid().is_root() {
-        return None;
-    }
-    let users = fs::read_to_string("/etc/passwd").expect("reading /etc/passwd");
-    let find = |name: &str| {
-        let mut fields = users
-            .lines()
-            .find(|l| l.split(':').next() == Some(name))?
-            .split(':')
-            .skip(2);
-        let mut id = || fields.next().and_then(|f| f.parse().ok());
-        Some((name.to_owned(), id()?, id()?))
-    };
-    Some(
-        find("postgres")
-            .or_else(|| find("nobody"))
-            .expect("a user postgres or nobody"),
-    )
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getuid, kill_process};
 
 use crate::wait_for;
 
@@ -298,6 +298,33 @@ pub fn cpu_seconds(pid: u32) -> f64 {
     )]
     let seconds = sum as f64 / ticks as f64;
     seconds
+}
+
+/// Who runs a server that should not, or will not, run as root; `None` if this process is not root.
+pub(crate) fn unprivileged() -> Option<(String, u32, u32)> {
+    if !getuid().is_root() {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").expect("reading /etc/passwd");
+    let find = |name: &str| {
+        let mut fields = users
+            .lines()
+            .find(|l| l.split(':').next() == Some(name))?
+            .split(':')
+            .skip(2);
+        let mut id = || fields.next().and_then(|f| f.parse().ok());
+        Some((name.to_owned(), id()?, id()?))
+    };
+    Some(
+        find("postgres")
+            .or_else(|| find("nobody"))
+            .expect("a user postgres or nobody"),
+    )
+}
+
+/// Whether the process `pid` does nothing any more, waited for by its parent or not.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    threads_not_in(&format!("/proc/{pid}/task"), &['Z', 'X']) == 0
 }
 
 fn threads_not_in(tasks: &str, states: &[char]) -> usize {
