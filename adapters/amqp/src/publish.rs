@@ -131,3 +131,20 @@ fn judge(queue: &str, confirmation: &Confirmation) -> Result<(), AdapterError> {
         Confirmation::NotRequested => failed(codes::UNCONFIRMED, "the broker was not asked"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_word_that_a_queue_has_it_is_success() {
+        assert_eq!(judge("q", &Confirmation::Ack(None)), Ok(()));
+        for (confirmation, code) in [
+            (Confirmation::Nack(None), codes::NOT_TAKEN),
+            (Confirmation::NotRequested, codes::UNCONFIRMED),
+        ] {
+            let error = judge("q", &confirmation).expect_err("no success");
+            assert_eq!((error.kind, error.code), (ErrorKind::Retry(None), code));
+        }
+    }
+}

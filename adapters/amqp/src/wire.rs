@@ -228,3 +228,134 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rustls_pki_types::PrivateKeyDer;
+    use tempfile::TempDir;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        task::JoinSet,
+    };
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    fn authority(dir: &TempDir, name: &str) -> (CertifiedIssuer<'static, KeyPair>, PathBuf) {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let authority = CertifiedIssuer::self_signed(params, key).expect("an authority");
+        let path = dir.path().join(name);
+        std::fs::write(&path, authority.pem()).expect("written");
+        (authority, path)
+    }
+
+    /// A server that shows a certificate for `name` and sends back what it gets.
+    async fn echo(
+        authority: &CertifiedIssuer<'static, KeyPair>,
+        name: &str,
+        tasks: &mut JoinSet<()>,
+    ) -> u16 {
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, authority).expect("signed");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
+            )
+            .expect("a certificate");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        tasks.spawn(async move {
+            let (tcp, _) = listener.accept().await.expect("a client");
+            // A client that does not trust it hangs up, which is what the test is about.
+            let Ok(mut stream) = acceptor.accept(tcp).await else {
+                return;
+            };
+            let mut bytes = [0; 5];
+            stream.read_exact(&mut bytes).await.expect("bytes");
+            stream.write_all(&bytes).await.expect("written");
+            stream.flush().await.expect("flushed");
+        });
+        port
+    }
+
+    async fn connect_to(port: u16, ca: &Path) -> io::Result<(Stream, Plug)> {
+        let uri: AMQPUri = format!("amqps://localhost:{port}").parse().expect("a URL");
+        let tls = tls(std::slice::from_ref(&uri), Some(ca)).expect("authorities");
+        connect(&uri, tls).await
+    }
+
+    #[tokio::test]
+    async fn bytes_go_both_ways_over_tls() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut tasks = JoinSet::new();
+        let (authority, ca) = authority(&dir, "ca.pem");
+        let port = echo(&authority, "localhost", &mut tasks).await;
+        let (mut stream, _plug) = connect_to(port, &ca).await.expect("a connection");
+        stream.write_all(b"hello").await.expect("written");
+        stream.flush().await.expect("flushed");
+        let mut bytes = [0; 5];
+        stream.read_exact(&mut bytes).await.expect("bytes");
+        assert_eq!(&bytes, b"hello");
+    }
+
+    #[tokio::test]
+    async fn a_broker_of_another_name_or_authority_is_not_trusted() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut tasks = JoinSet::new();
+        let (known, ca) = authority(&dir, "ca.pem");
+        let (unknown, _) = authority(&dir, "other.pem");
+        let port = echo(&known, "mq.example", &mut tasks).await;
+        let refused = connect_to(port, &ca).await.expect_err("another name");
+        assert!(
+            refused.to_string().contains("not valid for name"),
+            "{refused}"
+        );
+        let port = echo(&unknown, "localhost", &mut tasks).await;
+        let refused = connect_to(port, &ca).await.expect_err("another authority");
+        assert!(refused.to_string().contains("UnknownIssuer"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_plug_is_gone_has_ended() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let uri: AMQPUri = format!("amqp://localhost:{port}").parse().expect("a URL");
+        let (mut stream, plug) = connect(&uri, None).await.expect("a connection");
+        drop(plug);
+        let mut bytes = [0; 1];
+        assert_eq!(stream.read(&mut bytes).await.expect("its end"), 0);
+    }
+
+    #[test]
+    fn authorities_that_cannot_be_used_are_told() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let uri: AMQPUri = "amqps://localhost".parse().expect("a URL");
+        let of = |path: &Path| tls(std::slice::from_ref(&uri), Some(path)).expect_err("a fault");
+        let empty = dir.path().join("empty.pem");
+        std::fs::write(&empty, "").expect("written");
+        for path in [empty, dir.path().join("missing.pem")] {
+            let error = of(&path);
+            assert_eq!(
+                (error.kind, error.code),
+                (ErrorKind::Config, codes::BAD_TLS)
+            );
+        }
+        let plain: AMQPUri = "amqp://localhost".parse().expect("a URL");
+        let missing = dir.path().join("missing.pem");
+        let without = tls(std::slice::from_ref(&plain), Some(&missing));
+        assert!(without.expect("no file is read").is_none());
+    }
+}

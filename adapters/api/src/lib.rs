@@ -3,7 +3,9 @@
 //! An adapter turns a protocol into messages and messages into a protocol. It moves bytes and tells
 //! truths about them; the engine does the rest: it stores, routes, retries, reconnects, backs off,
 //! bounds, measures, renders templates and stops. So an adapter never retries, never spawns a task
-//! that outlives the value it returned, and never answers its partner before it is told to.
+//! that outlives the value it returned, and never answers its partner before it is told to. One that works
+//! over a standing connection may build it anew while it waits in `receive` or `send`, as `adapters/amqp`
+//! does: the engine's own pauses are made for sources that are opened and closed.
 //!
 //! Four traits: [`Adapter`] opens the others from a configuration block; [`Receive`] yields
 //! [`Delivery`]s; [`Settle`] answers the partner of one delivery; [`Transmit`] sends one message.
