@@ -232,3 +232,32 @@ async fn a_repeat_is_one_message_a_reused_id_is_two_and_what_is_returned_waits()
     assert_eq!(firsts(&seen), [0, 1]);
     assert_ne!(seen[0].message_id, seen[1].message_id, "{seen:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_short_of_memory_is_waited_for() {
+    const COUNT: usize = 300;
+    let server = RabbitMq::start().await;
+    server.declare("in", true).await;
+    server.declare("out", false).await;
+    let all: Vec<_> = (0..COUNT).map(message).collect();
+    server.put("in", &all).await;
+    server.memory_alarm(true).await;
+    let app = mover(&server, "", "");
+    let gateway = Node::new("node-a", app.path()).start().await;
+    // It takes messages all the same, over a connection that does not publish.
+    accepted(&gateway, COUNT).await;
+    wait_for("the log to say so", PATIENCE, async || {
+        let log = gateway.process.stderr();
+        if log.contains("QS0907") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    })
+    .await;
+    server.memory_alarm(false).await;
+    settled(&gateway, COUNT).await;
+    let seen = server.take("out").await;
+    assert_each_once_in_order(&seen, COUNT);
+    assert_eq!(seen.len(), COUNT, "what the broker had was sent again");
+}

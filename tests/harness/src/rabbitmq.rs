@@ -27,6 +27,9 @@ const START: Duration = Duration::from_secs(90);
 /// What Debian installs: the programs themselves, not the wrapper that only root and one user may call.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 
+/// What steers it.
+const CONTROL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
+
 /// The port mapper of Erlang nodes.
 const MAPPER: &str = "/usr/bin/epmd";
 
@@ -150,6 +153,28 @@ impl RabbitMq {
         self.run().await;
     }
 
+    /// Raises the alarm that memory is short, or ends it: while it lasts the server reads nothing from
+    /// connections that publish.
+    ///
+    /// # Panics
+    /// When the server does not do it.
+    pub async fn memory_alarm(&self, on: bool) {
+        let share = if on { "0.00001" } else { "0.4" };
+        let mut control = self.as_server(CONTROL);
+        control
+            .args(["set_vm_memory_high_watermark", share])
+            .stdin(Stdio::null());
+        let run = tokio::task::spawn_blocking(move || control.output()).await;
+        let out = run
+            .expect("running a program does not panic")
+            .unwrap_or_else(|e| panic!("starting {CONTROL}: {e}"));
+        assert!(
+            out.status.success(),
+            "{CONTROL}: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+
     /// Declares a durable quorum queue; with `single` it has a single active consumer.
     pub async fn declare(&self, queue: &str, single: bool) {
         let command = serde_json::json!({ "do": "declare", "queue": queue, "single": single });
@@ -197,7 +222,7 @@ impl RabbitMq {
 
     async fn run(&mut self) {
         assert!(self.process.is_none(), "RabbitMQ already runs");
-        let mut process = Process::spawn("rabbitmq", self.command(), self.dir.path());
+        let mut process = Process::spawn("rabbitmq", self.as_server(SERVER), self.dir.path());
         let addr = self.addr();
         wait_for("RabbitMQ to accept connections", START, async || {
             assert!(
@@ -213,7 +238,8 @@ impl RabbitMq {
         self.process = Some(process);
     }
 
-    fn command(&self) -> Command {
+    /// A command of the server, in its environment and as its user.
+    fn as_server(&self, program: &str) -> Command {
         let mut command = Command::new("setpriv");
         if let Some((uid, gid)) = self.run_as {
             command
@@ -222,7 +248,7 @@ impl RabbitMq {
             command.arg("--clear-groups");
         }
         // To the start script, which then stops the virtual machine: a signal to it alone would leave that.
-        command.args(["--pdeathsig", "TERM", "--"]).arg(SERVER);
+        command.args(["--pdeathsig", "TERM", "--"]).arg(program);
         let node = format!("test{}@localhost", self.port.number());
         let loopback = "-kernel inet_dist_use_interface {127,0,0,1}";
         command
