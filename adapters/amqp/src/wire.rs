@@ -233,7 +233,7 @@ impl AsyncWrite for Stream {
 mod tests {
     use std::path::PathBuf;
 
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
     use rustls_pki_types::PrivateKeyDer;
     use tempfile::TempDir;
     use tokio::{
@@ -248,6 +248,7 @@ mod tests {
     fn authority(dir: &TempDir, name: &str) -> (CertifiedIssuer<'static, KeyPair>, PathBuf) {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
         let authority = CertifiedIssuer::self_signed(params, key).expect("an authority");
         let path = dir.path().join(name);
