@@ -15,7 +15,7 @@ use lapin::{
 };
 use quayside_adapter_api::{
     Accepted, AdapterError, Delivery, ErrorKind, Incoming, Rejected, Reply, Services, Settle,
-    model::{Monotonic, Name, Text, Value},
+    model::{Monotonic, Name, Text, Value, failpoint},
 };
 use tokio::sync::Notify;
 
@@ -292,6 +292,8 @@ struct BatchSettle {
 impl Settle for BatchSettle {
     async fn accept(mut self: Box<Self>, _: Accepted) -> Result<(), AdapterError> {
         let batch = std::mem::take(&mut self.batch);
+        let tell = || tracing::warn!(location = %self.line.location, "held before the ack");
+        failpoint::pass("hold-before-ack", tell).await;
         acknowledge(&batch).await
     }
 

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use lapin::{BasicProperties, Confirmation, options::BasicPublishOptions, types::ShortString};
-use quayside_adapter_api::{AdapterError, ErrorKind};
+use quayside_adapter_api::{AdapterError, ErrorKind, model::failpoint};
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
@@ -62,6 +62,8 @@ impl Publisher {
                 .channel
                 .basic_publish(exchange, key, options, body, properties)
                 .await?;
+            let tell = || tracing::warn!(queue, "held before the confirmation");
+            failpoint::pass("hold-before-confirm", tell).await;
             confirm.await
         };
         match self.answer(&live, published).await {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream};
 use quayside_adapter_api::{AdapterError, Answer, Body, ErrorKind, Outbound, Sent};
 use quayside_model::{
-    Claim, Content, Message, OnOrderFailure, PortControl, PortStatus, StoredBody, Text,
+    Claim, Content, Message, OnOrderFailure, PortControl, PortStatus, StoredBody, Text, failpoint,
 };
 use quayside_store::{AnyStore, Change, Claimed, Next, SettleOutcome, StoreError};
 use tokio::time::timeout;
@@ -66,6 +66,10 @@ pub(crate) async fn run(
                     let ended = Ended::Waits;
                     return Attempted { ended, next: None };
                 };
+                if result.is_ok() {
+                    let tell = || warn!(delivery = %claimed.id(), "held before the completion");
+                    failpoint::pass("hold-before-completion", tell).await;
+                }
                 log_result(&runtime, claimed, &result);
                 note_rest(&shared, &runtime, claimed, &pass, &result);
                 decide(&runtime.plan, claimed, result, &*shared.options.entropy)
