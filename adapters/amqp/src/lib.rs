@@ -19,6 +19,7 @@ mod adapter;
 mod batch;
 pub mod codes;
 pub mod config;
+mod dial;
 mod error;
 mod link;
 mod properties;

@@ -1,15 +1,12 @@
 //! One connection to a broker, rebuilt when it is lost: does what [`Supervisor`] decides.
 
 use std::sync::{
-    Arc, Mutex, OnceLock, PoisonError,
+    Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
 use futures_util::StreamExt as _;
-use lapin::{
-    AsyncTcpStream, Channel, Connection, ConnectionProperties, Consumer, Event,
-    options::ConfirmSelectOptions,
-};
+use lapin::{Channel, Connection, Consumer, Event, options::ConfirmSelectOptions};
 use quayside_adapter_api::{AdapterError, ErrorKind, Services};
 use tokio::{
     sync::{Mutex as AsyncMutex, watch},
@@ -19,7 +16,8 @@ use tokio::{
 
 use crate::{
     codes,
-    config::{Broker, is_tls},
+    config::Broker,
+    dial::dial,
     error,
     supervise::{Step, Supervisor},
     wire,
@@ -211,67 +209,23 @@ impl Link {
     }
 
     async fn connect(&self, at: usize) -> Result<Live, AdapterError> {
-        let mut uri = self.broker.uris[at].clone();
-        let place = format!("{}:{}", uri.authority.host, uri.authority.port);
-        uri.query.heartbeat = Some(self.broker.heartbeat);
-        if let Some(user) = &self.broker.user {
-            uri.authority.userinfo.username.clone_from(user);
-        }
-        if let Some(reference) = &self.broker.password {
-            let secret = self.services.secrets.resolve(reference)?;
-            let password = secret.expose_text().unwrap_or_default();
-            password.clone_into(&mut uri.authority.userinfo.password);
-        }
-        let within = self.broker.connect_timeout;
-        let late = || error::unreachable(format!("{place} did not answer within {within:?}"));
-        let tls = if is_tls(&uri) {
-            self.tls().await?
-        } else {
-            None
-        };
-        let connected = timeout(within, wire::connect(&uri, tls)).await;
-        let (stream, plug) = connected
-            .map_err(|_| late())?
-            .map_err(|error| error::unreachable(format!("{place}: {error}")))?;
-        match timeout(within, self.log_in(uri, stream)).await {
-            Ok(Ok((connection, channel))) => Ok(listen(connection, channel, plug.leave())),
-            Ok(Err(error)) => Err(error::of_broker(&format!("{place}: connecting"), &error)),
-            Err(_) => Err(late()),
+        let secrets = &*self.services.secrets;
+        let (connection, plug) = dial(&self.broker, at, &self.name, secrets).await?;
+        let channel = timeout(self.broker.connect_timeout, self.open(&connection)).await;
+        match channel {
+            Ok(Ok(channel)) => Ok(listen(connection, channel, plug.leave())),
+            Ok(Err(error)) => Err(error::of_broker("opening a channel", &error)),
+            Err(_) => Err(error::unreachable("the broker opens no channel")),
         }
     }
 
-    async fn tls(&self) -> Result<Option<Arc<rustls::ClientConfig>>, AdapterError> {
-        let (uris, ca) = (self.broker.uris.clone(), self.broker.ca.clone());
-        let read = tokio::task::spawn_blocking(move || wire::tls(&uris, ca.as_deref())).await;
-        read.unwrap_or_else(|error| {
-            let detail = format!("reading the authorities: {error}");
-            Err(AdapterError::new(ErrorKind::Config, codes::BAD_TLS, detail))
-        })
-    }
-
-    async fn log_in(
-        &self,
-        uri: lapin::uri::AMQPUri,
-        stream: wire::Stream,
-    ) -> lapin::Result<(Connection, Channel)> {
-        let properties = ConnectionProperties::default()
-            .with_connection_name(format!("quayside {}", self.name).into());
-        let stream = Mutex::new(Some(stream));
-        // Asked for once: the library's own recovery is off.
-        let hand_over = async move |_, _| {
-            let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let stream = stream.ok_or(std::io::ErrorKind::NotConnected);
-            let stream = stream.map_err(std::io::Error::from)?;
-            Ok(AsyncTcpStream::Plain(wire::compat(stream)))
-        };
-        let connection = Connection::connector(uri, wire::runtime(), hand_over, properties).await?;
+    async fn open(&self, connection: &Connection) -> lapin::Result<Channel> {
         let channel = connection.create_channel().await?;
         if self.role == Role::Publish {
-            channel
-                .confirm_select(ConfirmSelectOptions::default())
-                .await?;
+            let options = ConfirmSelectOptions::default();
+            channel.confirm_select(options).await?;
         }
-        Ok((connection, channel))
+        Ok(channel)
     }
 }
 
