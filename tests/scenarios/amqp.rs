@@ -155,7 +155,9 @@ async fn a_broker_that_dies_is_come_back_to() {
     let all: Vec<_> = (0..COUNT).map(message).collect();
     server.put("in", &all).await;
     let app = mover(&server, "", "");
-    let gateway = Node::new("node-a", app.path()).start().await;
+    // The node is the folder of its gateway: what that logs is there.
+    let node = Node::new("node-a", app.path());
+    let gateway = node.start().await;
     accepted(&gateway, COUNT / 10).await;
     server.kill9().await;
     server.start_again().await;
@@ -188,7 +190,8 @@ async fn poison_goes_into_its_queue_once_and_harms_no_other() {
     };
     let all: Vec<_> = (0..COUNT).map(xml).collect();
     server.put("in", &all).await;
-    let gateway = Node::new("node-a", app.path()).start().await;
+    let node = Node::new("node-a", app.path());
+    let gateway = node.start().await;
     wait_for_waiting(&server, "poison", 1).await;
     settled(&gateway, COUNT - 1).await;
     let poison = server.take("poison").await;
@@ -213,7 +216,8 @@ async fn a_repeat_is_one_message_a_reused_id_is_two_and_what_is_returned_waits()
     let server = RabbitMq::start().await;
     server.declare("in", true).await;
     let app = mover(&server, "", "");
-    let gateway = Node::new("node-a", app.path()).start().await;
+    let node = Node::new("node-a", app.path());
+    let gateway = node.start().await;
     let of = |body: &str| (body.to_owned(), "id-0".to_owned(), "k0".to_owned());
     server.put("in", &[of("0"), of("1"), of("0")]).await;
     // There is no queue `out`: the broker returns the message, which is no success.
@@ -243,7 +247,8 @@ async fn a_broker_that_is_short_of_memory_is_waited_for() {
     server.put("in", &all).await;
     server.memory_alarm(true).await;
     let app = mover(&server, "", "");
-    let gateway = Node::new("node-a", app.path()).start().await;
+    let node = Node::new("node-a", app.path());
+    let gateway = node.start().await;
     // It takes messages all the same, over a connection that does not publish.
     accepted(&gateway, COUNT).await;
     wait_for("the log to say so", PATIENCE, async || {
