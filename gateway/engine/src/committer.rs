@@ -26,6 +26,8 @@ use crate::writable::Writable;
 
 /// The most items of one transaction.
 const MAX_ITEMS: usize = 256;
+/// The most operations of one transaction, beside the item that goes over it.
+const MAX_OPS: usize = 1024;
 /// The most body bytes of one transaction.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// How long a batch waits to become as large as the commit that runs beside it.
@@ -75,6 +77,14 @@ impl Item {
         };
         self.deadline
             .is_some_and(|deadline| now >= deadline || gone)
+    }
+
+    /// How many operations it is.
+    fn ops(&self) -> usize {
+        match &self.load {
+            Load::One(..) => 1,
+            Load::Row(ops, _) | Load::Group(ops, _) => ops.len(),
+        }
     }
 
     fn is_group(&self) -> bool {
@@ -144,21 +154,27 @@ impl Committer {
         }
     }
 
-    /// Settles, and claims what comes next of the key with the same commit, however long it takes. `None`:
-    /// the process is being cut off.
+    /// Settles deliveries, and claims what comes next of their key with the same commit, however long it takes.
+    /// One outcome for each settlement. `None`: the process is being cut off.
     pub(crate) async fn settle_and_next(
         &self,
-        claim: Claim,
-        change: Change,
-        next: Next,
-    ) -> Option<(SettleOutcome, Option<Box<Claimed>>)> {
+        settlements: Vec<(Claim, Change)>,
+        next: Option<Next>,
+    ) -> Option<(Vec<SettleOutcome>, Vec<Claimed>)> {
+        let settle = |(claim, change)| Op::Settle(claim, change);
+        let mut ops: Vec<Op> = settlements.into_iter().map(settle).collect();
+        ops.extend(next.map(Op::Next));
         let (reply, answer) = oneshot::channel();
-        let load = Load::Row(vec![Op::Settle(claim, change), Op::Next(next)], reply);
-        let outcomes = self.submit(load, 0, None, answer).await?;
-        match <[Outcome; 2]>::try_from(outcomes).ok()? {
-            [Outcome::Settled(outcome), Outcome::Next(next)] => Some((outcome, next)),
-            _ => None,
+        let outcomes = self.submit(Load::Row(ops, reply), 0, None, answer).await?;
+        let (mut settled, mut claimed) = (Vec::with_capacity(outcomes.len()), Vec::new());
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Settled(outcome) => settled.push(outcome),
+                Outcome::Next(next) => claimed = next,
+                Outcome::Published(_) => {}
+            }
         }
+        Some((settled, claimed))
     }
 
     /// Commits all of `ops` or none, by `deadline` if there is one. `None`: the store did not take the
@@ -286,17 +302,19 @@ impl Worker {
         under_way: usize,
     ) -> Option<Item> {
         let mut bytes = batch.iter().map(|item| item.bytes).sum::<usize>();
+        let mut ops = batch.iter().map(Item::ops).sum::<usize>();
         let mut patience = pin!(tokio::time::sleep(BESIDE_WITHIN));
         loop {
-            while batch.len() < MAX_ITEMS && bytes < MAX_BYTES {
+            while batch.len() < MAX_ITEMS && ops < MAX_OPS && bytes < MAX_BYTES {
                 let Ok(item) = items.try_recv() else { break };
                 if item.is_group() {
                     return Some(item);
                 }
                 bytes += item.bytes;
+                ops += item.ops();
                 batch.push(item);
             }
-            let enough = batch.len() >= under_way || bytes >= MAX_BYTES;
+            let enough = batch.len() >= under_way || ops >= MAX_OPS || bytes >= MAX_BYTES;
             if running.is_empty() || enough {
                 return None;
             }
@@ -306,6 +324,7 @@ impl Worker {
                     Some(item) if item.is_group() => return Some(item),
                     Some(item) => {
                         bytes += item.bytes;
+                        ops += item.ops();
                         batch.push(item);
                     }
                     None => return None,

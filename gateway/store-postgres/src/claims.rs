@@ -306,7 +306,7 @@ pub(crate) fn transport(row: &Reader<'_>) -> Result<Transport, StoreError> {
     }
 }
 
-/// The claimed rows of another statement, with their messages.
+/// The claimed rows of another statement, with their messages, in the order of their acceptance.
 pub(crate) async fn claimed(
     conn: &Conn,
     operation: &'static str,
@@ -314,8 +314,9 @@ pub(crate) async fn claimed(
     rows: &[Row],
 ) -> Result<Vec<Claimed>, StoreError> {
     let taken = rows.iter().map(|row| read_taken(row, instance));
-    let taken: Result<Vec<_>, _> = taken.collect();
-    let claimed = with_messages(conn, instance, taken?).await;
+    let mut taken = taken.collect::<Result<Vec<_>, _>>()?;
+    taken.sort_by_key(|taken| taken.seq);
+    let claimed = with_messages(conn, instance, taken).await;
     claimed.map_err(|e| StoreError { operation, ..e })
 }
 

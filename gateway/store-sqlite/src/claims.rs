@@ -147,8 +147,7 @@ impl Taken {
     }
 }
 
-/// Gives a ready delivery to `instance`, where it `marks` as no intent yet. `None`: it is not ready any
-/// more.
+/// Gives a ready or held delivery to `instance`, where it `marks` as no intent yet. `None`: it is neither.
 pub(crate) fn take(
     tx: &Tx<'_>,
     instance: InstanceId,
@@ -183,20 +182,16 @@ fn claim(tx: &Tx<'_>, instance: InstanceId, wants: &[Want]) -> DbResult<Vec<Clai
     Ok(claimed)
 }
 
-/// Claims the head of a key of an own lane, as about to be sent.
-pub(crate) fn next(
-    tx: &Tx<'_>,
-    instance: InstanceId,
-    next: &Next,
-) -> DbResult<Option<Box<Claimed>>> {
-    let Some(id) = order::ready_head(tx, instance, &next.port, &next.order)? else {
-        return Ok(None);
-    };
-    let Some(taken) = take(tx, instance, id, false)? else {
-        return Ok(None);
-    };
-    let message = Arc::new(present(tx, id.message)?);
-    Ok(Some(Box::new(taken.with(instance, message))))
+/// Claims the first deliveries of a key of an own lane, as about to be sent.
+pub(crate) fn next(tx: &Tx<'_>, instance: InstanceId, next: &Next) -> DbResult<Vec<Claimed>> {
+    let mut claimed = Vec::new();
+    for id in order::free_run(tx, instance, next)? {
+        if let Some(taken) = take(tx, instance, id, false)? {
+            let message = Arc::new(present(tx, id.message)?);
+            claimed.push(taken.with(instance, message));
+        }
+    }
+    Ok(claimed)
 }
 
 fn wake(tx: &Tx<'_>, port: &str) -> DbResult<()> {

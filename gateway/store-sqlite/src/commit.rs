@@ -88,7 +88,7 @@ pub(crate) enum Item {
         /// `delivery.failure`.
         failure: Option<String>,
     },
-    /// A head that is wanted.
+    /// First deliveries of a key that are wanted.
     Next(Next),
 }
 
@@ -126,7 +126,7 @@ impl Item {
         match self {
             Self::Publish { .. } => Outcome::Published(PublishOutcome::Fenced),
             Self::Settle { .. } => Outcome::Settled(SettleOutcome::Fenced),
-            Self::Next(_) => Outcome::Next(None),
+            Self::Next(_) => Outcome::Next(Vec::new()),
         }
     }
 }

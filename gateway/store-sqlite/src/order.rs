@@ -8,7 +8,7 @@
 use std::collections::{HashMap, HashSet};
 
 use quayside_store::{
-    commit::OrderKey,
+    commit::{Next, OrderKey},
     model::{DeliveryId, InstanceId},
 };
 use rusqlite::Row;
@@ -89,19 +89,26 @@ pub(crate) fn claim(
     Ok(taken)
 }
 
-/// The head of a key, if it is ready and the lane is the instance's.
-pub(crate) fn ready_head(
+/// The first deliveries of a key, if the lane is the instance's, up to the first that is not free. What is
+/// held behind the last of them goes on waiting for the delivery that it waits for: that one stands before it
+/// still.
+pub(crate) fn free_run(
     tx: &Tx<'_>,
     instance: InstanceId,
-    port: &str,
-    key: &OrderKey,
-) -> DbResult<Option<DeliveryId>> {
-    if !take_lane(tx, instance, port, key.lane)? {
-        return Ok(None);
+    next: &Next,
+) -> DbResult<Vec<DeliveryId>> {
+    if !take_lane(tx, instance, &next.port, next.order.lane)? {
+        return Ok(Vec::new());
     }
-    let line = line(tx, port, key.hash, 1)?;
-    let head = line.first().filter(|head| head.state == state::READY);
-    Ok(head.map(|head| head.id))
+    let line = line(tx, &next.port, next.order.hash, next.most as usize)?;
+    let free = |(turn, standing): &(usize, &Standing)| match standing.state {
+        state::READY => true,
+        // Held by nothing but those before it, which are taken too.
+        state::HELD => *turn > 0,
+        _ => false,
+    };
+    let run = line.iter().enumerate().take_while(free);
+    Ok(run.map(|(_, standing)| standing.id).collect())
 }
 
 /// Lets the key of an ordered delivery that left the order go on.

@@ -48,18 +48,21 @@ pub enum Op {
     Publish(Box<Publish>),
     /// Change a delivery that the instance holds.
     Settle(Claim, Change),
-    /// Claim the head of an order key as about to be sent, by what the items before it have made of the
-    /// key: in a lane the commit that ends one delivery records the intent of the next. Not in a group.
+    /// Claim the head of an order key, and what stands right behind it, as about to be sent, by what the items
+    /// before it have made of the key: in a lane the commit that ends some deliveries records the intent of
+    /// the next. Not in a group.
     Next(Next),
 }
 
-/// An order key whose head is wanted.
+/// An order key whose first deliveries are wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Next {
     /// The ordered port.
     pub port: Name,
     /// The key; the instance must own its lane.
     pub order: OrderKey,
+    /// At most this many. More than one only for whoever keeps their order while they are under way together.
+    pub most: u32,
 }
 
 /// A message with its dedupe key and its deliveries: all or none of it is stored.
@@ -202,9 +205,10 @@ pub enum Outcome {
     Published(PublishOutcome),
     /// Of [`Op::Settle`].
     Settled(SettleOutcome),
-    /// Of [`Op::Next`]: the head, its intent recorded. `None` if it is not due or in other hands, and when
-    /// an earlier run of the batch has claimed it, whose claim nobody was told of then.
-    Next(Option<Box<Claimed>>),
+    /// Of [`Op::Next`]: the head and those right behind it, in their order, their intents recorded, up to the
+    /// first that is not due or not free. Empty if the head is such, and when an earlier run of the batch
+    /// has claimed it, of whose claim nobody was told then.
+    Next(Vec<Claimed>),
 }
 
 impl Outcome {

@@ -123,6 +123,9 @@ macro_rules! store_conformance {
                 a_long_queue_comes_back_in_order
                 a_long_queue_keeps_no_other_from_its_turn
                 the_end_of_a_head_brings_the_next
+                the_end_of_a_head_brings_a_run
+                a_run_ends_before_what_is_not_free
+                a_run_of_the_dead_comes_in_order
                 a_hand_off_never_overtakes
                 a_lane_has_one_owner
                 a_lane_is_given_up_when_nothing_of_it_is_in_hand

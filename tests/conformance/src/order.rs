@@ -398,16 +398,26 @@ pub async fn the_count_of_lanes_stays_while_it_is_in_use(backend: &dyn Backend) 
     assert_eq!(fix(8).await, 8);
 }
 
+fn wanted(key: &str, most: u32) -> Op {
+    Op::Next(Next {
+        port: crate::scene::name(PORT),
+        order: order_key(key, 0),
+        most,
+    })
+}
+
+fn brought(outcome: &Outcome) -> &[Claimed] {
+    match outcome {
+        Outcome::Next(claimed) => claimed,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The commit that ends the head of a key can claim the next one, as about to be sent.
 pub async fn the_end_of_a_head_brings_the_next(backend: &dyn Backend) {
     let scene = Scene::open(backend).await;
     publish(&scene, &["k-1", "l-1", "k-2", "k-3"]).await;
-    let wanted = |key: &str| {
-        Op::Next(Next {
-            port: crate::scene::name(PORT),
-            order: order_key(key, 0),
-        })
-    };
+    let wanted = |key: &str| wanted(key, 1);
     let heads = scene.claim_ordered(PORT, 9).await;
     assert_eq!(bodies_of(&heads), ["k-1", "l-1"]);
     let ops = [
@@ -418,11 +428,8 @@ pub async fn the_end_of_a_head_brings_the_next(backend: &dyn Backend) {
         wanted("nothing"),
     ];
     let outcomes = scene.commit(&ops).await.expect("commit");
-    let Outcome::Next(Some(next)) = &outcomes[1] else {
-        panic!("{outcomes:?}");
-    };
-    assert_eq!(bodies_of(std::slice::from_ref(next)), ["k-2"]);
-    let none = Outcome::Next(None);
+    assert_eq!(bodies_of(brought(&outcomes[1])), ["k-2"]);
+    let none = Outcome::Next(Vec::new());
     assert_eq!(
         (&outcomes[3], &outcomes[4]),
         (&none, &none),
@@ -447,4 +454,93 @@ pub async fn the_end_of_a_head_brings_the_next(backend: &dyn Backend) {
     let next = scene.claim_ordered_by(other, PORT, 9).await;
     assert_eq!(bodies_of(&next), ["k-2"]);
     assert!(next[0].in_doubt);
+}
+
+/// The commit that ends the head of a key can claim several in their order, whether they were parked behind
+/// it or not, and no later one comes while one of them is alive.
+pub async fn the_end_of_a_head_brings_a_run(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    publish(&scene, &["k-1", "k-2", "k-3"]).await;
+    let head = next(&scene).await.remove(0);
+    // Parks what stands behind the head; what comes after this is not parked.
+    assert_eq!(scene.claim_ordered(PORT, 9).await.len(), 0);
+    publish(&scene, &["k-4", "l-1", "k-5", "k-6"]).await;
+    let ops = [Op::Settle(head.claim, sent()), wanted("k", 4)];
+    let outcomes = scene.commit(&ops).await.expect("commit");
+    let run = brought(&outcomes[1]).to_vec();
+    assert_eq!(bodies_of(&run), ["k-2", "k-3", "k-4", "k-5"]);
+    assert_eq!(
+        bodies_of(&scene.claim_ordered(PORT, 9).await),
+        ["l-1"],
+        "k-6 is behind the run"
+    );
+    // The second fails, and what was behind it goes back.
+    let wait = Duration::from_secs(3600);
+    let ops = [
+        Op::Settle(run[0].claim, sent()),
+        Op::Settle(run[1].claim, retry(wait, 1)),
+        Op::Settle(run[2].claim, retry(Duration::ZERO, 0)),
+        Op::Settle(run[3].claim, Change::Release),
+        wanted("k", 4),
+    ];
+    let outcomes = scene.commit(&ops).await.expect("commit");
+    assert_eq!(bodies_of(brought(&outcomes[4])), [""; 0], "it waits");
+    assert_eq!(scene.claim_ordered(PORT, 9).await.len(), 0);
+    let hastened = scene.store.resume(&[run[1].id()], &text("by a test")).await;
+    hastened.expect("resume");
+    assert_eq!(drain(&scene).await, ["k-3", "k-4", "k-5", "k-6"]);
+}
+
+/// A run ends before what is not free, and one that is skipped lets those behind it go on in their order.
+pub async fn a_run_ends_before_what_is_not_free(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    publish(&scene, &["k-1", "k-2", "k-3", "k-4", "k-5", "k-6"]).await;
+    let head = next(&scene).await.remove(0);
+    let ops = [Op::Settle(head.claim, sent()), wanted("k", 3)];
+    let outcomes = scene.commit(&ops).await.expect("commit");
+    let run = brought(&outcomes[1]).to_vec();
+    assert_eq!(bodies_of(&run), ["k-2", "k-3", "k-4"]);
+    let ops = [
+        Op::Settle(run[0].claim, skip()),
+        Op::Settle(run[1].claim, Change::Release),
+        Op::Settle(run[2].claim, suspend()),
+        wanted("k", 9),
+    ];
+    let outcomes = scene.commit(&ops).await.expect("commit");
+    let again = brought(&outcomes[3]).to_vec();
+    assert_eq!(bodies_of(&again), ["k-3"], "k-4 is suspended");
+    scene.done(again[0].claim, sent()).await;
+    assert_eq!(drain(&scene).await, Vec::<String>::new());
+    let resumed = scene.store.resume(&[run[2].id()], &text("by a test")).await;
+    resumed.expect("resume");
+    assert_eq!(drain(&scene).await, ["k-4", "k-5", "k-6"]);
+}
+
+/// A run of a dead owner is in doubt as a whole and comes again in its order.
+pub async fn a_run_of_the_dead_comes_in_order(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    publish(&scene, &["k-1", "k-2", "k-3", "k-4"]).await;
+    let head = next(&scene).await.remove(0);
+    let ops = [Op::Settle(head.claim, sent()), wanted("k", 2)];
+    let outcomes = scene.commit(&ops).await.expect("commit");
+    assert_eq!(bodies_of(brought(&outcomes[1])), ["k-2", "k-3"]);
+    let other = scene.instance().await;
+    scene.store.end_instance(scene.me).await.expect("end");
+    assert_eq!(scene.store.release_dead(9).await.expect("release"), 2);
+    let mut seen = Vec::new();
+    let mut last = scene.claim_ordered_by(other, PORT, 9).await;
+    while !last.is_empty() {
+        seen.extend(
+            bodies_of(&last)
+                .into_iter()
+                .zip(last.iter().map(|c| c.in_doubt)),
+        );
+        let mut ops: Vec<_> = last.iter().map(|c| Op::Settle(c.claim, sent())).collect();
+        ops.push(wanted("k", 2));
+        let outcomes = scene.store.commit(other, &ops).await.expect("commit");
+        last = brought(&outcomes[ops.len() - 1]).to_vec();
+    }
+    let of = |body: &str, in_doubt| (body.to_owned(), in_doubt);
+    let expected = [of("k-2", true), of("k-3", true), of("k-4", false)];
+    assert_eq!(seen, expected);
 }

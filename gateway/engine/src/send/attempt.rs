@@ -132,7 +132,11 @@ fn next_of(shared: &Shared, runtime: &SendRuntime, work: &Work, ended: Ended) ->
     let acts = !shared.stopping.is_cancelled() && shared.trust.may_act();
     let order = work.claimed.order.filter(|_| goes_on && acts)?;
     let port = runtime.plan.name.clone();
-    Some(Next { port, order })
+    Some(Next {
+        port,
+        order,
+        most: 1,
+    })
 }
 
 /// Settles and takes what comes next of the key in hand.
@@ -145,9 +149,10 @@ async fn settle_and_next(
 ) -> (Option<SettleOutcome>, Option<Box<Claimed>>) {
     let brings = shared.held.brings();
     let committer = &shared.committer;
-    let outcome = committer.settle_and_next(claim, change.clone(), next).await;
+    let settlements = vec![(claim, change.clone())];
+    let outcome = committer.settle_and_next(settlements, Some(next)).await;
     let (outcome, next) = match outcome {
-        Some((outcome, next)) => (Some(outcome), next),
+        Some((outcomes, mut next)) => (outcomes.first().copied(), next.pop().map(Box::new)),
         None => (None, None),
     };
     if let Some(next) = &next {

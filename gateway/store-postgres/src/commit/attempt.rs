@@ -426,7 +426,7 @@ pub(super) fn fenced(op: &Op) -> Outcome {
     match op {
         Op::Publish(_) => Outcome::Published(PublishOutcome::Fenced),
         Op::Settle(..) => Outcome::Settled(SettleOutcome::Fenced),
-        Op::Next(_) => Outcome::Next(None),
+        Op::Next(_) => Outcome::Next(Vec::new()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Heads of order keys that a batch wants to go on with.
+//! First deliveries of order keys that a batch wants to go on with.
 
 use quayside_store::{Claimed, Outcome, StoreError, commit::Next, model::InstanceId};
 use tokio_postgres::Row;
@@ -19,6 +19,7 @@ pub(super) struct Nexts<'a> {
     ports: Vec<&'a str>,
     lanes: Vec<i32>,
     keys: Vec<&'a [u8]>,
+    most: Vec<i32>,
     claimed: Vec<Claimed>,
 }
 
@@ -29,6 +30,7 @@ impl<'a> Nexts<'a> {
         self.ports.push(&next.port);
         self.lanes.push(i32::from(next.order.lane));
         self.keys.push(&next.order.hash);
+        self.most.push(i32::try_from(next.most).unwrap_or(i32::MAX));
     }
 
     pub(super) fn wanted(&self) -> impl Iterator<Item = &'a Next> {
@@ -37,7 +39,10 @@ impl<'a> Nexts<'a> {
 
     /// The statement, if anything is wanted.
     pub(super) fn step<'s>(&'s self, conn: &'s Conn, me: &'s Id) -> Option<Step<'s>> {
-        let params = || vec![me as _, &self.ports as _, &self.lanes as _, &self.keys as _];
+        let params = || {
+            let (ports, lanes, keys) = (&self.ports as _, &self.lanes as _, &self.keys as _);
+            vec![me as _, ports, lanes, keys, &self.most as _]
+        };
         (!self.wanted.is_empty()).then(|| conn.step(Sql::OrderNext, params()))
     }
 
@@ -55,15 +60,14 @@ impl<'a> Nexts<'a> {
     }
 
     /// The outcomes with the places of their items.
-    pub(super) fn outcomes(&self) -> impl Iterator<Item = (usize, Outcome)> {
-        let mut claimed: Vec<_> = self.claimed.iter().map(Some).collect();
-        self.at.iter().zip(&self.wanted).map(move |(at, next)| {
-            let is_it = |c: &&mut Option<&Claimed>| {
-                c.is_some_and(|c| c.port == next.port && c.order == Some(next.order))
-            };
+    pub(super) fn outcomes(self) -> impl Iterator<Item = (usize, Outcome)> {
+        let mut claimed = self.claimed;
+        self.at.into_iter().zip(self.wanted).map(move |(at, next)| {
+            let is_it = |c: &Claimed| c.port == next.port && c.order == Some(next.order);
             // Each is given once, however often the batch wants it.
-            let found = claimed.iter_mut().find(is_it).and_then(Option::take);
-            (*at, Outcome::Next(found.cloned().map(Box::new)))
+            let (found, rest) = std::mem::take(&mut claimed).into_iter().partition(is_it);
+            claimed = rest;
+            (at, Outcome::Next(found))
         })
     }
 }
