@@ -1,7 +1,8 @@
 -- delivery_resume: the row that is locked first is the row that is judged. Who resumes one in doubt has
--- decided that it may be sent.
+-- decided that it may be sent. What was suspended for good stays so: of suspended ones these alone are not changed.
 WITH target AS MATERIALIZED (
-  SELECT d.message, d.no, d.state, d.due <= now_us() AS is_due, d.priority
+  SELECT d.message, d.no, d.state, d.due <= now_us() AS is_due, d.priority,
+         coalesce((d.failure::jsonb ->> 'resumable')::boolean, true) AS resumable
   FROM unnest($1::uuid[], $2::int[]) AS t(message, no)
   JOIN delivery d ON d.message = t.message AND d.no = t.no
   ORDER BY d.message, d.no
@@ -13,7 +14,7 @@ resumed AS (
          transport = CASE WHEN t.state = 3 THEN 0 ELSE d.transport END,
          attempts = CASE WHEN t.state = 3 THEN 0 ELSE d.attempts END
   FROM target t, clock c
-  WHERE d.message = t.message AND d.no = t.no AND (t.state = 3 OR (t.state = 0 AND NOT t.is_due))
+  WHERE d.message = t.message AND d.no = t.no AND (t.state = 3 AND t.resumable OR t.state = 0 AND NOT t.is_due)
   RETURNING d.message, d.no, d.port, t.state, d.attempts
 ), told AS (
   INSERT INTO history (at, message, no, port, event, attempts, detail)

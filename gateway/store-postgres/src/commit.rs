@@ -12,6 +12,7 @@ mod events;
 mod group;
 mod next;
 mod order;
+mod plain;
 mod settle;
 
 use std::{
@@ -99,12 +100,24 @@ async fn rounds(
     let mut known = HashSet::new();
     let mut committed = false;
     let mut days_added = false;
+    let mut plain = true;
     let mut work = vec![(0..ops.len()).collect::<Vec<usize>>()];
     work.retain(|group| !group.is_empty());
     while let Some(group) = work.pop() {
-        match attempt::attempt(store, instance, ops, &group, &known, sent).await {
+        let done = match plain {
+            true => plain::attempt(store, instance, ops, &group, sent).await,
+            false => Ok(None),
+        };
+        let done = match done {
+            Ok(None) => attempt::attempt(store, instance, ops, &group, &known, sent).await,
+            Ok(Some(done)) => Ok(done),
+            Err(trouble) => Err(trouble),
+        };
+        match done {
             Ok(done) => {
                 committed = true;
+                // What the short way left is for the other one, and so is what an earlier run stored.
+                plain = plain && done.len() == group.len();
                 for (at, outcome) in done {
                     outcomes[at] = Some(outcome);
                 }
@@ -119,6 +132,7 @@ async fn rounds(
             }
             Err(trouble) => {
                 sent.store(committed, Ordering::Relaxed);
+                plain = plain && !matches!(trouble, Trouble::StoredBefore);
                 let again = recover(store, ops, trouble, group, &mut known, &mut days_added).await;
                 match again? {
                     Again::Groups(groups) => work.extend(groups),

@@ -138,6 +138,7 @@ fn outcomes(deliveries: &[DeliveryId], rows: &[Row]) -> Result<Vec<OperateOutcom
         let outcome = match (row.get::<bool>("changed")?, row.get::<i16>("state")?) {
             (true, _) => OperateOutcome::Done,
             (false, 1) => OperateOutcome::Busy,
+            (false, 3) => OperateOutcome::NotResumable,
             (false, _) => OperateOutcome::Unchanged,
         };
         found.insert(id, outcome);

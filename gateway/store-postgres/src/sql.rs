@@ -35,6 +35,7 @@ statements! {
     ChunkDelete "chunk_delete"
     ChunkRead "chunk_read"
     ChunkWrite "chunk_write"
+    CommitPlain "commit_plain"
     ConfigApply "config_apply"
     ControlList "control_list"
     ControlSet "control_set"

@@ -335,7 +335,7 @@ pub(super) fn not_replicated(conn: &Conn) -> Result<(), StoreError> {
 
 /// An error of the second trip. When the server lives on it has rolled back: the COMMIT behind the failed
 /// statement ended the transaction without effect, and the connection is good for the next one.
-fn refused_or_unknown(e: Error) -> (Trouble, bool) {
+pub(super) fn refused_or_unknown(e: Error) -> (Trouble, bool) {
     if is_stored_before(&e) {
         return (Trouble::StoredBefore, true);
     }

@@ -77,6 +77,43 @@ impl<'a> Columns<'a> {
         steps
     }
 
+    /// The rows for the statement that commits messages without exchanges, sources, order, stored bodies
+    /// and failures.
+    pub(super) fn plain_params(&self) -> Params<'_> {
+        let Self {
+            messages: m,
+            parts: p,
+            deliveries: d,
+            ..
+        } = self;
+        vec![
+            &m.ids,
+            &m.slots,
+            &m.received,
+            &m.origins,
+            &m.types,
+            &m.contexts,
+            &m.versions,
+            &m.fanouts,
+            &m.lens,
+            &m.content_types,
+            &p.messages,
+            &p.nos,
+            &p.names,
+            &p.content_types,
+            &p.lens,
+            &p.bytes,
+            &d.messages,
+            &d.nos,
+            &d.slots,
+            &d.ports,
+            &d.states,
+            &d.priorities,
+            &d.ranks,
+            &d.rendered,
+        ]
+    }
+
     /// The deliveries that were born claimed, by message.
     pub(super) fn claimed(&self) -> HashMap<MessageId, Vec<u16>> {
         let mut claimed: HashMap<MessageId, Vec<u16>> = HashMap::new();

@@ -89,6 +89,28 @@ impl<'a> Keys<'a> {
         self.hashes.is_empty()
     }
 
+    /// The messages that try a key.
+    pub(super) fn messages(&self) -> &[Id] {
+        &self.messages
+    }
+
+    /// The followers wait for what becomes of their leaders.
+    pub(super) fn put_off_followers(&self, items: &mut [Item<'_>]) {
+        for follower in self.leaders.iter().flat_map(|(_, followers)| followers) {
+            items[*follower].verdict = Verdict::Later;
+        }
+    }
+
+    /// The keys for the statement that commits messages without exchanges.
+    pub(super) fn plain_params(&self) -> Params<'_> {
+        vec![
+            &self.hashes,
+            &self.fingerprints,
+            &self.messages,
+            &self.windows,
+        ]
+    }
+
     pub(super) fn insert_params(&self) -> Params<'_> {
         vec![
             &self.hashes,

@@ -33,6 +33,10 @@ impl<'a> Nexts<'a> {
         self.most.push(i32::try_from(next.most).unwrap_or(i32::MAX));
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.wanted.is_empty()
+    }
+
     pub(super) fn wanted(&self) -> impl Iterator<Item = &'a Next> {
         self.wanted.iter().copied()
     }
@@ -43,7 +47,7 @@ impl<'a> Nexts<'a> {
             let (ports, lanes, keys) = (&self.ports as _, &self.lanes as _, &self.keys as _);
             vec![me as _, ports, lanes, keys, &self.most as _]
         };
-        (!self.wanted.is_empty()).then(|| conn.step(Sql::OrderNext, params()))
+        (!self.is_empty()).then(|| conn.step(Sql::OrderNext, params()))
     }
 
     /// Reads what was claimed, with its messages, after the commit.

@@ -59,6 +59,19 @@ impl<'a> Settlements<'a> {
         })
     }
 
+    /// Whether all of them are ends without an answer.
+    pub(super) fn are_plain_ends(&self) -> bool {
+        self.ends.claims.messages.len() == self.all.len()
+    }
+
+    /// The ends for the statement that commits them with messages.
+    pub(super) fn plain_params(&self) -> Params<'_> {
+        let mut params = self.ends.claims.params();
+        let rest: Params<'_> = vec![&self.ends.events, &self.ends.attempts, &self.ends.details];
+        params.extend(rest);
+        params
+    }
+
     /// The statements that make them. Each gives back the deliveries that it found as claimed.
     pub(super) fn steps<'s>(&'s self, conn: &'s Conn, me: &'s Id, now: &'s i64) -> Vec<Step<'s>> {
         let mut steps = Vec::new();
@@ -91,17 +104,19 @@ impl<'a> Settlements<'a> {
 
     /// Takes in what the statements found, in their order.
     pub(super) fn learn(&mut self, answers: &[Vec<Row>]) -> Result<(), StoreError> {
-        let mut found = HashSet::new();
-        for row in answers.iter().flatten() {
-            found.insert(delivery_id(row)?);
-        }
+        let found = answers.iter().flatten().map(delivery_id);
+        self.found(&found.collect::<Result<_, _>>()?);
+        Ok(())
+    }
+
+    /// Takes in which deliveries were found as claimed.
+    pub(super) fn found(&mut self, found: &HashSet<DeliveryId>) {
         // A delivery has one claim at a time, and every statement compared the token.
         let held = self
             .all
             .iter()
             .filter(|s| found.contains(&s.claim.delivery));
         self.done = held.map(|s| (s.claim.delivery, s.claim.token)).collect();
-        Ok(())
     }
 
     /// Looks at the settlements that found no claim: one that an earlier run of the batch made is done.
