@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use quayside_adapter_api::{
-    Adapter, AdapterError, Block, ErrorKind, Receive, Services, Transmit,
+    Adapter, AdapterError, Block, ErrorKind, Receive, Services, Terms, Transmit,
     model::{Fault, Name},
 };
 
@@ -39,8 +39,8 @@ impl Adapter for AmqpAdapter {
         "amqp"
     }
 
-    fn check_receive(&self, block: &Block) -> Vec<Fault> {
-        ReceiveSettings::read(block).1
+    fn check_receive(&self, block: &Block, terms: &Terms) -> Vec<Fault> {
+        ReceiveSettings::read(block, terms).1
     }
 
     fn check_send(&self, block: &Block) -> Vec<Fault> {
@@ -59,9 +59,10 @@ impl Adapter for AmqpAdapter {
         &self,
         name: &Name,
         block: &Block,
+        terms: &Terms,
         services: Services,
     ) -> Result<Box<dyn Receive>, AdapterError> {
-        let settings = right(ReceiveSettings::read(block))?;
+        let settings = right(ReceiveSettings::read(block, terms))?;
         let link = |role| {
             let (name, services) = (name.to_string(), services.clone());
             Ok::<_, AdapterError>(Link::new(settings.broker()?, role, name, services))

@@ -111,6 +111,13 @@ impl Line {
         (!left.is_zero()).then_some(left)
     }
 
+    /// Hands nothing out for `pause`.
+    pub(crate) fn rest(&self, pause: Duration) {
+        let until = self.services.clock.monotonic().plus(pause);
+        let mut state = self.state();
+        state.pause_until = state.pause_until.max(Some(until));
+    }
+
     /// The next batch that comes again. What was delivered over a connection that is lost does not: the
     /// broker delivers it anew.
     pub(crate) fn next_again(&self) -> Option<Vec<Taken>> {
@@ -133,10 +140,9 @@ impl Line {
             for batch in batches.into_iter().rev().filter(|batch| !batch.is_empty()) {
                 state.again.push_front(batch);
             }
-            if !pause.is_zero() {
-                let until = self.services.clock.monotonic().plus(pause);
-                state.pause_until = state.pause_until.max(Some(until));
-            }
+        }
+        if !pause.is_zero() {
+            self.rest(pause);
         }
         self.changed.notify_one();
     }
@@ -152,7 +158,7 @@ impl Line {
         let message = messages.next().expect("a batch has a message");
         let others = messages.collect();
         let reply = match self.settings.on_failure {
-            OnFailure::Suspend => Reply::Nothing,
+            OnFailure::Suspend | OnFailure::SuspendNonResumable => Reply::Nothing,
             OnFailure::DeadLetter | OnFailure::Stop => Reply::Receipt,
         };
         Delivery {
@@ -161,6 +167,7 @@ impl Line {
             others,
             source: None,
             reply,
+            resumable: self.settings.on_failure != OnFailure::SuspendNonResumable,
             settle: Box::new(BatchSettle {
                 line: Arc::clone(self),
                 batch,

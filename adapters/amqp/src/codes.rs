@@ -37,4 +37,12 @@ quayside_adapter_api::model::codes! {
         "Nothing: the host stops or the configuration changed.";
     NO_ANSWER = "QS0918", "A queue gives no answer to a message that is put into it.",
         "Send requests that wait for an answer over another adapter.";
+    UNORDERED = "QS0920", "The queue does not keep the order of its messages.",
+        "Declare it anew with `x-single-active-consumer`, or set `ordered = false` on the receive port.";
+    NOT_EXCLUSIVE = "QS0921", "The queue does not belong to one consumer alone.",
+        "Remove `exclusive` and declare the queue with `x-single-active-consumer`; quorum queues ignore `exclusive`.";
+    NOT_INSPECTED = "QS0922", "What the queue promises could not be seen.",
+        "Give the user the right to configure the queue, or see to its arguments yourself.";
+    VOLATILE = "QS0923", "The queue does not outlive its broker or its consumers.",
+        "Declare it anew as a durable queue that is not deleted by itself.";
 }

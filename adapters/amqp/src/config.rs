@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use lapin::uri::{AMQPScheme, AMQPUri};
 use quayside_adapter_api::{
-    AdapterError, Block, ErrorKind, SecretRef, config,
+    AdapterError, Block, ErrorKind, SecretRef, Terms, config,
     model::{Fault, Severity},
     units::{ByteSize, Span},
 };
@@ -60,6 +60,9 @@ pub struct ReceiveSettings {
     /// The queue for messages that are not acceptable.
     #[serde(default)]
     pub dead_letter: Option<String>,
+    /// Whether nobody else may consume from the queue while this location does.
+    #[serde(default)]
+    pub exclusive: bool,
 }
 
 /// By what a repeat of a message is recognised.
@@ -84,6 +87,8 @@ pub enum OnFailure {
     /// It is stored and suspended.
     #[default]
     Suspend,
+    /// It is stored and suspended for good: it can be terminated and published again, but not resumed.
+    SuspendNonResumable,
     /// It goes into the queue `dead_letter`.
     DeadLetter,
     /// It stays in the queue and the location fails.
@@ -191,13 +196,15 @@ pub(crate) struct Broker {
 }
 
 impl ReceiveSettings {
-    /// Reads and checks a block: the settings, if they can be used, and every fault.
+    /// Reads and checks a block on the terms of its port: the settings, if they can be used, and every fault.
     #[must_use]
-    pub fn read(block: &Block) -> (Option<Self>, Vec<Fault>) {
-        read(block, Self::faults)
+    pub fn read(block: &Block, terms: &Terms) -> (Option<Self>, Vec<Fault>) {
+        read(block, |settings: &Self, faults| {
+            settings.faults(terms, faults);
+        })
     }
 
-    fn faults(&self, faults: &mut Vec<Fault>) {
+    fn faults(&self, terms: &Terms, faults: &mut Vec<Fault>) {
         connection_faults(&self.url, self.heartbeat, self.connect_timeout, faults);
         queue_fault("queue", &self.queue, faults);
         range(
@@ -207,6 +214,21 @@ impl ReceiveSettings {
             faults,
         );
         range("batch", self.batch, MAX_BATCH, faults);
+        if self.on_failure == OnFailure::Stop && terms.error_threshold != Some(1) {
+            let message = "without `error_threshold = 1` the location is opened again and again and fails at \
+                           the same message";
+            faults.push(Fault::warning(codes::REFUSED, &["on_failure"], message));
+        }
+        if self.exclusive && terms.ordered {
+            // The broker would refuse it to all processes of a group but one, which the others cannot replace.
+            let message = "`exclusive` leaves no other process to go on in the order of the port: give the \
+                           queue `x-single-active-consumer` instead";
+            faults.push(Fault::warning(
+                codes::NOT_EXCLUSIVE,
+                &["exclusive"],
+                message,
+            ));
+        }
         if self.batch > usize::from(self.prefetch) {
             let message = "a batch can never be larger than `prefetch`";
             faults.push(Fault::warning(codes::BAD_SETTING, &["batch"], message));
@@ -314,9 +336,10 @@ fn connection_faults(urls: &Urls, heartbeat: Span, connect: Span, faults: &mut V
             faults.push(Fault::error(codes::BAD_URL, &["url"], wrong));
         }
     }
-    let (shortest, longest) = (Duration::from_secs(1), Duration::from_secs(600));
-    if !(shortest..=longest).contains(&heartbeat.duration()) {
-        let message = format!("`heartbeat` is {heartbeat}, not between 1s and 10m");
+    let given = heartbeat.duration();
+    if !(1..=60).contains(&given.as_secs()) || given.subsec_nanos() > 0 {
+        // The protocol counts in seconds; a broker that is silent for two minutes is not waited for longer.
+        let message = format!("`heartbeat` is {heartbeat}, not whole seconds from 1s to 1m");
         faults.push(Fault::error(codes::BAD_SETTING, &["heartbeat"], message));
     }
     positive("connect_timeout", connect, faults);
@@ -410,7 +433,7 @@ mod tests {
     fn receive(more: Block) -> Vec<String> {
         let mut block = json!({ "url": "amqp://mq.example/erp", "queue": "orders" });
         merge(&mut block, more);
-        places(&ReceiveSettings::read(&block).1)
+        places(&ReceiveSettings::read(&block, &Terms::default()).1)
     }
 
     fn send(more: Block) -> Vec<String> {
@@ -452,6 +475,8 @@ mod tests {
             (json!({ "url": [] }), "QS0909 url"),
             (json!({ "url": 5 }), "QS0302 url"),
             (json!({ "heartbeat": "10ms" }), "QS0910 heartbeat"),
+            (json!({ "heartbeat": "1500ms" }), "QS0910 heartbeat"),
+            (json!({ "heartbeat": "61s" }), "QS0910 heartbeat"),
             (json!({ "connect_timeout": "0s" }), "QS0910 connect_timeout"),
             (json!({ "queue": "" }), "QS0912 queue"),
             (json!({ "queue": "amq.gen-x" }), "QS0912 queue"),
@@ -489,9 +514,36 @@ mod tests {
     }
 
     #[test]
+    fn what_the_port_says_counts() {
+        let warned = |more: Block, terms: &Terms| {
+            let mut block = json!({ "url": "amqp://mq.example/erp", "queue": "orders" });
+            merge(&mut block, more);
+            let (settings, faults) = ReceiveSettings::read(&block, terms);
+            assert!(settings.is_some(), "{block}");
+            places(&faults)
+        };
+        let ordered = Terms {
+            ordered: true,
+            error_threshold: Some(1),
+            ..Terms::default()
+        };
+        let (stop, exclusive) = (
+            json!({ "on_failure": "stop" }),
+            json!({ "exclusive": true }),
+        );
+        assert_eq!(
+            warned(stop.clone(), &Terms::default()),
+            ["QS0916 on_failure"]
+        );
+        assert_eq!(warned(stop, &ordered), [""; 0]);
+        assert_eq!(warned(exclusive.clone(), &Terms::default()), [""; 0]);
+        assert_eq!(warned(exclusive, &ordered), ["QS0921 exclusive"]);
+    }
+
+    #[test]
     fn a_warning_does_not_stand_in_the_way() {
         let block = json!({ "url": "amqp://h/", "queue": "q", "dedupe": "none" });
-        let (settings, faults) = ReceiveSettings::read(&block);
+        let (settings, faults) = ReceiveSettings::read(&block, &Terms::default());
         assert_eq!(settings.map(|s| s.dedupe), Some(Dedupe::None));
         assert_eq!(faults.len(), 1);
     }

@@ -1,10 +1,23 @@
 //! Reading a configuration block so that every fault is found at once, each at its own key.
 
+use std::time::Duration;
+
 use quayside_model::Fault;
 use serde::de::DeserializeOwned;
 
 /// A block of settings: a JSON object, variables already put in, secrets still references.
 pub type Block = serde_json::Value;
+
+/// What the receive port and the location say beside the adapter's block.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// Whether messages go into the store in the order in which they are given out.
+    pub ordered: bool,
+    /// After how many failures in a row the location is disabled; `None`: never.
+    pub error_threshold: Option<u32>,
+    /// How long a sender waits for a subscriber's answer; `None`: the port is one-way.
+    pub answer_within: Option<Duration>,
+}
 
 quayside_model::codes! {
     UNKNOWN_KEY = "QS0301", "A key is not known here.",

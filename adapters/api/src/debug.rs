@@ -11,6 +11,7 @@ impl fmt::Debug for Delivery {
             .field("others", &self.others)
             .field("source", &self.source)
             .field("reply", &self.reply)
+            .field("resumable", &self.resumable)
             .finish_non_exhaustive()
     }
 }

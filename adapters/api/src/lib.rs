@@ -5,7 +5,7 @@
 //! bounds, measures, renders templates and stops. So an adapter never retries, never spawns a task
 //! that outlives the value it returned, and never answers its partner before it is told to. One that works
 //! over a standing connection may build it anew while it waits in `receive` or `send`, as `adapters/amqp`
-//! does: the engine's own pauses are made for sources that are opened and closed.
+//! does, and says in [`Services::condition`] that it is not connected.
 //!
 //! Four traits: [`Adapter`] opens the others from a configuration block; [`Receive`] yields
 //! [`Delivery`]s; [`Settle`] answers the partner of one delivery; [`Transmit`] sends one message.
@@ -18,18 +18,22 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 
+pub mod condition;
 pub mod config;
 mod debug;
 pub mod error;
 pub mod keys;
+pub mod run;
 pub mod services;
 pub mod units;
 pub mod verdict;
 
-pub use config::{Block, parse};
+pub use condition::{Condition, Trouble, TroubleKind};
+pub use config::{Block, Terms, parse};
 pub use error::{AdapterError, ErrorKind};
 pub use keys::{NaturalKey, Source};
 pub use quayside_model as model;
+pub use run::RunEnd;
 pub use services::{Messages, PendingSource, SecretRef, Secrets, Services, Sources, Standing};
 pub use units::{ByteSize, Span};
 pub use verdict::{Accepted, Answer, RECEIPT_WITHIN, RejectKind, Rejected, Resting};
@@ -43,7 +47,7 @@ pub trait Adapter: Send + Sync + fmt::Debug {
     fn name(&self) -> &'static str;
 
     /// Every fault of a receive location's block, without touching the network or the disk.
-    fn check_receive(&self, block: &Block) -> Vec<Fault>;
+    fn check_receive(&self, block: &Block, terms: &Terms) -> Vec<Fault>;
 
     /// Every fault of a send transport's block, likewise.
     fn check_send(&self, block: &Block) -> Vec<Fault>;
@@ -64,6 +68,7 @@ pub trait Adapter: Send + Sync + fmt::Debug {
         &self,
         name: &Name,
         block: &Block,
+        terms: &Terms,
         services: Services,
     ) -> Result<Box<dyn Receive>, AdapterError>;
 
@@ -108,6 +113,8 @@ pub struct Delivery {
     pub source: Option<Source>,
     /// What the sender waits for. Of several messages none can be answered, only receipted.
     pub reply: Reply,
+    /// Whether an operator may resume what of it has to be suspended.
+    pub resumable: bool,
     /// How to answer. Dropping it unanswered means: nothing is known to be stored.
     pub settle: Box<dyn Settle>,
 }
@@ -153,6 +160,26 @@ pub trait Transmit: Send + Sync {
     /// Sends one message and returns when the partner has taken it for good. Calls
     /// [`Outbound::may_act`] right before the effect and gives up if it says no.
     async fn send(&self, outbound: Outbound) -> Result<Sent, AdapterError>;
+
+    /// How many messages of one order key [`Transmit::send_run`] takes at most: more than 1 promises that the
+    /// partner gets them in their order while several are under way.
+    fn longest_run(&self) -> usize {
+        1
+    }
+
+    /// Sends messages of one order key, in their order, without waiting for the end of one before the next
+    /// begins. Once one has failed nothing behind it counts as sent: all of it comes again, from the failed
+    /// one on. Only called with as many as [`Transmit::longest_run`] allows, never where an answer is wanted.
+    async fn send_run(&self, run: Vec<Outbound>) -> RunEnd {
+        let mut sent = Vec::with_capacity(run.len());
+        for outbound in run {
+            match self.send(outbound).await {
+                Ok(one) => sent.push(one),
+                Err(error) => return RunEnd::until(sent, error, 0),
+            }
+        }
+        RunEnd::all(sent)
+    }
 
     /// Connects, authenticates and looks whether the target exists; changes nothing. Says what it saw.
     async fn test(&self) -> Result<String, AdapterError>;

@@ -7,7 +7,7 @@ use quayside_model::{Clock, Entropy, MessageId, Text};
 use serde::{Deserialize, Serialize};
 pub use tokio_util::sync::CancellationToken;
 
-use crate::AdapterError;
+use crate::{AdapterError, Condition};
 
 /// What the engine lends to an open location or transport.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub struct Services {
     pub sources: Arc<dyn Sources>,
     /// What became of messages.
     pub messages: Arc<dyn Messages>,
+    /// How its connections stand, for people.
+    pub condition: Condition,
     /// Ends when the host stops. An adapter that waits for anything else than its partner watches it.
     pub stopping: CancellationToken,
 }

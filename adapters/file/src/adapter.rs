@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use quayside_adapter_api::{
-    Adapter, AdapterError, Block, ErrorKind, Receive, Services, Transmit,
+    Adapter, AdapterError, Block, ErrorKind, Receive, Services, Terms, Transmit,
     model::{Fault, Name},
 };
 
@@ -36,7 +36,7 @@ impl Adapter for FileAdapter {
         "file"
     }
 
-    fn check_receive(&self, block: &Block) -> Vec<Fault> {
+    fn check_receive(&self, block: &Block, _: &Terms) -> Vec<Fault> {
         ReceiveSettings::read(block).err().unwrap_or_default()
     }
 
@@ -55,6 +55,7 @@ impl Adapter for FileAdapter {
         &self,
         name: &Name,
         block: &Block,
+        _: &Terms,
         services: Services,
     ) -> Result<Box<dyn Receive>, AdapterError> {
         let settings = ReceiveSettings::read(block).map_err(faulty)?;

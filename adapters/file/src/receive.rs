@@ -250,6 +250,7 @@ fn delivery(mut taken: Taken) -> Delivery {
             state: taken.mark().text(),
         }),
         reply: Reply::Nothing,
+        resumable: true,
         settle: Box::new(FileSettle(taken)),
     }
 }

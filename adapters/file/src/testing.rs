@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use quayside_adapter_api::{
-    Accepted, Adapter, AdapterError, Block, Delivery, ErrorKind, Messages, PendingSource, Receive,
-    Secrets, Services, Sources, Standing,
+    Accepted, Adapter, AdapterError, Block, Condition, Delivery, ErrorKind, Messages,
+    PendingSource, Receive, Secrets, Services, Sources, Standing, Terms,
     model::{Clock, Entropy, MessageId, Name, SystemClock, SystemEntropy, Text},
     services::{CancellationToken, Secret, SecretRef},
 };
@@ -111,6 +111,7 @@ impl Process {
             secrets: Arc::new(NoSecrets),
             sources: Arc::new(self.clone()),
             messages: Arc::new(self.clone()),
+            condition: Condition::default(),
             stopping: CancellationToken::new(),
         }
     }
@@ -123,7 +124,7 @@ impl Process {
         let services = self.services(Arc::new(SystemClock));
         let name = Name::new(self.location).unwrap();
         self.adapter
-            .open_receive(&name, &block, services)
+            .open_receive(&name, &block, &Terms::default(), services)
             .await
             .expect("the location opens")
     }

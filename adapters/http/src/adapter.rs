@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use quayside_adapter_api::{
-    Adapter, AdapterError, Block, Receive, Secrets, Services, Transmit,
+    Adapter, AdapterError, Block, Receive, Secrets, Services, Terms, Transmit,
     model::{Fault, Name},
 };
 use tokio::time::timeout;
@@ -220,7 +220,7 @@ impl Adapter for HttpAdapter {
         "http"
     }
 
-    fn check_receive(&self, block: &Block) -> Vec<Fault> {
+    fn check_receive(&self, block: &Block, _: &Terms) -> Vec<Fault> {
         ReceiveConfig::read(block).err().unwrap_or_default()
     }
 
@@ -242,6 +242,7 @@ impl Adapter for HttpAdapter {
         &self,
         name: &Name,
         block: &Block,
+        _: &Terms,
         services: Services,
     ) -> Result<Box<dyn Receive>, AdapterError> {
         let config = ReceiveConfig::read(block).map_err(first_fault)?;

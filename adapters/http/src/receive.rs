@@ -220,6 +220,7 @@ fn delivery(
             Some(within) => Awaited::Answer(within.duration()),
             None => Awaited::Receipt,
         },
+        resumable: true,
         settle: Box::new(settle),
     })
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::stream;
-use quayside_adapter_api::{Accepted, Incoming, Rejected, Reply, Services};
+use quayside_adapter_api::{Accepted, Condition, Incoming, Rejected, Reply, Services};
 use quayside_model::{
     Code, Context, InstanceId, Message, MessageId, Name, PortStatus, Text, Timestamp, Transport,
     port::PortControl,
@@ -215,6 +215,7 @@ impl Engine {
                     adapter: location.adapter.clone(),
                     running: runtime.is_some_and(|r| r.is_running()),
                     in_flight: runtime.map_or(0, |r| r.in_flight()),
+                    trouble: runtime.and_then(|r| r.condition.trouble()),
                     backlog: backlog.remove(&location.name),
                     opens_at: opens_at(location.window.as_ref(), now),
                     ..view(&location.name, control, runtime.map(|r| &r.tally))
@@ -245,6 +246,7 @@ impl Engine {
                 running: runtime.is_some_and(|r| r.is_flowing()),
                 resting,
                 in_flight: runtime.map_or(0, |r| r.in_flight()),
+                trouble: runtime.and_then(|r| r.condition.trouble()),
                 backlog: backlog.remove(&port.name),
                 opens_at: opens_at(port.window.as_ref(), now),
                 ..view(&port.name, control, runtime.map(|r| &r.tally))
@@ -507,7 +509,8 @@ impl Engine {
     }
 
     fn services(&self, name: &Name) -> Services {
-        crate::runtime::services(&self.shared, name)
+        // Of its own: what a test meets is told to who asked for it.
+        crate::runtime::services(&self.shared, name, Condition::default())
     }
 }
 
@@ -575,6 +578,7 @@ fn view(name: &Name, control: PortControl, tally: Option<&Tally>) -> PortView {
         reason: control.reason,
         resting: false,
         running: false,
+        trouble: None,
         in_flight: 0,
         backlog: None,
         last_failure,

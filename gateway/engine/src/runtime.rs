@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use quayside_adapter_api::Services;
+use quayside_adapter_api::{Condition, Services};
 use quayside_model::{Name, PortStatus, port::PortControl};
 use quayside_store::{StoreError, controls::ControlSet};
 use tokio::task::JoinSet;
@@ -217,8 +217,8 @@ impl Runtimes {
             // What was wrong may be repaired outside of the configuration.
             kept.iter().for_each(|kept| kept.rest.forgive());
             let runtime = kept.unwrap_or_else(|| {
-                let (runtime, works) =
-                    SendRuntime::new(Arc::new(port.clone()), services(shared, &port.name));
+                let services = services(shared, &port.name, Condition::default());
+                let (runtime, works) = SendRuntime::new(Arc::new(port.clone()), services);
                 let runner = Runner::new(Arc::clone(shared), Arc::clone(&runtime));
                 self.spawn(runner.run(works));
                 runtime
@@ -263,7 +263,8 @@ impl Runtimes {
         }
         self.lock().locations = locations;
         for runtime in fresh {
-            let services = services(shared, &runtime.location.name);
+            let condition = runtime.condition.clone();
+            let services = services(shared, &runtime.location.name, condition);
             self.spawn(location::run(Arc::clone(shared), runtime, services));
         }
     }
@@ -295,7 +296,7 @@ fn same<T: std::fmt::Debug>(a: &T, b: &T) -> bool {
     format!("{a:?}") == format!("{b:?}")
 }
 
-pub(crate) fn services(shared: &Arc<Shared>, name: &Name) -> Services {
+pub(crate) fn services(shared: &Arc<Shared>, name: &Name, condition: Condition) -> Services {
     let options = &shared.options;
     Services {
         clock: Arc::clone(&options.clock),
@@ -309,6 +310,7 @@ pub(crate) fn services(shared: &Arc<Shared>, name: &Name) -> Services {
         messages: Arc::new(StoredMessages {
             store: Arc::clone(&shared.store),
         }),
+        condition,
         stopping: shared.stopping.clone(),
     }
 }

@@ -89,6 +89,7 @@ mod tests {
             code: Text::lossy("QS9999"),
             class: FailureClass::Retry,
             detail: Text::lossy("down"),
+            resumable: true,
         };
         let at = Timestamp::from_micros(5);
         tally.note_failure(at, failure.clone());

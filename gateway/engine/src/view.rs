@@ -1,5 +1,6 @@
 //! What people see of the engine: health and ports.
 
+use quayside_adapter_api::Trouble;
 use quayside_model::{Failure, Name, PortStatus, Text, Timestamp};
 use quayside_store::browse::PortBacklog;
 use serde::Serialize;
@@ -36,6 +37,9 @@ pub struct PortView {
     pub resting: bool,
     /// Whether it works in this process right now.
     pub running: bool,
+    /// What keeps it from working although it is open here: its partner cannot be reached, or takes nothing.
+    /// Its adapter goes on by itself when that is over.
+    pub trouble: Option<Trouble>,
     /// How many deliveries it has in hand in this process.
     pub in_flight: usize,
     /// What waits for it in the store.

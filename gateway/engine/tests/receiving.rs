@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use quayside_adapter_api::{
     Accepted, Adapter, AdapterError, Block, Delivery, ErrorKind, Incoming, Receive, Rejected,
-    Reply, Secrets, Services, Settle, Transmit,
+    Reply, Secrets, Services, Settle, Terms, Transmit,
     model::Fault,
     services::{Secret, SecretRef},
 };
@@ -47,7 +47,7 @@ impl Adapter for Still {
         "still"
     }
 
-    fn check_receive(&self, _: &Block) -> Vec<Fault> {
+    fn check_receive(&self, _: &Block, _: &Terms) -> Vec<Fault> {
         Vec::new()
     }
 
@@ -63,10 +63,16 @@ impl Adapter for Still {
         &self,
         _: &Name,
         block: &Block,
+        _: &Terms,
         services: Services,
     ) -> Result<Box<dyn Receive>, AdapterError> {
         let gives = block["gives"].as_str().map(ToOwned::to_owned);
-        Ok(Box::new(Source { gives, services }))
+        let resumable = block["resumable"] != false;
+        Ok(Box::new(Source {
+            gives,
+            resumable,
+            services,
+        }))
     }
 
     async fn open_send(
@@ -87,6 +93,7 @@ impl Adapter for Still {
 /// It gives what its block says, for which nobody waits, and ends when the host stops.
 struct Source {
     gives: Option<String>,
+    resumable: bool,
     services: Services,
 }
 
@@ -106,6 +113,7 @@ impl Receive for Source {
                 others: Vec::new(),
                 source: None,
                 reply: Reply::Nothing,
+                resumable: self.resumable,
                 settle: Box::new(Unread),
             });
         }
@@ -377,6 +385,28 @@ async fn a_source_that_ends_while_the_host_stops_has_not_failed() {
     assert_eq!(log.lines("receive location closed").len(), 32);
     let failed = log.lines("receive location failed");
     assert!(failed.is_empty(), "{failed:?}");
+}
+
+#[tokio::test]
+async fn what_a_location_suspends_for_good_is_not_resumed() {
+    let mut port = receive(false);
+    port.messages = vec![Arc::new(MessagePlan {
+        name: name("app.order"),
+        message_type: None,
+        promotions: Promotions::default(),
+    })];
+    port.locations[0].block = serde_json::json!({ "gives": "<Order>", "resumable": false });
+    let world = World::new(port, Vec::new()).await;
+    let told = wait_for("the message", Duration::from_secs(30), async || {
+        let told = world.lines("message suspended on receipt").pop();
+        told.ok_or_else(|| "it is not stored".to_owned())
+    });
+    let told = told.await;
+    let id = told["message.id"].as_str().expect("an id");
+    let message: MessageId = id.parse().expect("an id");
+    let ids = [DeliveryId { message, no: 0 }];
+    let resumed = world.store.resume(&ids, &Text::lossy("by a test")).await;
+    assert_eq!(resumed.expect("it answers"), [OperateOutcome::NotResumable]);
 }
 
 #[tokio::test]

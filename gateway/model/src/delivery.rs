@@ -75,6 +75,13 @@ pub struct Failure {
     pub class: FailureClass,
     /// The cause, for a person.
     pub detail: Text,
+    /// Whether an operator may resume what it suspended. Programs before this field do not know it and may.
+    #[serde(default = "yes")]
+    pub resumable: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 impl Failure {
@@ -85,6 +92,7 @@ impl Failure {
             code: Text::lossy(code.code),
             class,
             detail: Text::lossy(detail),
+            resumable: true,
         }
     }
 }

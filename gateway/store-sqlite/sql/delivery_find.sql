@@ -1,2 +1,3 @@
--- delivery_find: the live delivery ?1, ?2.
-SELECT port, seq, order_key, state, attempts FROM delivery WHERE message = ?1 AND no = ?2
+-- delivery_find: the live delivery ?1, ?2. A failure without a word about it can be resumed.
+SELECT port, seq, order_key, state, attempts, COALESCE(json_extract(failure, '$.resumable'), 1)
+FROM delivery WHERE message = ?1 AND no = ?2

@@ -73,6 +73,7 @@ struct Found {
     place: Place,
     state: i64,
     attempts: u32,
+    resumable: bool,
 }
 
 fn each(
@@ -101,6 +102,7 @@ fn find(tx: &Tx<'_>, id: DeliveryId) -> DbResult<Option<Found>> {
             place: Place::read(row)?,
             state: cell(row, 3, "delivery.state")?,
             attempts: cell(row, 4, "delivery.attempts")?,
+            resumable: cell(row, 5, "delivery.failure")?,
         })
     })
 }
@@ -112,6 +114,7 @@ fn resume(
     note: &str,
 ) -> DbResult<OperateOutcome> {
     let sql = match found.state {
+        state::SUSPENDED if !found.resumable => return Ok(OperateOutcome::NotResumable),
         state::SUSPENDED => include_str!("../sql/delivery_resume.sql"),
         state::WAITING => include_str!("../sql/delivery_hasten.sql"),
         _ => return Ok(OperateOutcome::Unchanged),

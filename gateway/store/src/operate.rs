@@ -12,7 +12,8 @@ use crate::StoreError;
 pub trait Operate: Send + Sync {
     /// Puts suspended deliveries back into the flow, with all attempts of the primary transport before
     /// them; a delivery that waits for a retry becomes due now. On an ordered port it keeps its place. A
-    /// resumed one is not in doubt any more: the operator has decided that it may be sent.
+    /// resumed one is not in doubt any more: the operator has decided that it may be sent. One whose failure is
+    /// not [resumable](quayside_model::Failure::resumable) stays as it is.
     async fn resume(
         &self,
         deliveries: &[DeliveryId],
@@ -48,4 +49,6 @@ pub enum OperateOutcome {
     NotFound,
     /// It already is in that state.
     Unchanged,
+    /// It was suspended for good: it can be terminated, and its message published again.
+    NotResumable,
 }

@@ -144,6 +144,7 @@ macro_rules! store_conformance {
                 failures_are_told_but_do_not_fill_history
                 a_resubmission_is_told_at_its_source
                 each_item_has_its_outcome
+                what_is_suspended_for_good_is_not_resumed
             }
             sessions {
                 a_session_ends_by_its_lease_and_an_observer

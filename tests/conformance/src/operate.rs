@@ -6,7 +6,7 @@ use quayside_store::{
     Change, SettleOutcome,
     browse::{FAILURE_PUBLISHED, MessageFilter, MessageState},
     commit::Birth,
-    model::{DeliveryId, DeliveryState, EndResult, MessageId, Transport},
+    model::{DeliveryId, DeliveryState, EndResult, Failure, MessageId, Transport},
     operate::OperateOutcome,
 };
 
@@ -256,6 +256,44 @@ pub async fn a_published_failure_is_a_failure(backend: &dyn Backend) {
         let listed = scene.store.messages(&newest, None, 9).await.expect("list");
         assert!(listed.contains(&way.row), "{listed:?}");
     }
+}
+
+/// What was suspended for good is not resumed, by whatever way it came to that, and can be terminated.
+pub async fn what_is_suspended_for_good_is_not_resumed(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let for_good = Failure {
+        resumable: false,
+        ..failure("for good")
+    };
+    let mut born = scene.publish("x", &["a"]);
+    born.deliveries[0].birth = Birth::Suspended(for_good.clone());
+    let born = scene.stored(born).await;
+    scene.stored(scene.publish("y", &["b"])).await;
+    let claim = scene.claim("b", 1).await.remove(0).claim;
+    let change = Change::Suspend {
+        attempts: 1,
+        failure: for_good.clone(),
+        hold_key: false,
+    };
+    scene.done(claim, change).await;
+    let ids = [
+        DeliveryId {
+            message: born,
+            no: 0,
+        },
+        claim.delivery,
+    ];
+    let note = text("by a test");
+    let resumed = scene.store.resume(&ids, &note).await.expect("resume");
+    assert_eq!(resumed, [OperateOutcome::NotResumable; 2]);
+    for id in ids {
+        let way = scene.store.message(id.message).await.expect("way");
+        let row = way.expect("stored").live_deliveries.remove(0);
+        assert_eq!(row.state, DeliveryState::Suspended);
+        assert_eq!(row.failure.as_ref(), Some(&for_good));
+    }
+    let ended = scene.store.terminate(&ids, &note).await.expect("terminate");
+    assert_eq!(ended, [OperateOutcome::Done; 2]);
 }
 
 /// Every verb answers item by item.

@@ -63,6 +63,7 @@ pub fn text(text: &str) -> Text {
 #[must_use]
 pub fn failure(detail: &str) -> Failure {
     Failure {
+        resumable: true,
         code: text("QS9999"),
         class: FailureClass::Retry,
         detail: text(detail),

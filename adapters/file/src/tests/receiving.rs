@@ -312,7 +312,10 @@ async fn what_cannot_work_says_so() {
         (json!({ "folder": "" }), codes::BAD_SETTING),
     ] {
         let adapter: &dyn quayside_adapter_api::Adapter = &*process.adapter;
-        let opened = adapter.open_receive(&name, &block, services.clone()).await;
+        let terms = quayside_adapter_api::Terms::default();
+        let opened = adapter
+            .open_receive(&name, &block, &terms, services.clone())
+            .await;
         let error = match opened {
             Ok(mut receive) => receive.receive().await.err(),
             Err(error) => Some(error),

@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
 use quayside_adapter_api::{
-    Accepted, Adapter as _, AdapterError, Answer, Delivery, ErrorKind, Incoming, Messages,
-    NaturalKey, PendingSource, Receive, RejectKind, Rejected, Reply, SecretRef, Secrets, Services,
-    Settle, Sources, Span, Standing,
+    Accepted, Adapter as _, AdapterError, Answer, Condition, Delivery, ErrorKind, Incoming,
+    Messages, NaturalKey, PendingSource, Receive, RejectKind, Rejected, Reply, SecretRef, Secrets,
+    Services, Settle, Sources, Span, Standing, Terms,
     model::{Code, Context, MessageId, Name, SystemClock, SystemEntropy, Text},
     services::{CancellationToken, Secret},
 };
@@ -135,7 +135,9 @@ impl Gateway {
         block: Value,
     ) -> Result<Box<dyn Receive>, AdapterError> {
         let name = Name::new(name).unwrap();
-        self.adapter.open_receive(&name, &block, services()).await
+        let terms = Terms::default();
+        let opening = self.adapter.open_receive(&name, &block, &terms, services());
+        opening.await
     }
 
     /// Opens a location whose deliveries get this verdict.
@@ -300,6 +302,7 @@ pub(crate) fn services() -> Services {
         secrets: Arc::new(Safe),
         sources: Arc::new(NoSources),
         messages: Arc::new(NoSources),
+        condition: Condition::default(),
         stopping: CancellationToken::new(),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quayside_adapter_api::Adapter as _;
+use quayside_adapter_api::Terms;
 use quayside_adapter_http::{HttpAdapter, HttpOptions, Readiness};
 use serde_json::json;
 
@@ -114,7 +115,7 @@ async fn faults_are_found_without_a_network() {
             "QS0302",
         ),
     ] {
-        let faults = adapter.check_receive(&block);
+        let faults = adapter.check_receive(&block, &Terms::default());
         let found: Vec<_> = faults
             .iter()
             .map(|f| (f.path.join("."), f.code.code))

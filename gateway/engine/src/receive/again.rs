@@ -76,6 +76,7 @@ fn refused(claimed: &Claimed, rejected: &Rejected) -> Option<Change> {
         code,
         class: FailureClass::GiveUp,
         detail: Text::lossy(&rejected.detail),
+        resumable: true,
     };
     // Back where it was: the operator sees the new reason.
     let again = Change::Suspend {

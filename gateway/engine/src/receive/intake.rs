@@ -33,6 +33,7 @@ pub(crate) struct Arrival {
     pub(crate) others: Vec<Incoming>,
     pub(crate) source: Option<Source>,
     pub(crate) reply: Reply,
+    pub(crate) resumable: bool,
 }
 
 impl Arrival {
@@ -44,6 +45,7 @@ impl Arrival {
             others: Vec::new(),
             source: None,
             reply,
+            resumable: true,
         }
     }
 }
@@ -62,6 +64,7 @@ pub(crate) async fn take(
         others,
         source,
         reply,
+        resumable,
         settle,
     } = delivery;
     let arrival = Arrival {
@@ -70,12 +73,14 @@ pub(crate) async fn take(
         others,
         source,
         reply,
+        resumable,
     };
     let intake = Intake {
         shared: &shared,
         port: &port,
         location: &location,
         reply,
+        resumable,
     };
     let (ready, patience) = match intake.prepare(arrival).await {
         Ok(prepared) => prepared,
@@ -117,6 +122,7 @@ pub(crate) async fn accept(
         port,
         location,
         reply: arrival.reply,
+        resumable: arrival.resumable,
     };
     let accepted = async {
         let (ready, patience) = intake.prepare(arrival).await?;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use quayside_adapter_api::{AdapterError, ErrorKind, Receive, Resting, Services};
+use quayside_adapter_api::{AdapterError, Condition, ErrorKind, Receive, Resting, Services, Terms};
 use quayside_model::{Failure, FailureClass, Text, Timestamp, port::PortControl};
 use tokio::{
     sync::{Notify, Semaphore},
@@ -29,6 +29,28 @@ use crate::{
 
 /// The pause after a failure to open or receive: doubles up to the second.
 const REOPEN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// The next pause after a failure.
+#[derive(Debug)]
+struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(REOPEN.0)
+    }
+}
+
+impl Pause {
+    /// The pause after one more failure; `worked`: something was taken in since the one before.
+    fn next(&mut self, worked: bool) -> Duration {
+        if worked {
+            *self = Self::default();
+        }
+        let pause = self.0;
+        self.0 = (pause * 2).min(REOPEN.1);
+        pause
+    }
+}
 
 /// How long the old self of a location goes on while the new one may not open.
 const TAKE_OVER: Duration = Duration::from_secs(1);
@@ -52,6 +74,8 @@ pub(crate) struct LocationRuntime {
     failures_in_a_row: AtomicU32,
     running: AtomicBool,
     pub(crate) tally: Tally,
+    /// How its connections stand.
+    pub(crate) condition: Condition,
     /// What ran under this name by the configuration before: retired when this one has opened or failed
     /// to, so that there is no moment in which nobody listens.
     predecessor: Mutex<Option<Arc<LocationRuntime>>>,
@@ -81,6 +105,7 @@ impl LocationRuntime {
             failures_in_a_row: AtomicU32::new(0),
             running: AtomicBool::new(false),
             tally: Tally::default(),
+            condition: Condition::default(),
             predecessor: Mutex::new(predecessor),
         })
     }
@@ -145,6 +170,7 @@ impl LocationRuntime {
             code,
             class,
             detail,
+            resumable: true,
         };
         self.tally.note_failure(now, failure);
         count(&self.tally.failed);
@@ -206,7 +232,7 @@ impl LocationRuntime {
 
 /// Runs a location until the engine stops or another configuration takes its place.
 pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, services: Services) {
-    let mut pause = REOPEN.0;
+    let mut pause = Pause::default();
     let mut intakes = JoinSet::new();
     // A location that rests keeps its closed adapter: over HTTP its senders are then told to come back
     // later, and not that there is no such place.
@@ -247,16 +273,16 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
             Err(error) => {
                 runtime.note(&error, shared.options.clock.now());
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => {}
+                    () = tokio::time::sleep(pause.next(false)) => {}
                     () = over() => break,
                 }
-                pause = (pause * 2).min(REOPEN.1);
                 continue;
             }
         };
         drop(resting.take());
         info!(location = %runtime.location.name, "receive location open");
         runtime.running.store(true, Ordering::SeqCst);
+        let done = runtime.tally.read().done;
         let ended = tokio::select! {
             ended = receive_all(&shared, &runtime, &mut *receive, &mut intakes) => Some(ended),
             () = runtime.until_shut() => None,
@@ -272,13 +298,13 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
         let failed = ended.filter(|error| !(is_over && error.kind == ErrorKind::Ended));
         if let Some(error) = failed {
             runtime.note(&error, shared.options.clock.now());
+            let worked = runtime.tally.read().done > done;
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep(pause.next(worked)) => {}
                 () = over() => break,
             }
-            pause = (pause * 2).min(REOPEN.1);
         } else {
-            pause = REOPEN.0;
+            pause = Pause::default();
         }
     }
     runtime.retire_predecessor();
@@ -304,8 +330,13 @@ async fn open(
             detail,
         ));
     };
+    let terms = Terms {
+        ordered: runtime.port.ordered,
+        error_threshold: location.error_threshold,
+        answer_within: runtime.port.answer_within,
+    };
     adapter
-        .open_receive(&location.name, &location.block, services.clone())
+        .open_receive(&location.name, &location.block, &terms, services.clone())
         .await
 }
 
@@ -364,5 +395,20 @@ async fn receive_all(
 fn note_panic(runtime: &LocationRuntime, end: Result<(), tokio::task::JoinError>) {
     if let Err(error) = end {
         error!(location = %runtime.location.name, %error, "taking a delivery in panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_grows_until_something_worked() {
+        let mut pause = Pause::default();
+        let mut next = |worked| pause.next(worked).as_millis();
+        assert_eq!([next(false), next(false), next(false)], [100, 200, 400]);
+        assert_eq!([next(true), next(false)], [100, 200]);
+        let longest = (0..20).map(|_| next(false)).max();
+        assert_eq!(longest, Some(REOPEN.1.as_millis()));
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Intake<'a> {
     pub(crate) port: &'a ReceivePort,
     pub(crate) location: &'a Location,
     pub(crate) reply: Reply,
+    /// Whether an operator may resume what has to be suspended.
+    pub(crate) resumable: bool,
 }
 
 /// A message that only has to be committed.
@@ -277,6 +279,10 @@ impl Intake<'_> {
         extras: &(dyn Fn() -> Extras + Sync),
         until: Instant,
     ) -> Prepared {
+        let failure = Failure {
+            resumable: self.resumable,
+            ..failure
+        };
         if self.port.publish_failures {
             let names: [(&str, &str); 2] = [
                 ("error.receive-port", &self.port.name),

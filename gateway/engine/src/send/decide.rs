@@ -89,6 +89,7 @@ pub(crate) fn failure_of(error: &AdapterError) -> Failure {
         code: Text::lossy(error.code.code),
         class: class_of(error.kind),
         detail: Text::lossy(&error.detail),
+        resumable: true,
     }
 }
 

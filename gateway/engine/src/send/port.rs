@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use quayside_adapter_api::Services;
+use quayside_adapter_api::{Condition, Services};
 use quayside_model::{
     Claim, Failure, FailureClass, Monotonic, OnOrderFailure, Timestamp, port::PortControl,
 };
@@ -70,6 +70,8 @@ pub(crate) struct SendRuntime {
     looked: Moment,
     pub(crate) stop: Stop,
     pub(crate) rest: Rest,
+    /// How the connections of its transports stand.
+    pub(crate) condition: Condition,
     /// Ends when another configuration has taken its place.
     pub(crate) retired: CancellationToken,
 }
@@ -84,6 +86,7 @@ impl SendRuntime {
         let (queue, works) = mpsc::channel(window_of(&plan));
         let rest = Rest::new(Arc::clone(&services.clock));
         let runtime = Self {
+            condition: services.condition.clone(),
             transports: Transports::new(services),
             window: Arc::new(Semaphore::new(window_of(&plan))),
             plan,

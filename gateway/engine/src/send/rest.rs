@@ -220,6 +220,7 @@ mod tests {
                 code: Text::lossy("QS9999"),
                 class: FailureClass::Stop,
                 detail: Text::lossy("gone"),
+                resumable: true,
             };
             self.rest.stopped(pass, why, |stops| SECOND * stops)
         }

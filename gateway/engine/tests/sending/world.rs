@@ -3,13 +3,17 @@
 use std::{
     collections::BTreeMap,
     future::pending,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use quayside_adapter_api::{
-    Adapter, AdapterError, Block, ErrorKind, Outbound, Receive, Secrets, Sent, Services, Transmit,
+    Adapter, AdapterError, Block, ErrorKind, Outbound, Receive, RunEnd, Secrets, Sent, Services,
+    Terms, Transmit,
     model::Fault,
     services::{Secret, SecretRef},
 };
@@ -29,6 +33,10 @@ pub(crate) enum Behaviour {
     Take,
     /// It refuses it for good.
     Refuse,
+    /// It refuses this one for good and takes the others.
+    RefuseOne(&'static str),
+    /// It gets everything and takes so many of a run; then the connection is lost.
+    TakeSome(usize),
     /// It refuses everything until somebody has repaired it.
     Stop,
     /// It never comes back from a send.
@@ -49,9 +57,38 @@ pub(crate) struct Seen {
 pub(crate) struct Probe {
     behaviour: Mutex<Behaviour>,
     seen: Mutex<Vec<Seen>>,
+    /// How many it takes in one run.
+    longest: AtomicUsize,
+    runs: Mutex<Vec<usize>>,
 }
 
 impl Probe {
+    /// Takes so many of a key in one run.
+    pub(crate) fn take_runs(&self, longest: usize) {
+        self.longest.store(longest, Ordering::SeqCst);
+    }
+
+    /// The lengths of the runs so far.
+    pub(crate) fn runs(&self) -> Vec<usize> {
+        self.runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn note(&self, outbound: &Outbound) -> String {
+        let body = scene::body_of(&outbound.message);
+        let seen = Seen {
+            body: body.clone(),
+            in_doubt: outbound.in_doubt,
+        };
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(seen);
+        body
+    }
+
     pub(crate) fn behave(&self, behaviour: Behaviour) {
         *self
             .behaviour
@@ -85,7 +122,7 @@ impl Adapter for Shared {
         "probe"
     }
 
-    fn check_receive(&self, _: &Block) -> Vec<Fault> {
+    fn check_receive(&self, _: &Block, _: &Terms) -> Vec<Fault> {
         Vec::new()
     }
 
@@ -101,6 +138,7 @@ impl Adapter for Shared {
         &self,
         _: &Name,
         _: &Block,
+        _: &Terms,
         _: Services,
     ) -> Result<Box<dyn Receive>, AdapterError> {
         let what = "it only sends";
@@ -127,20 +165,13 @@ impl Adapter for Shared {
 #[async_trait]
 impl Transmit for Shared {
     async fn send(&self, outbound: Outbound) -> Result<Sent, AdapterError> {
-        let seen = Seen {
-            body: scene::body_of(&outbound.message),
-            in_doubt: outbound.in_doubt,
-        };
-        self.0
-            .seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(seen);
+        let body = self.0.note(&outbound);
         match self.0.behaviour() {
-            Behaviour::Take => Ok(Sent {
-                detail: Text::lossy("taken"),
-                answer: None,
-            }),
+            Behaviour::RefuseOne(one) if one == body => {
+                let what = "refused for good";
+                Err(AdapterError::new(ErrorKind::Rejected, codes::REFUSED, what))
+            }
+            Behaviour::Take | Behaviour::RefuseOne(_) | Behaviour::TakeSome(_) => Ok(taken()),
             Behaviour::Refuse => {
                 let what = "refused for good";
                 Err(AdapterError::new(ErrorKind::Rejected, codes::REFUSED, what))
@@ -153,8 +184,54 @@ impl Transmit for Shared {
         }
     }
 
+    fn longest_run(&self) -> usize {
+        self.0.longest.load(Ordering::SeqCst)
+    }
+
+    async fn send_run(&self, run: Vec<Outbound>) -> RunEnd {
+        let runs = || self.0.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        runs().push(run.len());
+        let count = run.len();
+        match self.0.behaviour() {
+            Behaviour::TakeSome(some) => {
+                for outbound in &run {
+                    self.0.note(outbound);
+                }
+                let what = "the connection is lost";
+                let kind = ErrorKind::Retry(None);
+                let error = AdapterError::new(kind, codes::REFUSED, what).doubtful();
+                let some = some.min(count - 1);
+                let sent = std::iter::repeat_with(taken).take(some);
+                RunEnd::until(sent.collect(), error, count - some - 1)
+            }
+            Behaviour::Hang => {
+                for outbound in &run {
+                    self.0.note(outbound);
+                }
+                pending().await
+            }
+            _ => {
+                let mut sent = Vec::new();
+                for outbound in run {
+                    match self.send(outbound).await {
+                        Ok(one) => sent.push(one),
+                        Err(error) => return RunEnd::until(sent, error, 0),
+                    }
+                }
+                RunEnd::all(sent)
+            }
+        }
+    }
+
     async fn test(&self) -> Result<String, AdapterError> {
         Ok("it is here".to_owned())
+    }
+}
+
+fn taken() -> Sent {
+    Sent {
+        detail: Text::lossy("taken"),
+        answer: None,
     }
 }
 
@@ -187,6 +264,8 @@ impl World {
         let probe = Probe {
             behaviour: Mutex::new(Behaviour::Take),
             seen: Mutex::default(),
+            longest: AtomicUsize::new(1),
+            runs: Mutex::default(),
         };
         Self {
             store: Arc::new(store.expect("the folder is free")),

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use axum::{extract::State, http::header, response::IntoResponse};
+use quayside_adapter_api::TroubleKind;
 use quayside_engine::{Engine, PortView};
 use quayside_model::Timestamp;
 use quayside_store::measure::TransactionStats;
@@ -63,12 +64,24 @@ type PortMetric = (
 );
 
 /// What each port says of itself.
-const OF_PORTS: [PortMetric; 6] = [
+const OF_PORTS: [PortMetric; 8] = [
     (
         "quayside_port_up",
         "gauge",
         "Whether the port or location works in this process now.",
         |port| Some(f64::from(u8::from(port.running))),
+    ),
+    (
+        "quayside_port_disconnected",
+        "gauge",
+        "Whether the port or location is open in this process and cannot reach its partner.",
+        |port| Some(in_trouble(port, TroubleKind::Disconnected)),
+    ),
+    (
+        "quayside_port_held_back",
+        "gauge",
+        "Whether the partner of the port or location takes nothing from this process now.",
+        |port| Some(in_trouble(port, TroubleKind::BackPressure)),
     ),
     (
         "quayside_port_in_flight",
@@ -135,6 +148,11 @@ const BACKLOG: [PortMetric; 4] = [
         },
     ),
 ];
+
+fn in_trouble(port: &PortView, kind: TroubleKind) -> f64 {
+    let is_so = port.running && port.trouble.as_ref().is_some_and(|it| it.kind == kind);
+    f64::from(u8::from(is_so))
+}
 
 fn ports(page: &mut Page, ports: &[PortView], counted: bool) {
     let backlog: &[PortMetric] = if counted { &BACKLOG } else { &[] };

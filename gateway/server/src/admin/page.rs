@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use axum::{extract::State, http::header, response::IntoResponse};
+use quayside_adapter_api::Trouble;
 use quayside_engine::PortView;
 use quayside_model::{DeliveryState, PortStatus};
 use quayside_store::{
@@ -203,11 +204,24 @@ fn state(port: &PortView) -> (String, &'static str) {
         (PortStatus::Started, None) => match port.opens_at {
             Some(opens) => (format!("shut until {}", second(opens)), "rest"),
             None if port.resting => (format!("started, not working{because}"), "bad"),
-            None if port.running => ("started".to_owned(), "good"),
+            None if port.running => match &port.trouble {
+                None => ("started".to_owned(), "good"),
+                Some(trouble) => (in_trouble(trouble), "bad"),
+            },
             None => ("started, not here".to_owned(), "dim"),
         },
         (status, None) => (format!("{}{because}", words::status(status)), "rest"),
     }
+}
+
+fn in_trouble(trouble: &Trouble) -> String {
+    format!(
+        "{} since {}: {} {}",
+        words::trouble(trouble.kind),
+        second(trouble.since),
+        trouble.code,
+        trouble.detail
+    )
 }
 
 fn suspended_table(html: &mut Html, rows: &[DeliveryRow]) {

@@ -99,6 +99,7 @@ fn delivery() -> Value {
 fn failure() -> Value {
     object(json!({
         "code": text(), "class": words(&["retry", "stop", "give-up"]), "detail": text(),
+        "resumable": { "type": "boolean" },
     }))
 }
 
@@ -128,7 +129,7 @@ fn leg() -> Value {
 
 fn outcome() -> Value {
     object(json!({
-        "id": text(), "outcome": words(&["done", "busy", "not-found", "unchanged"]),
+        "id": text(), "outcome": words(&["done", "busy", "not-found", "unchanged", "not-resumable"]),
     }))
 }
 
@@ -143,6 +144,10 @@ fn port() -> Value {
         "reason": maybe("string"),
         "resting": { "type": "boolean" },
         "running": { "type": "boolean" },
+        "trouble": or_null(object(json!({
+            "kind": words(&["disconnected", "back-pressure"]), "code": text(), "detail": text(),
+            "since": moment(),
+        }))),
         "in_flight": count(),
         "backlog": or_null(object(json!({
             "port": text(), "ready": count(), "claimed": count(), "held": count(),

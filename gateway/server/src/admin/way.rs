@@ -13,7 +13,7 @@ use quayside_store::{
 };
 use serde::Serialize;
 
-use super::words::second;
+use super::words::{self, second};
 
 /// What is known around a message at the moment of the question.
 pub(super) struct Around<'a> {
@@ -189,6 +189,14 @@ fn stand(leg: &mut Leg, row: &DeliveryRow, around: &Around<'_>) {
 /// What keeps a delivery from going on, one reason each.
 fn waits(row: &DeliveryRow, around: &Around<'_>) -> Vec<String> {
     match row.state {
+        DeliveryState::Suspended if row.failure.as_ref().is_some_and(|why| !why.resumable) => {
+            vec![format!(
+                "it cannot be resumed; an operator has to decide: `quayside messages terminate {id}` or \
+                 `resubmit {message}`",
+                id = row.id,
+                message = row.id.message,
+            )]
+        }
         DeliveryState::Suspended => vec![format!(
             "an operator has to decide: `quayside messages resume {id}` or `terminate {id}`",
             id = row.id
@@ -256,6 +264,15 @@ fn port_waits(name: &Name, around: &Around<'_>) -> Vec<String> {
     if reasons.is_empty() && port.resting {
         let because = port.reason.as_ref().map(ToString::to_string);
         reasons.push(format!("the port {}", because.unwrap_or_default()));
+    }
+    if let Some(trouble) = port.trouble.as_ref().filter(|_| port.running) {
+        let what = words::trouble(trouble.kind);
+        reasons.push(format!(
+            "the port is {what} since {}: {} {}",
+            second(trouble.since),
+            trouble.code,
+            trouble.detail
+        ));
     }
     if reasons.is_empty() && !port.running {
         reasons.push(format!(

@@ -1,5 +1,6 @@
 //! Values of the model in the words that people and files use.
 
+use quayside_adapter_api::TroubleKind;
 use quayside_model::{PortStatus, Timestamp};
 
 /// The status as an operator writes it.
@@ -8,6 +9,14 @@ pub(super) fn status(status: PortStatus) -> &'static str {
         PortStatus::Started => "started",
         PortStatus::Stopped => "stopped",
         PortStatus::Unenlisted => "unenlisted",
+    }
+}
+
+/// What keeps a port from working that is open.
+pub(super) fn trouble(kind: TroubleKind) -> &'static str {
+    match kind {
+        TroubleKind::Disconnected => "not connected",
+        TroubleKind::BackPressure => "held back by its partner",
     }
 }
 

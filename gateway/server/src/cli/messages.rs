@@ -343,6 +343,9 @@ fn in_words(row: &Value) -> &str {
         "busy" => "busy: it is being sent right now",
         "not-found" => "not found: it has ended, or never was",
         "unchanged" => "unchanged: it is not suspended",
+        "not-resumable" => {
+            "not resumable: it was suspended for good; `terminate` it or `resubmit` its message"
+        }
         done => done,
     }
 }

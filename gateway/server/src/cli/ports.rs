@@ -117,7 +117,7 @@ async fn list(client: &Client, output: Output) -> Result<Seen, Failure> {
             count(&port["backlog"]["ready"]),
             count(&port["backlog"]["held"]),
             count(&port["backlog"]["suspended"]),
-            text_of(port, "reason"),
+            reason(port),
             failure(port),
         ]);
     }
@@ -144,7 +144,7 @@ async fn show(args: &NameArgs) -> Result<Exit, Failure> {
         ("adapter", text_of(&port, "adapter")),
         ("host", text_of(&port, "host")),
         ("state", state(&port)),
-        ("reason", text_of(&port, "reason")),
+        ("reason", reason(&port)),
         ("in hand here", count(&port["in_flight"])),
         ("in hand anywhere", count(&backlog["claimed"])),
         ("waiting", count(&backlog["ready"])),
@@ -184,11 +184,38 @@ fn state(port: &Value) -> String {
     if port["resting"] == true {
         return "started, not working".to_owned();
     }
+    if let Some(trouble) = trouble(port) {
+        let what = match trouble["kind"].as_str() {
+            Some("disconnected") => "not connected",
+            _ => "held back by its partner",
+        };
+        return format!("started, {what}");
+    }
     // Of a node that runs other hosts this is how it has to be.
     match (port["kind"].as_str(), port["running"].as_bool()) {
         (Some("location"), Some(false)) => "started, not open here".to_owned(),
         (_, Some(false)) => "started, not here".to_owned(),
         _ => status,
+    }
+}
+
+/// What keeps a port from working that is open.
+fn trouble(port: &Value) -> Option<&Value> {
+    let trouble = &port["trouble"];
+    (port["running"] == true && trouble.is_object()).then_some(trouble)
+}
+
+/// Why a port rests, or what it is in trouble with and since when.
+fn reason(port: &Value) -> String {
+    let told = text_of(port, "reason");
+    match trouble(port) {
+        Some(trouble) if told.is_empty() => format!(
+            "{} {}, since {}",
+            text_of(trouble, "code"),
+            text_of(trouble, "detail"),
+            moment(trouble, "since")
+        ),
+        _ => told,
     }
 }
 

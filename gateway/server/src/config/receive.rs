@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quayside_adapter_api::Span;
+use quayside_adapter_api::{Span, Terms};
 use quayside_engine::plan::{DedupePlan, Location, MessagePlan, ReceivePort, Unrouted};
 use quayside_model::{Priority, Timestamp};
 
@@ -33,6 +33,7 @@ pub(crate) fn read(
         let message = format!("`{}` must not be zero", section.name_of("answer_within"));
         section.error(codes::LIMIT, "answer_within", message);
     }
+    let ordered = section.boolean("ordered").unwrap_or(false);
     let locations = section.named("location");
     if locations.is_empty() {
         let message = format!(
@@ -45,14 +46,18 @@ pub(crate) fn read(
     let locations: Vec<Location> = locations
         .into_iter()
         .filter_map(|(location, inner)| {
-            read_location(reading, &[name, location], inner, answer_within)
+            let terms = Terms {
+                ordered,
+                error_threshold: None,
+                answer_within,
+            };
+            read_location(reading, &[name, location], inner, terms)
         })
         .collect();
     let messages = messages_of(reading, &section, messages);
     let dedupe = dedupe(reading, &section);
     let unrouted = [("reject", Unrouted::Reject), ("suspend", Unrouted::Suspend)];
     let unrouted = section.choice("unrouted", &unrouted).unwrap_or_default();
-    let ordered = section.boolean("ordered").unwrap_or(false);
     let priority = priority(&section).unwrap_or_default();
     let publish_failures = section.choice("on_failure", ON_FAILURE).unwrap_or(false);
     let (source, at) = (section.source, section.node.key_at);
@@ -145,7 +150,7 @@ fn read_location(
     reading: &Reading<'_>,
     name: &[&str],
     section: Section<'_>,
-    answer_within: Option<std::time::Duration>,
+    terms: Terms,
 ) -> Option<Location> {
     let full = reading.full_name(&section, name);
     let window = window::read(&section);
@@ -161,10 +166,15 @@ fn read_location(
         .integer("max_in_flight", 1..=65_536)
         .unwrap_or(MAX_IN_FLIGHT);
     let error_threshold = section.integer("error_threshold", 1..=1_000_000);
+    let answer_within = terms.answer_within;
+    let terms = Terms {
+        error_threshold,
+        ..terms
+    };
     let transport = transport::read(
         &section,
         reading.adapters,
-        Direction::Receive,
+        Direction::Receive(terms),
         reading.data_dir,
     );
     let path = section.path.clone();

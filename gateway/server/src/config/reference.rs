@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use quayside_adapter_api::{Adapter, Block, config::parse};
+use quayside_adapter_api::{Adapter, Block, Terms, config::parse};
 use quayside_adapter_http::TlsOptions;
 use quayside_model::Fault;
 use quayside_pipeline::Rule;
@@ -110,7 +110,7 @@ fn known() -> Keys {
     let mut add = |section: &str, adapter: &dyn Adapter, path: &[&str], receive: bool| {
         let keys = asked(
             |block| match receive {
-                true => adapter.check_receive(block),
+                true => adapter.check_receive(block, &Terms::default()),
                 false => adapter.check_send(block),
             },
             path,

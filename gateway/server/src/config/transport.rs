@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use quayside_adapter_api::{Adapter, Block, config};
+use quayside_adapter_api::{Adapter, Block, Terms, config};
 use quayside_model::Fault;
 use serde_json::json;
 
@@ -16,10 +16,10 @@ use super::{
 pub(crate) type Adapters = BTreeMap<&'static str, Arc<dyn Adapter>>;
 
 /// What a block is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Direction {
-    /// A receive location.
-    Receive,
+    /// A receive location, on these terms.
+    Receive(Terms),
     /// A send port.
     Send,
 }
@@ -54,7 +54,7 @@ pub(crate) fn read(
         return None;
     };
     let key = adapter.name();
-    let (faults, mut block) = check(adapter.as_ref(), direction, section.get(key)?.to_json());
+    let (faults, mut block) = check(adapter.as_ref(), &direction, section.get(key)?.to_json());
     let wrong = faults
         .iter()
         .any(|fault| fault.severity == quayside_model::Severity::Error);
@@ -105,12 +105,12 @@ fn not_one(section: &Section<'_>, adapters: &Adapters, found: usize) {
 /// Every fault of the block. An adapter stops at the first value that it cannot read, so the block is
 /// looked at again without it; that the key is missing then is no fault. With the faults comes what is left
 /// of the block.
-fn check(adapter: &dyn Adapter, direction: Direction, mut block: Block) -> (Vec<Fault>, Block) {
+fn check(adapter: &dyn Adapter, direction: &Direction, mut block: Block) -> (Vec<Fault>, Block) {
     let mut removed: Vec<Vec<String>> = Vec::new();
     let mut all: Vec<Fault> = Vec::new();
     for _ in 0..MAX_ROUNDS {
         let faults = match direction {
-            Direction::Receive => adapter.check_receive(&block),
+            Direction::Receive(terms) => adapter.check_receive(&block, terms),
             Direction::Send => adapter.check_send(&block),
         };
         let mut again = false;
