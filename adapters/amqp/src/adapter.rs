@@ -73,7 +73,7 @@ impl Adapter for AmqpAdapter {
             Some(_) => Some(Publisher::new(link(Role::Publish)?, 1, DEAD_LETTER_WITHIN)),
         };
         let line = Line::new(name.clone(), settings, services, dead_letters);
-        Ok(Box::new(AmqpReceive::new(line, consume)))
+        Ok(Box::new(AmqpReceive::new(line, consume, terms.ordered)))
     }
 
     async fn open_send(

@@ -7,9 +7,9 @@
 //! same `message_id`. The README lists every setting and guarantee.
 //!
 //! What it does not do: it declares nothing (queues are made by an operator with the arguments that they
-//! need), it does not use the client's own recovery (a lost connection is dropped whole and built anew), and
-//! it never requeues single messages: what is to come again is kept here, or its channel is closed, because
-//! both keep the order.
+//! need; `inspect` only asks what they are), it does not use the client's own recovery (a lost connection is
+//! dropped whole and built anew), and it never requeues single messages: what is to come again is kept here, or
+//! its channel is closed, because both keep the order.
 //!
 //! Reading order: [`config`], then `supervise` (pure) and `link`, `publish` and `send`, then `batch`,
 //! `acks` and `refusal` (pure) and `receive`.
@@ -21,6 +21,7 @@ pub mod codes;
 pub mod config;
 mod dial;
 mod error;
+mod inspect;
 mod link;
 mod properties;
 mod publish;

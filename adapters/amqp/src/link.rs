@@ -7,7 +7,7 @@ use std::sync::{
 
 use futures_util::StreamExt as _;
 use lapin::{Channel, Connection, Consumer, Event, options::ConfirmSelectOptions};
-use quayside_adapter_api::{AdapterError, ErrorKind, Services};
+use quayside_adapter_api::{AdapterError, ErrorKind, Services, TroubleKind, condition::Part};
 use tokio::{
     sync::{Mutex as AsyncMutex, watch},
     task::JoinSet,
@@ -39,6 +39,8 @@ pub(crate) struct Link {
     /// The location or port, for the log and for the broker's list of connections.
     name: String,
     services: Services,
+    /// How it stands, for people.
+    part: Arc<Part>,
     inner: AsyncMutex<Inner>,
 }
 
@@ -108,6 +110,7 @@ impl Link {
     pub(crate) fn new(broker: Broker, role: Role, name: String, services: Services) -> Self {
         let supervisor = Supervisor::new(broker.uris.len(), services.entropy.fraction());
         Self {
+            part: Arc::new(services.condition.part()),
             broker,
             role,
             name,
@@ -167,12 +170,21 @@ impl Link {
         if let Ok(mut inner) = self.inner.try_lock() {
             inner.live = None;
         }
+        self.part.well();
+    }
+
+    /// Tells people why it does not stand.
+    fn tell(&self, error: &AdapterError) {
+        let now = self.services.clock.now();
+        let kind = TroubleKind::Disconnected;
+        self.part.ill(kind, error.code, &error.detail, now);
     }
 
     fn forget(&self, inner: &mut Inner, why: &str) {
         inner.live = None;
         tracing::warn!(name = self.name, code = %codes::UNREACHABLE, detail = why,
             "the connection to the broker is lost; it is built anew");
+        self.tell(&error::unreachable(why));
         let roll = self.services.entropy.fraction();
         let now = self.services.clock.monotonic();
         inner.supervisor.lost(now, roll);
@@ -191,6 +203,7 @@ impl Link {
                     tracing::info!(name = self.name, "the broker can be reached again");
                 }
                 supervisor.connected(now);
+                self.part.well();
                 Ok(Some(Arc::new(live)))
             }
             Err(error) => {
@@ -199,6 +212,7 @@ impl Link {
                     tracing::warn!(name = self.name, code = %error.code, detail = %error.detail,
                         "the broker cannot be reached; it is tried again");
                 }
+                self.tell(&error);
                 supervisor.failed(now, self.services.entropy.fraction());
                 match error.kind {
                     ErrorKind::Disconnected => Ok(None),
@@ -213,7 +227,7 @@ impl Link {
         let (connection, plug) = dial(&self.broker, at, &self.name, secrets).await?;
         let channel = timeout(self.broker.connect_timeout, self.open(&connection)).await;
         match channel {
-            Ok(Ok(channel)) => Ok(listen(connection, channel, plug.leave())),
+            Ok(Ok(channel)) => Ok(self.listen(connection, channel, plug.leave())),
             Ok(Err(error)) => Err(error::of_broker("opening a channel", &error)),
             Err(_) => Err(error::unreachable("the broker opens no channel")),
         }
@@ -227,34 +241,38 @@ impl Link {
         }
         Ok(channel)
     }
-}
 
-fn listen(connection: Connection, channel: Channel, plug: wire::Plug) -> Live {
-    let mut events = Box::pin(connection.events_listener());
-    let (said, blocked) = watch::channel(None);
-    let mut tasks = JoinSet::new();
-    tasks.spawn(async move {
-        while let Some(event) = events.next().await {
-            match event {
-                Event::ConnectionBlocked(reason) => {
-                    tracing::warn!(code = %codes::BLOCKED, reason, "the broker takes nothing now");
-                    said.send_replace(Some(reason));
+    fn listen(&self, connection: Connection, channel: Channel, plug: wire::Plug) -> Live {
+        let (part, clock) = (Arc::clone(&self.part), Arc::clone(&self.services.clock));
+        let mut events = Box::pin(connection.events_listener());
+        let (said, blocked) = watch::channel(None);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            while let Some(event) = events.next().await {
+                match event {
+                    Event::ConnectionBlocked(reason) => {
+                        tracing::warn!(code = %codes::BLOCKED, reason, "the broker takes nothing now");
+                        let kind = TroubleKind::BackPressure;
+                        part.ill(kind, codes::BLOCKED, &reason, clock.now());
+                        said.send_replace(Some(reason));
+                    }
+                    Event::ConnectionUnblocked => {
+                        tracing::info!("the broker takes messages again");
+                        part.well();
+                        said.send_replace(None);
+                    }
+                    _ => {}
                 }
-                Event::ConnectionUnblocked => {
-                    tracing::info!("the broker takes messages again");
-                    said.send_replace(None);
-                }
-                _ => {}
             }
+        });
+        Live {
+            channel,
+            connection,
+            plug,
+            blocked,
+            lost: AtomicBool::new(false),
+            _events: tasks,
+            consumer: OnceLock::new(),
         }
-    });
-    Live {
-        channel,
-        connection,
-        plug,
-        blocked,
-        lost: AtomicBool::new(false),
-        _events: tasks,
-        consumer: OnceLock::new(),
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -13,7 +14,9 @@ use lapin::{
     options::{BasicConsumeOptions, BasicQosOptions},
     types::{FieldTable, ShortString},
 };
-use quayside_adapter_api::{AdapterError, Delivery, ErrorKind, Receive};
+use quayside_adapter_api::{
+    AdapterError, Delivery, ErrorKind, Receive, TroubleKind, condition::Part, model::Monotonic,
+};
 use tokio::time::timeout;
 
 use crate::{
@@ -21,17 +24,30 @@ use crate::{
     batch::{Line, Taken},
     codes,
     error::of_broker,
+    inspect,
     link::{Link, Live},
 };
 
 /// The most bytes of one commit, beside the message that goes over it.
 const BATCH_BYTES: usize = 1 << 20;
 
+/// How long a queue that cannot be used is left alone: a fourth of the time for which it could not be, within
+/// these bounds. A broker that has just come back may not have its queues yet.
+const LEFT_ALONE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
 /// An open location.
 #[derive(Debug)]
 pub(crate) struct AmqpReceive {
     line: Arc<Line>,
     link: Link,
+    /// Whether its messages go into the store in the order of the queue.
+    ordered: bool,
+    /// Whether the queue can be used, for people.
+    part: Part,
+    /// Since when it cannot be used, and the code of why.
+    unusable: Option<(Monotonic, &'static str)>,
+    /// Whether the queue is known to keep what the location promises.
+    inspected: bool,
     consuming: Option<Consuming>,
     /// A connection that was asked for the queue. If nobody waited for the answer there may be a consumer over
     /// it that nobody listens to.
@@ -49,10 +65,15 @@ struct Consuming {
 }
 
 impl AmqpReceive {
-    pub(crate) fn new(line: Arc<Line>, link: Link) -> Self {
+    pub(crate) fn new(line: Arc<Line>, link: Link, ordered: bool) -> Self {
+        let part = line.services.condition.part();
         Self {
             line,
             link,
+            ordered,
+            part,
+            unusable: None,
+            inspected: false,
             consuming: None,
             asked: None,
             pending: VecDeque::new(),
@@ -80,6 +101,7 @@ impl AmqpReceive {
         self.asked = None;
         match consumer {
             Ok(consumer) => {
+                self.usable();
                 live.keep(consumer.clone());
                 self.consuming = Some(Consuming {
                     live,
@@ -88,17 +110,81 @@ impl AmqpReceive {
                 });
                 Ok(())
             }
-            Err(error) => {
+            Err(error) if error.kind == ErrorKind::Disconnected => {
                 self.link.fail(&live, &error.detail);
-                match error.kind {
-                    ErrorKind::Disconnected => Ok(()),
-                    _ => Err(error),
-                }
+                Ok(())
+            }
+            Err(error) => {
+                drop(live);
+                self.unusable(&error);
+                Ok(())
             }
         }
     }
 
+    /// The queue can be used.
+    fn usable(&mut self) {
+        self.part.well();
+        self.inspected = true;
+        if self.unusable.take().is_some() {
+            tracing::info!(location = %self.line.location, "the queue can be used again");
+        }
+    }
+
+    /// The queue cannot be used: somebody has to declare it, or to give the right to it. Until then it is
+    /// looked for, and people are told why nothing comes.
+    fn unusable(&mut self, error: &AdapterError) {
+        self.link.release();
+        self.inspected = false;
+        let clock = &self.line.services.clock;
+        let now = clock.monotonic();
+        let code = error.code.code;
+        let since = match self.unusable {
+            Some((since, told)) if told == code => since,
+            before => {
+                tracing::warn!(location = %self.line.location, code = %error.code,
+                    detail = error.detail, "the queue cannot be used; it is looked for again");
+                before.map_or(now, |(since, _)| since)
+            }
+        };
+        self.unusable = Some((since, code));
+        let detail = format!("{}. {}", error.detail, error.code.remedy);
+        let kind = TroubleKind::Disconnected;
+        self.part.ill(kind, error.code, &detail, clock.now());
+        let pause = now.since(since) / 4;
+        self.line.rest(pause.clamp(LEFT_ALONE.0, LEFT_ALONE.1));
+    }
+
+    /// Looks whether the queues are what the location needs.
+    async fn inspect(&self, live: &Live) -> Result<(), AdapterError> {
+        let settings = &self.line.settings;
+        if let Some(queue) = &settings.dead_letter {
+            // Found out when the first message is not acceptable it would stand in the way of all others.
+            inspect::exists(live, queue).await?;
+        }
+        if !self.ordered && !settings.exclusive {
+            return Ok(());
+        }
+        let (queue, location) = (&settings.queue, &self.line.location);
+        let Some(nature) = inspect::nature(live, queue).await? else {
+            tracing::warn!(%location, code = %codes::NOT_INSPECTED, queue,
+                "the broker does not tell whether the queue keeps the order and serves one consumer");
+            return Ok(());
+        };
+        if let Some((code, why)) = nature.unfit(self.ordered, settings.exclusive) {
+            let detail = format!("`{queue}`: {why}");
+            return Err(AdapterError::new(ErrorKind::Config, code, detail));
+        }
+        if let Some((code, why)) = nature.remark(self.ordered) {
+            tracing::warn!(%location, code = %code, queue, "{why}");
+        }
+        Ok(())
+    }
+
     async fn ask(&self, live: &Live) -> Result<Consumer, AdapterError> {
+        if !self.inspected {
+            self.inspect(live).await?;
+        }
         let settings = &self.line.settings;
         let doing = format!("consuming from `{}`", settings.queue);
         let failed = |error: lapin::Error| of_broker(&doing, &error);
@@ -109,11 +195,24 @@ impl AmqpReceive {
         let options = BasicQosOptions::default();
         let limited = live.channel.basic_qos(settings.prefetch, options).await;
         limited.map_err(failed)?;
-        let (tag, options) = (ShortString::default(), BasicConsumeOptions::default());
+        let tag = ShortString::default();
+        let options = BasicConsumeOptions {
+            exclusive: settings.exclusive,
+            ..BasicConsumeOptions::default()
+        };
         let consumer = live
             .channel
             .basic_consume(queue, tag, options, FieldTable::default());
-        consumer.await.map_err(failed)
+        consumer.await.map_err(failed).map_err(|error| {
+            // Of the right to a queue, or of a consumer that has it for itself, AMQP says the same.
+            let taken = settings.exclusive && error.code == codes::LOGIN_REFUSED;
+            let code = if taken {
+                codes::NOT_EXCLUSIVE
+            } else {
+                error.code
+            };
+            AdapterError { code, ..error }
+        })
     }
 
     /// Takes what the broker has sent: waits for the first message and takes what is there behind it, up to
@@ -136,7 +235,11 @@ impl AmqpReceive {
                     self.pending.push_back(taken);
                 }
                 Some(Some(Err(error))) => break Some(error.to_string()),
-                Some(None) => break Some("the broker has ended the consumer".to_owned()),
+                Some(None) => {
+                    // The queue was deleted, it seems: another one may stand in its place.
+                    self.inspected = false;
+                    break Some("the broker has ended the consumer".to_owned());
+                }
                 None => break None,
             }
             if self.pending.len() >= self.line.settings.batch || bytes >= BATCH_BYTES {
@@ -214,6 +317,7 @@ impl Receive for AmqpReceive {
         // it ends, and the broker has back what was not handed out, in its order.
         self.consuming = None;
         self.asked = None;
+        self.part.well();
         self.link.release();
         self.line.release();
     }
