@@ -13,6 +13,7 @@ use crate::{
     codes,
     config::{ReceiveSettings, SendSettings},
     link::{Link, Role},
+    msmq::{self, Duties, Receiver, Sender},
     publish::Publisher,
     receive::AmqpReceive,
     send::AmqpSend,
@@ -20,6 +21,9 @@ use crate::{
 
 /// How long the dead letter queue may take for a message.
 const DEAD_LETTER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How many copies and acknowledgments of one location may be unconfirmed at once.
+const DUTIES_WINDOW: usize = 64;
 
 /// Queues over AMQP 0-9-1. Holds nothing: every location and port has connections of its own.
 #[derive(Debug, Default)]
@@ -48,11 +52,11 @@ impl Adapter for AmqpAdapter {
     }
 
     fn templates(&self, block: &Block) -> BTreeMap<String, String> {
-        let queue = block.get("queue").and_then(Block::as_str);
-        queue
-            .map(|queue| ("queue".to_owned(), queue.to_owned()))
-            .into_iter()
-            .collect()
+        let mut templates = block.get("msmq").map(msmq::templates).unwrap_or_default();
+        if let Some(queue) = block.get("queue").and_then(Block::as_str) {
+            templates.insert("queue".to_owned(), queue.to_owned());
+        }
+        templates
     }
 
     async fn open_receive(
@@ -72,7 +76,18 @@ impl Adapter for AmqpAdapter {
             None => None,
             Some(_) => Some(Publisher::new(link(Role::Publish)?, 1, DEAD_LETTER_WITHIN)),
         };
-        let line = Line::new(name.clone(), settings, services, dead_letters);
+        let duties = match &settings.msmq {
+            None => None,
+            Some(msmq) => {
+                let link = link(Role::Publish)?;
+                let publisher = Publisher::new(link, DUTIES_WINDOW, DEAD_LETTER_WITHIN);
+                let (name, queue) = (name.clone(), settings.queue.clone());
+                let clock = Arc::clone(&services.clock);
+                let receiver = Receiver::new(name, queue, msmq.clone(), publisher, clock);
+                Some(Duties::new(receiver, &services))
+            }
+        };
+        let line = Line::new(name.clone(), settings, services, dead_letters, duties);
         Ok(Box::new(AmqpReceive::new(line, consume, terms.ordered)))
     }
 
@@ -83,6 +98,8 @@ impl Adapter for AmqpAdapter {
         services: Services,
     ) -> Result<Arc<dyn Transmit>, AdapterError> {
         let settings = right(SendSettings::read(block))?;
+        let msmq = settings.msmq.clone();
+        let msmq = msmq.map(|msmq| Sender::new(name.clone(), msmq, Arc::clone(&services.clock)));
         let link = Link::new(
             settings.broker()?,
             Role::Publish,
@@ -94,6 +111,7 @@ impl Adapter for AmqpAdapter {
         Ok(Arc::new(AmqpSend {
             settings,
             publisher,
+            msmq,
         }))
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     config::{OnFailure, ReceiveSettings},
     error,
     link::Live,
+    msmq::Duties,
     properties,
     publish::{PERSISTENT, Publisher},
     refusal::{DEFAULT_PAUSE, Then, then},
@@ -52,6 +53,8 @@ pub(crate) struct Line {
     pub(crate) settings: ReceiveSettings,
     pub(crate) services: Services,
     dead_letters: Option<Publisher>,
+    /// What the meaning of MSMQ asks for, if the location means that.
+    pub(crate) duties: Option<Duties>,
     state: Mutex<State>,
     /// Something came back or the location failed.
     pub(crate) changed: Notify,
@@ -73,12 +76,14 @@ impl Line {
         settings: ReceiveSettings,
         services: Services,
         dead_letters: Option<Publisher>,
+        duties: Option<Duties>,
     ) -> Arc<Self> {
         Arc::new(Self {
             location,
             settings,
             services,
             dead_letters,
+            duties,
             state: Mutex::default(),
             changed: Notify::new(),
         })
@@ -93,6 +98,9 @@ impl Line {
         let mut state = self.state();
         state.closed = true;
         state.again.clear();
+        if let Some(duties) = &self.duties {
+            duties.close();
+        }
     }
 
     /// Why the location cannot go on, if so.
@@ -186,6 +194,9 @@ impl Line {
             taken.redelivered,
             properties,
         );
+        if let Some(duties) = &self.duties {
+            duties.receiver().add(&mut context, properties);
+        }
         if taken.apart
             && let Ok(name) = Name::new("amqp.key-reused")
         {
@@ -223,12 +234,20 @@ impl Line {
                 detail,
             ));
         };
-        let properties = dead_properties(&self.settings.queue, &taken.properties, why);
+        let mut properties = dead_properties(&self.settings.queue, &taken.properties, why);
+        let receiver = self.duties.as_ref().map(Duties::receiver);
+        if let Some(receiver) = receiver {
+            properties = receiver.rejected(&properties);
+        }
         // It is not our effect that is fenced: whoever else has this message does the same with it.
         let may_act = || true;
         publisher
             .publish(queue, properties, &taken.body, &may_act)
-            .await
+            .await?;
+        match receiver {
+            Some(receiver) => receiver.tell_rejected(&taken.properties).await,
+            None => Ok(()),
+        }
     }
 
     async fn stop(&self, taken: &Taken, why: &Rejected) {
@@ -244,6 +263,18 @@ impl Line {
     pub(crate) fn release(&self) {
         if let Some(publisher) = &self.dead_letters {
             publisher.link.release();
+        }
+        if let Some(duties) = &self.duties {
+            duties.receiver().release();
+        }
+    }
+
+    /// Does what is left to do for messages that are not handed out again. What cannot be done now is told,
+    /// and nothing is handed out for a while. Dropping the future loses nothing.
+    pub(crate) async fn fulfil(&self) {
+        let Some(duties) = &self.duties else { return };
+        if let Err(pause) = duties.fulfil().await {
+            self.rest(pause);
         }
     }
 }
@@ -266,7 +297,7 @@ fn dead_properties(queue: &str, properties: &BasicProperties, why: &Rejected) ->
 }
 
 /// Acknowledges messages that are stored, or that are in the dead letter queue.
-async fn acknowledge(batch: &[Taken]) -> Result<(), AdapterError> {
+pub(crate) async fn acknowledge(batch: &[Taken]) -> Result<(), AdapterError> {
     let Some(first) = batch.first() else {
         return Ok(());
     };
@@ -299,9 +330,16 @@ struct BatchSettle {
 impl Settle for BatchSettle {
     async fn accept(mut self: Box<Self>, _: Accepted) -> Result<(), AdapterError> {
         let batch = std::mem::take(&mut self.batch);
-        let tell = || tracing::warn!(location = %self.line.location, "held before the ack");
-        failpoint::pass("hold-before-ack", tell).await;
-        acknowledge(&batch).await
+        let Some(duties) = &self.line.duties else {
+            let tell = || tracing::warn!(location = %self.line.location, "held before the ack");
+            failpoint::pass("hold-before-ack", tell).await;
+            return acknowledge(&batch).await;
+        };
+        duties.stored(batch);
+        self.line.fulfil().await;
+        // What is left to do is done by whoever takes messages.
+        self.line.changed.notify_one();
+        Ok(())
     }
 
     async fn reject(mut self: Box<Self>, rejected: Rejected) {

@@ -45,4 +45,22 @@ quayside_adapter_api::model::codes! {
         "Give the user the right to configure the queue, or see to its arguments yourself.";
     VOLATILE = "QS0923", "The queue does not outlive its broker or its consumers.",
         "Declare it anew as a durable queue that is not deleted by itself.";
+    MSMQ_NAME = "QS0940", "The text is no name of an MSMQ queue.",
+        "Write a path such as `host\\private$\\orders` or a format name such as `DIRECT=OS:host\\private$\\orders`.";
+    MSMQ_NO_QUEUE = "QS0941", "The name of an MSMQ queue stands for nothing that there is in AMQP.",
+        "Do what the message says, or name the queue of AMQP itself.";
+    MSMQ_PROPERTY = "QS0942", "A property of MSMQ has a value that it cannot have, or that contradicts another.",
+        "Correct the setting, or the property of the message that its template names.";
+    MSMQ_NO_ADMIN = "QS0943", "Acknowledgments and the queue that takes them do not fit together.",
+        "Set both `acknowledge` and `administration_queue`, or none of them.";
+    MSMQ_LATE = "QS0944", "A message was not delivered to its queue, and is not tried again.",
+        "Take it from the dead letter queue; its class there tells the reason.";
+    MSMQ_EXPIRED = "QS0945", "A message was not received in the time that its sender gave it.",
+        "Look why it waited; its sender may want a longer `time_to_be_received`.";
+    MSMQ_TRANSACTIONAL = "QS0946", "A message and its queue differ in whether they are transactional.",
+        "Let sender and receive location agree in `transactional`; the message is in the dead letter queue.";
+    MSMQ_NO_ACK = "QS0947", "An acknowledgment could not be delivered, and is dropped.",
+        "Create the queue that the sender waits at, or have the sender ask for none.";
+    MSMQ_NO_COPY = "QS0948", "A journal or a dead letter queue does not take a copy.",
+        "Create the queue that the message names; what needs it waits meanwhile.";
 }

@@ -13,7 +13,10 @@ use serde::{
     de::{self, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
 
-use crate::codes;
+use crate::{
+    codes,
+    msmq::{self, Purpose, ReceiveMsmq, SendMsmq},
+};
 
 /// The longest name of a queue, in bytes: AMQP carries it in a short string.
 const MAX_QUEUE: usize = 255;
@@ -63,6 +66,9 @@ pub struct ReceiveSettings {
     /// Whether nobody else may consume from the queue while this location does.
     #[serde(default)]
     pub exclusive: bool,
+    /// The meaning of MSMQ.
+    #[serde(default)]
+    pub msmq: Option<ReceiveMsmq>,
 }
 
 /// By what a repeat of a message is recognised.
@@ -127,6 +133,9 @@ pub struct SendSettings {
     /// A larger message is not sent.
     #[serde(default = "max_body")]
     pub max_body: ByteSize,
+    /// The meaning of MSMQ.
+    #[serde(default)]
+    pub msmq: Option<SendMsmq>,
 }
 
 /// One URL or a list of them.
@@ -199,14 +208,42 @@ impl ReceiveSettings {
     /// Reads and checks a block on the terms of its port: the settings, if they can be used, and every fault.
     #[must_use]
     pub fn read(block: &Block, terms: &Terms) -> (Option<Self>, Vec<Fault>) {
-        read(block, |settings: &Self, faults| {
+        let (settings, faults) = read(block, |settings: &Self, faults| {
             settings.faults(terms, faults);
-        })
+        });
+        (settings.map(Self::with_queues_of_amqp), faults)
+    }
+
+    /// With the queues of AMQP in the place of those that are named as MSMQ names them.
+    fn with_queues_of_amqp(mut self) -> Self {
+        if let Some(msmq) = &self.msmq {
+            let resolve = |name: &str, purpose| msmq::resolve(name, &msmq.machine, purpose).ok();
+            if let Some(queue) = resolve(&self.queue, Purpose::Receive) {
+                self.queue = queue;
+            }
+            let dead_letter = self.dead_letter.as_deref();
+            self.dead_letter = dead_letter.and_then(|name| resolve(name, Purpose::Send));
+        }
+        self
     }
 
     fn faults(&self, terms: &Terms, faults: &mut Vec<Fault>) {
         connection_faults(&self.url, self.heartbeat, self.connect_timeout, faults);
+        let means_msmq = self.msmq.is_some();
         queue_fault("queue", &self.queue, faults);
+        msmq::queue_fault("queue", &self.queue, Purpose::Receive, means_msmq, faults);
+        if let Some(dead_letter) = &self.dead_letter {
+            msmq::queue_fault(
+                "dead_letter",
+                dead_letter,
+                Purpose::Send,
+                means_msmq,
+                faults,
+            );
+        }
+        if let Some(msmq) = &self.msmq {
+            msmq.faults(faults);
+        }
         range(
             "prefetch",
             self.prefetch.into(),
@@ -289,6 +326,16 @@ impl SendSettings {
         // What stands around the templates has to be a part of a name; the rest shows when it is rendered.
         if !self.is_dynamic() {
             queue_fault("queue", &self.queue, faults);
+            msmq::queue_fault(
+                "queue",
+                &self.queue,
+                Purpose::Send,
+                self.msmq.is_some(),
+                faults,
+            );
+        }
+        if let Some(msmq) = &self.msmq {
+            msmq.faults(faults);
         }
         range("window", self.window, 65_536, faults);
         positive("confirm_timeout", self.confirm_timeout, faults);

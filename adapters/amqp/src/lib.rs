@@ -23,6 +23,7 @@ mod dial;
 mod error;
 mod inspect;
 mod link;
+mod msmq;
 mod properties;
 mod publish;
 mod receive;

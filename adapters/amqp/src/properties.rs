@@ -70,7 +70,7 @@ fn write(context: &mut Context, name: &str, value: Value) {
 }
 
 /// The value of a header, if a property can hold it exactly.
-fn property(value: &AMQPValue) -> Option<Value> {
+pub(crate) fn property(value: &AMQPValue) -> Option<Value> {
     let number = match value {
         AMQPValue::LongString(text) => {
             let text = std::str::from_utf8(text.as_bytes()).ok()?;

@@ -247,6 +247,9 @@ impl AmqpReceive {
             }
             next = consuming.consumer.next().now_or_never();
         };
+        if let Some(duties) = &self.line.duties {
+            duties.sort_out(&mut self.pending);
+        }
         if let Some(why) = lost {
             self.lose(&why);
         }
@@ -290,6 +293,12 @@ impl Receive for AmqpReceive {
             }
             if let Some(left) = self.line.pause_left() {
                 tokio::time::sleep(left).await;
+                continue;
+            }
+            if let Some(duties) = &self.line.duties
+                && duties.are_open()
+            {
+                self.line.fulfil().await;
                 continue;
             }
             if let Some(batch) = self.line.next_again() {

@@ -18,6 +18,7 @@ use crate::{
     config::SendSettings,
     error,
     link::Live,
+    msmq::Sender,
     publish::{PERSISTENT, Publisher},
 };
 
@@ -26,6 +27,8 @@ use crate::{
 pub(crate) struct AmqpSend {
     pub(crate) settings: SendSettings,
     pub(crate) publisher: Publisher,
+    /// What messages get beside, if the port means MSMQ.
+    pub(crate) msmq: Option<Sender>,
 }
 
 #[async_trait]
@@ -49,6 +52,12 @@ impl Transmit for AmqpSend {
         };
         let body = self.body(&outbound).await?;
         let properties = properties(outbound.delivery, &outbound.message);
+        if let Some(msmq) = &self.msmq {
+            let ready = msmq.ready(&queue, properties, &outbound)?;
+            let sending = msmq.send(&self.publisher, &ready, &body, &*outbound.guard);
+            let (detail, answer) = (sending.await?, None);
+            return Ok(Sent { detail, answer });
+        }
         self.publisher
             .publish(&queue, properties, &body, &*outbound.guard)
             .await?;
@@ -63,11 +72,12 @@ impl Transmit for AmqpSend {
         if self.settings.is_dynamic() {
             return Ok("the broker can be reached; the queue depends on the message".to_owned());
         }
-        let waiting = count(&live, &self.settings.queue).await?;
-        Ok(format!(
-            "`{}` holds {waiting} messages",
-            self.settings.queue
-        ))
+        let queue = match &self.msmq {
+            Some(msmq) => msmq.queue(&self.settings.queue)?,
+            None => self.settings.queue.clone(),
+        };
+        let waiting = count(&live, &queue).await?;
+        Ok(format!("`{queue}` holds {waiting} messages"))
     }
 }
 

@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use quayside_adapter_api::{AdapterError, Services, TroubleKind, condition::Part, model::Clock};
+use quayside_adapter_api::{
+    AdapterError, Services, TroubleKind,
+    condition::Part,
+    model::{Clock, failpoint},
+};
 
 use super::{class::Class, receiver::Receiver};
 use crate::batch::{Taken, acknowledge};
@@ -117,6 +121,9 @@ impl Duties {
             if let Some(duty) = &doing.duty {
                 self.act(duty).await?;
             }
+            let location = self.receiver.location();
+            let tell = || tracing::warn!(%location, "held before the ack");
+            failpoint::pass("hold-before-ack", tell).await;
             match doing.duty.take() {
                 Some(Duty::Stored(batch)) => acknowledge(&batch).await?,
                 Some(Duty::Refused(taken, _)) => acknowledge(&[*taken]).await?,
