@@ -17,10 +17,7 @@ use tracing::warn;
 use crate::{
     committer::chain,
     receive::again,
-    send::{
-        attempt::give,
-        port::{SendRuntime, Work},
-    },
+    send::{attempt::give, port::SendRuntime, work::Work},
     shared::{Routes, Shared},
 };
 
@@ -175,12 +172,7 @@ async fn hand_out(
         let place = free
             .pop()
             .expect("the store gives at most the room that was asked for");
-        let work = Work {
-            claimed,
-            place,
-            round,
-            run: 0,
-        };
+        let work = Work::new(claimed, place, round);
         give(shared, runtime, work).await;
     } else {
         let (shared, routes) = (Arc::clone(shared), Arc::clone(routes));

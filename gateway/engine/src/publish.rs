@@ -20,7 +20,8 @@ use crate::{
     counters::count,
     send::{
         attempt::give,
-        port::{HANDED_OFF, PLACE_WITHIN, SendRuntime, Work},
+        port::{PLACE_WITHIN, SendRuntime},
+        work::{HANDED_OFF, Work},
     },
     shared::{Routes, Shared, Subscriber},
 };
@@ -347,12 +348,7 @@ impl HandOver {
                 in_doubt: false,
             };
             count(&shared.counters.handed_off);
-            let work = Work {
-                claimed,
-                place,
-                round: HANDED_OFF,
-                run: 0,
-            };
+            let work = Work::new(claimed, place, HANDED_OFF);
             give(shared, &runtime, work).await;
         }
         if claimed.len() < self.kept.len() {

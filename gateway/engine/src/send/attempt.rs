@@ -8,15 +8,17 @@ use quayside_model::{
     Claim, Content, Message, OnOrderFailure, PortControl, PortStatus, StoredBody, Text, failpoint,
 };
 use quayside_store::{AnyStore, Change, Claimed, Next, SettleOutcome, StoreError};
-use tokio::time::timeout;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tracing::{info, warn};
 
 use super::{
     decide::{decide, failure_of, hold_in_doubt, rests, suspend},
     failed,
-    port::{HANDED_OFF, SendRuntime, Work},
+    port::SendRuntime,
     rendered,
     rest::Pass,
+    run,
+    work::{HANDED_OFF, Work},
 };
 use crate::{codes, committer::chain, counters::count, plan::InDoubt, shared::Shared};
 
@@ -39,8 +41,8 @@ pub(crate) struct Attempted {
     pub(crate) next: Option<Box<Work>>,
 }
 
-/// How many deliveries of a key go one after the other without giving their place up: then another key
-/// may have its turn.
+/// How many deliveries of a key, or runs of them, go one after the other without giving their place up: then
+/// another key may have its turn.
 const RUN: u8 = 16;
 
 /// How often a gate that is shut is looked at again.
@@ -51,9 +53,12 @@ const GATE_POLL: Duration = Duration::from_millis(20);
 pub(crate) async fn run(
     shared: Arc<Shared>,
     runtime: Arc<SendRuntime>,
-    work: Work,
+    mut work: Work,
     pass: Pass,
 ) -> Attempted {
+    if !work.more.is_empty() && run::keep_what_goes_together(&shared, &runtime, &mut work).await {
+        return run::run(&shared, &runtime, work, pass).await;
+    }
     let claimed = &work.claimed;
     let change = if claimed.in_doubt && runtime.plan.in_doubt == InDoubt::Hold {
         hold_in_doubt(&runtime.plan, claimed)
@@ -71,101 +76,102 @@ pub(crate) async fn run(
                     failpoint::pass("hold-before-completion", tell).await;
                 }
                 log_result(&runtime, claimed, &result);
-                note_rest(&shared, &runtime, claimed, &pass, &result);
+                note_rest(&shared, &runtime, claimed, &pass, result.as_ref().err());
                 decide(&runtime.plan, claimed, result, &*shared.options.entropy)
             }
         }
     };
-    let (ended, next) = match failed::publish_instead(&shared, &runtime, claimed, &change).await {
-        Some(end) => {
-            let done = Some(SettleOutcome::Done);
-            note_settled(&shared, &runtime, claimed.claim, &end, done);
-            (Ended::Done, None)
-        }
-        None => settle_attempt(&shared, &runtime, &work, change).await,
-    };
-    if ended == Ended::Suspended {
-        stop_if_asked(&shared, &runtime).await;
-    }
-    let (place, run) = (work.place, work.run.saturating_add(1));
-    // As what is handed over: claimed by the commit that ended the one before it, with its mark.
-    let work = |claimed: Box<Claimed>| Work {
-        claimed: *claimed,
-        place,
-        round: HANDED_OFF,
-        run,
-    };
-    let next = next.map(|claimed| Box::new(work(claimed)));
+    let attempted = conclude(&shared, &runtime, work, change).await;
     drop(pass);
-    Attempted { ended, next }
+    attempted
 }
 
-/// Settles what an attempt came to, and brings its answer to whoever waits for it here.
-async fn settle_attempt(
+/// Makes what an attempt came to durable, with what the policy of the port makes of it.
+pub(crate) async fn conclude(
     shared: &Shared,
     runtime: &SendRuntime,
-    work: &Work,
+    mut work: Work,
     change: Change,
-) -> (Ended, Option<Box<Claimed>>) {
+) -> Attempted {
+    let instead = failed::publish_instead(shared, runtime, &work.claimed, &change).await;
+    if let Some(end) = instead {
+        let done = Some(SettleOutcome::Done);
+        note_settled(shared, runtime, work.claimed.claim, &end, done);
+        let ended = Ended::Done;
+        return Attempted { ended, next: None };
+    }
     let ended = match &change {
         Change::End { .. } => Ended::Done,
         Change::Suspend { .. } => Ended::Suspended,
         Change::Retry { .. } | Change::Release | Change::Sending => Ended::Waits,
     };
     let answer = answer_of(&change);
-    let claim = work.claimed.claim;
-    let (outcome, next) = match next_of(shared, runtime, work, ended) {
-        None => (settle(shared, runtime, claim, change).await, None),
-        Some(next) => settle_and_next(shared, runtime, claim, change, next).await,
-    };
-    if outcome == Some(SettleOutcome::Done)
+    let room = work.room.take();
+    let wanted = next_of(shared, runtime, &work, room, ended);
+    let changes = vec![(work.claimed.claim, change)];
+    let (next, room) = wanted.unzip();
+    let (outcomes, next) = settle_all(shared, runtime, changes, next).await;
+    if outcomes.first() == Some(&SettleOutcome::Done)
         && let Some((exchange, answer)) = answer
     {
         shared.exchanges.answered(exchange, &answer);
     }
-    (ended, next)
+    if ended == Ended::Suspended {
+        stop_if_asked(shared, runtime).await;
+    }
+    let next = work.followed_by(next, room.flatten());
+    Attempted { ended, next }
 }
 
-/// What the end of `work` is to bring: the next of its key, if it has one and the port goes on.
-fn next_of(shared: &Shared, runtime: &SendRuntime, work: &Work, ended: Ended) -> Option<Next> {
+/// What the end of `work` is to bring: the next of its key, if it has one and the port goes on, and the places
+/// for those that go with it.
+pub(crate) fn next_of(
+    shared: &Shared,
+    runtime: &SendRuntime,
+    work: &Work,
+    room: Option<OwnedSemaphorePermit>,
+    ended: Ended,
+) -> Option<(Next, Option<OwnedSemaphorePermit>)> {
     let goes_on = ended == Ended::Done && runtime.is_flowing() && work.run < RUN;
     let acts = !shared.stopping.is_cancelled() && shared.trust.may_act();
     let order = work.claimed.order.filter(|_| goes_on && acts)?;
-    let port = runtime.plan.name.clone();
-    Some(Next {
-        port,
+    let longest = match runtime.plan.answers {
+        true => 1,
+        false => runtime.transports.longest_run(),
+    };
+    let room = runtime.room_for(room, longest - 1);
+    let more = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+    let next = Next {
+        port: runtime.plan.name.clone(),
         order,
-        most: 1,
-    })
+        most: u32::try_from(1 + more).unwrap_or(u32::MAX),
+    };
+    Some((next, room))
 }
 
-/// Settles and takes what comes next of the key in hand.
-async fn settle_and_next(
+/// Settles durably in one commit, forgets the claims, and takes what comes next of the key in hand, if it is
+/// wanted. No outcomes: this process is being cut off.
+pub(crate) async fn settle_all(
     shared: &Shared,
     runtime: &SendRuntime,
-    claim: Claim,
-    change: Change,
-    next: Next,
-) -> (Option<SettleOutcome>, Option<Box<Claimed>>) {
-    let brings = shared.held.brings();
+    changes: Vec<(Claim, Change)>,
+    next: Option<Next>,
+) -> (Vec<SettleOutcome>, Vec<Claimed>) {
+    let brings = next.as_ref().map(|_| shared.held.brings());
     let committer = &shared.committer;
-    let settlements = vec![(claim, change.clone())];
-    let outcome = committer.settle_and_next(settlements, Some(next)).await;
-    let (outcome, next) = match outcome {
-        Some((outcomes, mut next)) => (outcomes.first().copied(), next.pop().map(Box::new)),
-        None => (None, None),
-    };
-    if let Some(next) = &next {
-        shared.held.add([next.claim]);
-        count(&shared.counters.claimed);
-    }
+    let settled = committer.settle_and_next(changes.clone(), next).await;
+    let (outcomes, next) = settled.unwrap_or_default();
+    shared.held.add(next.iter().map(|next| next.claim));
+    next.iter().for_each(|_| count(&shared.counters.claimed));
     drop(brings);
-    note_settled(shared, runtime, claim, &change, outcome);
-    (outcome, next)
+    for (no, (claim, change)) in changes.iter().enumerate() {
+        note_settled(shared, runtime, *claim, change, outcomes.get(no).copied());
+    }
+    (outcomes, next)
 }
 
 /// An ordered port with `on_failure = "stop-port"` stops behind a suspended delivery, on all nodes.
-async fn stop_if_asked(shared: &Shared, runtime: &SendRuntime) {
+pub(crate) async fn stop_if_asked(shared: &Shared, runtime: &SendRuntime) {
     let ordered = runtime.plan.ordered.as_ref();
     if ordered.is_none_or(|order| order.on_failure != OnOrderFailure::StopPort) {
         return;
@@ -212,12 +218,7 @@ async fn send_when_trusted(
     // What was handed over was born with its mark.
     let mut marked = !runtime.plan.marks_sends() || work.round == HANDED_OFF;
     loop {
-        while !shared.trust.may_act() {
-            tokio::select! {
-                () = tokio::time::sleep(GATE_POLL) => {}
-                () = shared.cut.cancelled() => return None,
-            }
-        }
+        until_trusted(shared).await?;
         let (plan, options) = (&runtime.plan, &shared.options);
         let open = runtime.transports.get(plan, options, claimed.transport);
         let transmit = match timeout(limit, open).await {
@@ -242,7 +243,18 @@ async fn send_when_trusted(
     }
 }
 
-fn too_long(what: &str, limit: Duration) -> AdapterError {
+/// Waits until this process may act. `None`: it is cut off before that.
+pub(crate) async fn until_trusted(shared: &Shared) -> Option<()> {
+    while !shared.trust.may_act() {
+        tokio::select! {
+            () = tokio::time::sleep(GATE_POLL) => {}
+            () = shared.cut.cancelled() => return None,
+        }
+    }
+    Some(())
+}
+
+pub(crate) fn too_long(what: &str, limit: Duration) -> AdapterError {
     let detail = format!("{what} did not end within {limit:?}");
     AdapterError::new(ErrorKind::Retry(None), codes::ATTEMPT_TIMEOUT, detail)
 }
@@ -260,7 +272,7 @@ async fn mark(shared: &Shared, runtime: &SendRuntime, claim: Claim) -> Option<()
     }
 }
 
-fn outbound(
+pub(crate) fn outbound(
     shared: &Arc<Shared>,
     runtime: &SendRuntime,
     claimed: &Claimed,
@@ -331,7 +343,11 @@ fn answer_of(change: &Change) -> Option<(quayside_model::ExchangeId, Answer)> {
     ))
 }
 
-fn log_result(runtime: &SendRuntime, claimed: &Claimed, result: &Result<Sent, AdapterError>) {
+pub(crate) fn log_result(
+    runtime: &SendRuntime,
+    claimed: &Claimed,
+    result: &Result<Sent, AdapterError>,
+) {
     match result {
         Ok(_) => runtime.tally.forget_failure(),
         Err(error) => warn!(
@@ -343,18 +359,18 @@ fn log_result(runtime: &SendRuntime, claimed: &Claimed, result: &Result<Sent, Ad
 }
 
 /// Lets the port rest, or ends its rest, before anybody can claim what the attempt leaves.
-fn note_rest(
+pub(crate) fn note_rest(
     shared: &Shared,
     runtime: &SendRuntime,
     claimed: &Claimed,
     pass: &Pass,
-    result: &Result<Sent, AdapterError>,
+    error: Option<&AdapterError>,
 ) {
     let (port, entropy) = (&runtime.plan.name, &*shared.options.entropy);
-    match result {
-        Ok(_) if runtime.rest.went_well() => info!(%port, "the port works again"),
-        Ok(_) => {}
-        Err(error) => {
+    match error {
+        None if runtime.rest.went_well() => info!(%port, "the port works again"),
+        None => {}
+        Some(error) => {
             let Some(schedule) = rests(&runtime.plan, claimed, error) else {
                 return;
             };

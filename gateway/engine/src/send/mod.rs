@@ -7,4 +7,7 @@ pub(crate) mod lanes;
 pub(crate) mod port;
 pub(crate) mod rendered;
 pub(crate) mod rest;
+pub(crate) mod run;
+pub(crate) mod stop;
 pub(crate) mod transports;
+pub(crate) mod work;

@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -26,24 +26,12 @@ use super::{
     attempt::{self, Attempted, Ended},
     decide::suspend,
     rest::{Admits, Pass, Rest},
+    run,
+    stop::Stop,
     transports::Transports,
+    work::Work,
 };
 use crate::{codes, committer::chain, plan::SendPort, shared::Shared, tally::Tally};
-
-/// A delivery in hand with its place in the port's window.
-#[derive(Debug)]
-pub(crate) struct Work {
-    pub(crate) claimed: Claimed,
-    pub(crate) place: OwnedSemaphorePermit,
-    /// The round of claims that it came with; see [`Runner::blocked`].
-    pub(crate) round: u64,
-    /// How many of its key went before it without giving their place up.
-    pub(crate) run: u8,
-}
-
-/// The round of work that was handed over in memory: newer than any claim, because it was born claimed
-/// only as the store saw nothing earlier of its key alive.
-pub(crate) const HANDED_OFF: u64 = u64::MAX;
 
 /// A send port that runs in this process.
 #[derive(Debug)]
@@ -53,6 +41,9 @@ pub(crate) struct SendRuntime {
     /// Claimed, handed-off and in-flight deliveries together never exceed it (`reference/store.md` 2). See
     /// [`window_of`].
     window: Arc<Semaphore>,
+    /// On an ordered port, for what goes with another delivery of its key in one run. Apart from the window,
+    /// so that neither long runs nor whoever claims heads take the other's places.
+    companions: Arc<Semaphore>,
     queue: mpsc::Sender<Work>,
     /// Whether it may send now: started, not paused, inside its service window.
     open: AtomicBool,
@@ -89,6 +80,7 @@ impl SendRuntime {
             condition: services.condition.clone(),
             transports: Transports::new(services),
             window: Arc::new(Semaphore::new(window_of(&plan))),
+            companions: Arc::new(Semaphore::new(companions_of(&plan))),
             plan,
             queue,
             open: AtomicBool::new(false),
@@ -234,7 +226,27 @@ impl SendRuntime {
 
     /// How many deliveries are in hand.
     pub(crate) fn in_flight(&self) -> usize {
-        window_of(&self.plan) - self.window.available_permits()
+        let all = window_of(&self.plan) + companions_of(&self.plan);
+        all - self.window.available_permits() - self.companions.available_permits()
+    }
+
+    /// `room` and what is free beside it, for up to `wanted` more deliveries of a run.
+    pub(crate) fn room_for(
+        &self,
+        room: Option<OwnedSemaphorePermit>,
+        wanted: usize,
+    ) -> Option<OwnedSemaphorePermit> {
+        let has = room.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let free = self.companions.available_permits();
+        let more = u32::try_from(wanted.saturating_sub(has).min(free)).ok()?;
+        let more = Arc::clone(&self.companions).try_acquire_many_owned(more);
+        match (room, more) {
+            (Some(mut room), Ok(more)) => {
+                room.merge(more);
+                Some(room)
+            }
+            (room, more) => room.or(more.ok()),
+        }
     }
 
     /// Gives work to the port's task.
@@ -259,49 +271,11 @@ fn window_of(plan: &SendPort) -> usize {
     if plan.marks_sends() { sends } else { sends * 2 }
 }
 
-/// A stop that the port gives itself: it holds here until the store has it and its controls were read
-/// again, so that neither a store that fails nor an older control opens the port in between.
-#[derive(Debug, Default)]
-pub(crate) struct Stop(AtomicU8);
-
-impl Stop {
-    const NONE: u8 = 0;
-    const WANTED: u8 = 1;
-    const RECORDED: u8 = 2;
-
-    /// Holds the port from now on.
-    pub(crate) fn want(&self) {
-        self.0.store(Self::WANTED, Ordering::SeqCst);
-    }
-
-    /// Whether it is still to be recorded.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == Self::WANTED
-    }
-
-    /// The store has it.
-    pub(crate) fn recorded(&self) {
-        self.swap(Self::WANTED, Self::RECORDED);
-    }
-
-    /// Whether the store had it before its controls were read, to be asked before that.
-    pub(crate) fn is_recorded(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == Self::RECORDED
-    }
-
-    /// The controls that were read after it was recorded are in force: they rule from now on.
-    pub(crate) fn is_in_force(&self) {
-        self.swap(Self::RECORDED, Self::NONE);
-    }
-
-    fn holds(&self) -> bool {
-        self.0.load(Ordering::SeqCst) != Self::NONE
-    }
-
-    /// A stop that is wanted again meanwhile stays.
-    fn swap(&self, from: u8, to: u8) {
-        let ordering = Ordering::SeqCst;
-        let _found = self.0.compare_exchange(from, to, ordering, ordering);
+/// How many deliveries an ordered port has in hand beside those of its window.
+fn companions_of(plan: &SendPort) -> usize {
+    match plan.ordered {
+        Some(_) => plan.max_in_flight.max(1),
+        None => 0,
     }
 }
 
@@ -344,13 +318,21 @@ const MAX_BLOCKED: usize = 1024;
 /// How often a stopping port looks whether the last publication has handed over.
 const STOP_POLL: Duration = Duration::from_millis(5);
 
+/// What a running task holds: claims with the attempts made before.
+struct InHand {
+    key: Option<OrderHash>,
+    claim: Claim,
+    attempts: u32,
+    more: Vec<(Claim, u32)>,
+}
+
 /// The task of a port: runs attempts side by side, those of one order key one after the other.
 pub(crate) struct Runner {
     shared: Arc<Shared>,
     runtime: Arc<SendRuntime>,
     running: JoinSet<Attempted>,
     /// What each running task holds, for the one that panics.
-    in_hand: HashMap<Id, (Claim, u32, Option<OrderHash>)>,
+    in_hand: HashMap<Id, InHand>,
     /// What waits behind a running delivery of the same key, in order.
     behind: HashMap<OrderHash, VecDeque<Work>>,
     /// Keys whose head has failed, with the last round of claims that had begun by then. A claim of that
@@ -481,7 +463,14 @@ impl Runner {
     }
 
     fn start(&mut self, work: Work, pass: Pass, key: Option<OrderHash>) {
-        let held = (work.claimed.claim, work.claimed.attempts, key);
+        let held = |claimed: &Claimed| (claimed.claim, claimed.attempts);
+        let (claim, attempts) = held(&work.claimed);
+        let held = InHand {
+            key,
+            claim,
+            attempts,
+            more: work.more.iter().map(held).collect(),
+        };
         let (shared, runtime) = (Arc::clone(&self.shared), Arc::clone(&self.runtime));
         let handle = self
             .running
@@ -497,7 +486,7 @@ impl Runner {
                 (error.id(), Attempted { ended, next: None })
             }
         };
-        let key = self.in_hand.remove(&id).and_then(|(_, _, key)| key);
+        let key = self.in_hand.remove(&id).and_then(|held| held.key);
         if let (Some(next), Some(key)) = (attempted.next, key) {
             // Its end brought it: the key stays in hand, and so does its place.
             self.go_on(*next, key).await;
@@ -525,13 +514,19 @@ impl Runner {
     /// An attempt panicked: it counts as made and failed.
     async fn panicked(&self, error: &JoinError) -> Ended {
         error!(port = %self.runtime.plan.name, %error, code = %codes::ADAPTER_PANICKED, "an attempt panicked");
-        let Some((claim, attempts, _)) = self.in_hand.get(&error.id()) else {
+        let Some(held) = self.in_hand.get(&error.id()) else {
             return Ended::Waits;
         };
         let detail = "the adapter panicked while it sent";
         let failure = Failure::new(codes::ADAPTER_PANICKED, FailureClass::GiveUp, detail);
-        let change = suspend(&self.runtime.plan, attempts + 1, failure);
-        attempt::settle(&self.shared, &self.runtime, *claim, change).await;
+        let plan = &self.runtime.plan;
+        let mut changes: Vec<_> = held
+            .more
+            .iter()
+            .map(|(claim, attempts)| (*claim, run::behind(plan, *attempts, &failure, true)))
+            .collect();
+        changes.push((held.claim, suspend(plan, held.attempts + 1, failure)));
+        attempt::settle_all(&self.shared, &self.runtime, changes, None).await;
         Ended::Suspended
     }
 
@@ -574,12 +569,7 @@ impl Runner {
     }
 
     async fn give_back(&self, work: Work) {
-        attempt::settle(
-            &self.shared,
-            &self.runtime,
-            work.claimed.claim,
-            Change::Release,
-        )
-        .await;
+        let all = work.all().map(|claimed| (claimed.claim, Change::Release));
+        attempt::settle_all(&self.shared, &self.runtime, all.collect(), None).await;
     }
 }

@@ -1,6 +1,9 @@
 //! The transports of a port, opened when they are first needed and again after a failure to open.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use quayside_adapter_api::{AdapterError, ErrorKind, Services, Transmit};
 use quayside_model::Transport;
@@ -12,6 +15,7 @@ use crate::{codes, options::Options, plan::SendPort};
 pub(crate) struct Transports {
     primary: Mutex<Option<Arc<dyn Transmit>>>,
     backup: Mutex<Option<Arc<dyn Transmit>>>,
+    longest_run: AtomicUsize,
     services: Services,
 }
 
@@ -20,8 +24,14 @@ impl Transports {
         Self {
             primary: Mutex::new(None),
             backup: Mutex::new(None),
+            longest_run: AtomicUsize::new(1),
             services,
         }
+    }
+
+    /// How many deliveries of one order key the primary transport takes at once; 1 until it is open.
+    pub(crate) fn longest_run(&self) -> usize {
+        self.longest_run.load(Ordering::Relaxed)
     }
 
     /// The transport, open.
@@ -52,6 +62,10 @@ impl Transports {
             .open_send(&plan.name, &transport.block, services)
             .await?;
         *slot = Some(Arc::clone(&open));
+        if which == Transport::Primary {
+            let longest = open.longest_run().max(1);
+            self.longest_run.store(longest, Ordering::Relaxed);
+        }
         Ok(open)
     }
 }

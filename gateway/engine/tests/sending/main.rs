@@ -1,6 +1,7 @@
 //! What the send side keeps, seen at the store, while an adapter does its worst.
 
 mod resting;
+mod runs;
 mod world;
 
 use std::time::Duration;
