@@ -45,6 +45,8 @@ quayside_adapter_api::model::codes! {
         "Give the user the right to configure the queue, or see to its arguments yourself.";
     VOLATILE = "QS0923", "The queue does not outlive its broker or its consumers.",
         "Declare it anew as a durable queue that is not deleted by itself.";
+    UNSAFE_STOP = "QS0924", "A location would stop in front of messages that their queue does not keep.",
+        "Set `transactional = true` in `msmq` and at the sender, or choose another `on_failure`.";
     MSMQ_NAME = "QS0940", "The text is no name of an MSMQ queue.",
         "Write a path such as `host\\private$\\orders` or a format name such as `DIRECT=OS:host\\private$\\orders`.";
     MSMQ_NO_QUEUE = "QS0941", "The name of an MSMQ queue stands for nothing that there is in AMQP.",

@@ -256,6 +256,15 @@ impl ReceiveSettings {
                            the same message";
             faults.push(Fault::warning(codes::REFUSED, &["on_failure"], message));
         }
+        let express = self
+            .msmq
+            .as_ref()
+            .is_some_and(|msmq| msmq.transactional == Some(false));
+        if self.on_failure == OnFailure::Stop && express {
+            let message = "a queue that is not transactional keeps its messages in memory: what a location that \
+                           stops leaves there goes with the broker";
+            faults.push(Fault::error(codes::UNSAFE_STOP, &["on_failure"], message));
+        }
         if self.exclusive && terms.ordered {
             // The broker would refuse it to all processes of a group but one, which the others cannot replace.
             let message = "`exclusive` leaves no other process to go on in the order of the port: give the \
@@ -583,6 +592,13 @@ mod tests {
             ["QS0916 on_failure"]
         );
         assert_eq!(warned(stop, &ordered), [""; 0]);
+        let express = json!({
+            "url": "amqp://mq.example/erp", "queue": "orders", "on_failure": "stop",
+            "msmq": { "transactional": false },
+        });
+        let (settings, faults) = ReceiveSettings::read(&express, &ordered);
+        assert_eq!(places(&faults), ["QS0924 on_failure"]);
+        assert!(settings.is_none());
         assert_eq!(warned(exclusive.clone(), &Terms::default()), [""; 0]);
         assert_eq!(warned(exclusive, &ordered), ["QS0921 exclusive"]);
     }
