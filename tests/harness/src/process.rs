@@ -17,6 +17,9 @@ use crate::wait_for;
 /// How many lines of standard error a failing test shows.
 const TAIL_LINES: usize = 40;
 
+/// The states of a thread that does not run because it was stopped, or that has ended.
+const PAUSED: [char; 4] = ['T', 't', 'Z', 'X'];
+
 /// A running child. Dropping it kills it and, while a test panics, shows the end of its errors.
 #[derive(Debug)]
 pub struct Process {
@@ -91,7 +94,7 @@ impl Process {
             &format!("{} to be paused", self.name),
             Duration::from_secs(5),
             async || {
-                let running = threads_not_in(&tasks, &['T', 't', 'Z', 'X']);
+                let running = threads_not_in(&tasks, &PAUSED);
                 if running == 0 {
                     Ok(())
                 } else {
@@ -325,6 +328,11 @@ pub(crate) fn unprivileged() -> Option<(String, u32, u32)> {
 /// Whether the process `pid` does nothing any more, waited for by its parent or not.
 pub(crate) fn has_ended(pid: u32) -> bool {
     threads_not_in(&format!("/proc/{pid}/task"), &['Z', 'X']) == 0
+}
+
+/// Whether every thread of the process `pid` is paused or has ended.
+pub(crate) fn is_paused(pid: u32) -> bool {
+    threads_not_in(&format!("/proc/{pid}/task"), &PAUSED) == 0
 }
 
 fn threads_not_in(tasks: &str, states: &[char]) -> usize {

@@ -9,6 +9,9 @@ use std::{
     time::Duration,
 };
 
+mod control;
+mod foreign;
+
 use rustix::process::Signal;
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -17,18 +20,17 @@ use tokio::net::TcpStream;
 use crate::{
     Process, free_port,
     port::Port,
-    process::{children, command, has_ended, signal_pid, unprivileged},
+    process::{children, command, has_ended, is_paused, signal_pid, unprivileged},
     wait_for,
 };
+
+pub use foreign::{Arrival, Confirmed, Consumer, Producer, ProducerPlan};
 
 /// How long a server may take to start or to stop.
 const START: Duration = Duration::from_secs(90);
 
 /// What Debian installs: the programs themselves, not the wrapper that only root and one user may call.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
-
-/// What steers it.
-const CONTROL: &str = "/usr/lib/rabbitmq/bin/rabbitmqctl";
 
 /// The port mapper of Erlang nodes.
 const MAPPER: &str = "/usr/bin/epmd";
@@ -37,7 +39,7 @@ const MAPPER: &str = "/usr/bin/epmd";
 const PYTHON: &str = "/usr/bin/python3";
 
 /// The client: reads one JSON command from its argument, prints one JSON answer.
-const CLIENT: &str = include_str!("rabbitmq.py");
+const CLIENT: &str = include_str!("rabbitmq/client.py");
 
 /// A running server, or one that was stopped by the test.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ pub struct RabbitMq {
     port: Port,
     distribution: Port,
     epmd: Port,
+    management: Port,
     /// The server would start its port mapper as a daemon, which outlives it: this one is ours.
     _mapper: Process,
     run_as: Option<(u32, u32)>,
@@ -74,6 +77,14 @@ impl RabbitMq {
     /// # Panics
     /// When RabbitMQ is not installed or does not start.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with plugins of those that come with it.
+    ///
+    /// # Panics
+    /// When RabbitMQ is not installed or does not start.
+    pub async fn start_with(plugins: &[&str]) -> Self {
         assert!(
             Path::new(SERVER).exists(),
             "{SERVER} is missing: tests/run installs it"
@@ -91,14 +102,19 @@ impl RabbitMq {
             port: free_port(),
             distribution: free_port(),
             epmd,
+            management: free_port(),
             _mapper: mapper,
             run_as,
             process: None,
             dir,
         };
-        let config = format!("listeners.tcp.1 = {}\n", server.addr());
+        let config = format!(
+            "listeners.tcp.1 = {}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {}\n",
+            server.addr(),
+            server.management.number()
+        );
         fs::write(server.path("rabbitmq.conf"), config).expect("writing rabbitmq.conf");
-        fs::write(server.path("enabled_plugins"), "[].\n").expect("writing enabled_plugins");
+        server.plugins(plugins);
         if let Some((uid, gid)) = run_as {
             let names = [
                 "",
@@ -129,23 +145,59 @@ impl RabbitMq {
         format!("amqp://{}", self.addr())
     }
 
+    /// The address of its management API, which it has with the plugin `rabbitmq_management`.
+    #[must_use]
+    pub fn management(&self) -> String {
+        format!("http://{}", self.management.addr())
+    }
+
     /// Kills the server at once.
     ///
     /// # Panics
     /// When it is stopped.
     pub async fn kill9(&mut self) {
-        let mut process = self.process.take().expect("RabbitMQ is running");
-        let killed = kill_tree(&process);
-        process.wait_exit(START).await;
-        wait_for("the virtual machine to end", START, async || {
-            let left = killed.iter().filter(|pid| !has_ended(**pid)).count();
-            if left == 0 {
+        let process = self.process.take().expect("RabbitMQ is running");
+        let killed = tree(&process);
+        signal_all(&killed, Signal::KILL);
+        ended(process, &killed).await;
+    }
+
+    /// Stops the server as its operators do.
+    ///
+    /// # Panics
+    /// When it is stopped.
+    pub async fn stop(&mut self) {
+        let process = self.process.take().expect("RabbitMQ is running");
+        let stopped = tree(&process);
+        process.signal(Signal::TERM);
+        ended(process, &stopped).await;
+    }
+
+    /// Stops the execution of the server (SIGSTOP): its connections stand and nothing answers.
+    ///
+    /// # Panics
+    /// When it is stopped.
+    pub async fn pause(&self) {
+        let all = tree(self.process.as_ref().expect("RabbitMQ is running"));
+        signal_all(&all, Signal::STOP);
+        wait_for("RabbitMQ to be paused", START, async || {
+            let running = all.iter().filter(|pid| !is_paused(**pid)).count();
+            if running == 0 {
                 Ok(())
             } else {
-                Err(format!("{left} processes are left"))
+                Err(format!("{running} of its processes run"))
             }
         })
         .await;
+    }
+
+    /// Lets it run on (SIGCONT).
+    ///
+    /// # Panics
+    /// When it is stopped.
+    pub fn resume(&self) {
+        let all = tree(self.process.as_ref().expect("RabbitMQ is running"));
+        signal_all(&all, Signal::CONT);
     }
 
     /// Starts it again after a stop, and returns when it accepts connections.
@@ -153,32 +205,11 @@ impl RabbitMq {
         self.run().await;
     }
 
-    /// Raises the alarm that memory is short, or ends it: while it lasts the server reads nothing from
-    /// connections that publish.
-    ///
-    /// # Panics
-    /// When the server does not do it.
-    pub async fn memory_alarm(&self, on: bool) {
-        let share = if on { "0.00001" } else { "0.4" };
-        let mut control = self.as_server(CONTROL);
-        control
-            .args(["set_vm_memory_high_watermark", share])
-            .stdin(Stdio::null());
-        let run = tokio::task::spawn_blocking(move || control.output()).await;
-        let out = run
-            .expect("running a program does not panic")
-            .unwrap_or_else(|e| panic!("starting {CONTROL}: {e}"));
-        assert!(
-            out.status.success(),
-            "{CONTROL}: {}",
-            String::from_utf8_lossy(&out.stderr)
-        );
-    }
-
     /// Declares a durable quorum queue; with `single` it has a single active consumer.
     pub async fn declare(&self, queue: &str, single: bool) {
         let command = serde_json::json!({ "do": "declare", "queue": queue, "single": single });
         self.client(&command).await;
+        self.settle().await;
     }
 
     /// Puts messages into `queue`, each confirmed; `messages` are body, `message_id` and the header `key`.
@@ -249,7 +280,6 @@ impl RabbitMq {
         }
         // To the start script, which then stops the virtual machine: a signal to it alone would leave that.
         command.args(["--pdeathsig", "TERM", "--"]).arg(program);
-        let node = format!("test{}@localhost", self.port.number());
         let loopback = "-kernel inet_dist_use_interface {127,0,0,1}";
         command
             .current_dir("/")
@@ -257,7 +287,7 @@ impl RabbitMq {
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
             .env("LANG", "C.UTF-8")
             .env("HOME", self.path("home"))
-            .env("RABBITMQ_NODENAME", node)
+            .env("RABBITMQ_NODENAME", self.node())
             .env("RABBITMQ_MNESIA_BASE", self.path("mnesia"))
             .env("RABBITMQ_LOG_BASE", self.path("log"))
             .env("RABBITMQ_LOGS", "-")
@@ -275,6 +305,11 @@ impl RabbitMq {
         command
     }
 
+    /// Its name among Erlang nodes.
+    fn node(&self) -> String {
+        format!("test{}@localhost", self.port.number())
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         match name {
             "" => self.dir.path().to_owned(),
@@ -286,23 +321,40 @@ impl RabbitMq {
 impl Drop for RabbitMq {
     fn drop(&mut self) {
         if let Some(process) = &self.process {
-            kill_tree(process);
+            signal_all(&tree(process), Signal::KILL);
         }
     }
 }
 
-/// Kills a process and all below it: the start script and the virtual machine, whichever is which.
-fn kill_tree(process: &Process) -> Vec<u32> {
+/// A process and all below it: the start script and the virtual machine, whichever is which, and its helpers.
+fn tree(process: &Process) -> Vec<u32> {
     let mut all = vec![process.pid()];
     let mut next = 0;
     while let Some(pid) = all.get(next).copied() {
         all.extend(children(pid));
         next += 1;
     }
-    for pid in &all {
-        signal_pid(*pid, Signal::KILL);
-    }
     all
+}
+
+fn signal_all(pids: &[u32], signal: Signal) {
+    for pid in pids {
+        signal_pid(*pid, signal);
+    }
+}
+
+/// Returns when nothing is left of a server that was told to end.
+async fn ended(mut process: Process, pids: &[u32]) {
+    process.wait_exit(START).await;
+    wait_for("the virtual machine to end", START, async || {
+        let left = pids.iter().filter(|pid| !has_ended(**pid)).count();
+        if left == 0 {
+            Ok(())
+        } else {
+            Err(format!("{left} processes are left"))
+        }
+    })
+    .await;
 }
 
 #[cfg(test)]
@@ -312,12 +364,19 @@ mod tests {
     #[tokio::test]
     async fn a_server_keeps_its_messages_over_a_crash() {
         let mut server = RabbitMq::start().await;
-        server.declare("q", true).await;
+        server.declare("q", false).await;
         let message = ["one", "id-1", "k"].map(str::to_owned);
         server.put("q", &[message.into()]).await;
         server.kill9().await;
         server.start_again().await;
-        assert_eq!(server.waiting("q").await, 1);
+        // A queue that has no leader yet says that it has nothing.
+        wait_for("the message to be there", START, async || {
+            match server.waiting("q").await {
+                1 => Ok(()),
+                other => Err(format!("{other} messages")),
+            }
+        })
+        .await;
         let seen = server.take("q").await;
         assert_eq!(seen.len(), 1);
         assert_eq!(
@@ -326,5 +385,58 @@ mod tests {
         );
         assert_eq!(seen[0].message_id.as_deref(), Some("id-1"));
         assert_eq!(server.waiting("q").await, 0);
+    }
+
+    #[tokio::test]
+    async fn clients_go_on_through_every_fault_and_lose_nothing() {
+        let mut server = RabbitMq::start_with(&["rabbitmq_management"]).await;
+        server.declare("q", true).await;
+        let plan = ProducerPlan {
+            queues: [("q".to_owned(), vec!["a".to_owned(), "b".to_owned()])].into(),
+            rate: 200,
+            pad: 10,
+        };
+        let mut producer = server.producer(&plan);
+        let mut consumer = server.consumer(&["q"]);
+        more(&mut producer, &mut consumer).await;
+        assert!(server.close_connections(2).await >= 2);
+        more(&mut producer, &mut consumer).await;
+        server.pause().await;
+        server.resume();
+        more(&mut producer, &mut consumer).await;
+        server.memory_alarm(true).await;
+        let blocked = producer.confirmed().len();
+        server.memory_alarm(false).await;
+        more(&mut producer, &mut consumer).await;
+        assert!(producer.confirmed().len() > blocked);
+        server.kill9().await;
+        server.start_again().await;
+        more(&mut producer, &mut consumer).await;
+        let confirmed = producer.finish().await;
+        let arrivals = consumer.finish().await;
+        let ids: std::collections::BTreeSet<_> = arrivals.iter().map(|a| &a.id).collect();
+        for one in &confirmed {
+            assert!(ids.contains(&one.id()), "{one:?}");
+        }
+        let last = confirmed
+            .iter()
+            .rfind(|c| c.key == "a")
+            .expect("of each key");
+        let of_key = confirmed.iter().filter(|c| c.key == "a").count() as u64;
+        assert_eq!(last.sequence + 1, of_key, "each once");
+    }
+
+    /// Both get on by ten messages.
+    async fn more(producer: &mut Producer, consumer: &mut Consumer) {
+        let (sent, seen) = (producer.confirmed().len(), consumer.arrivals().len());
+        wait_for("ten more messages", START, async || {
+            let (now_sent, now_seen) = (producer.confirmed().len(), consumer.arrivals().len());
+            if now_sent >= sent + 10 && now_seen >= seen + 10 {
+                Ok(())
+            } else {
+                Err(format!("{now_sent} confirmed, {now_seen} seen"))
+            }
+        })
+        .await;
     }
 }
