@@ -13,14 +13,15 @@ use crate::{
 /// How long the clients run before a measured time.
 pub(crate) const WARMUP: Duration = Duration::from_secs(2);
 
-/// How long one ceiling is measured.
+/// How long one ceiling is measured, in all rounds together.
 pub(crate) const MEASURE: Duration = Duration::from_secs(5);
 
 /// How long clients may take beyond their time: the patience of one request.
 const LINGER: Duration = Duration::from_secs(60);
 
-/// Requests per second through the forwarder.
-pub(crate) async fn http(base: &Options, partner: &Partner) -> anyhow::Result<f64> {
+/// Requests per second through the forwarder, measured for `time`.
+pub(crate) async fn http(base: &Options, time: Duration) -> anyhow::Result<f64> {
+    let partner = Partner::start().await;
     let mut forward = programs::own()?;
     forward.args(["forward", "--to", &partner.addr().to_string()]);
     let dir = tempfile::tempdir()?;
@@ -33,18 +34,19 @@ pub(crate) async fn http(base: &Options, partner: &Partner) -> anyhow::Result<f6
     rate(&Options {
         server,
         prefix: "http".to_owned(),
-        ..short(base)
+        ..short(base, time)
     })
     .await
 }
 
-/// Requests per second through HAProxy.
-pub(crate) async fn haproxy(base: &Options, partner: &Partner) -> anyhow::Result<f64> {
+/// Requests per second through HAProxy, measured for `time`.
+pub(crate) async fn haproxy(base: &Options, time: Duration) -> anyhow::Result<f64> {
+    let partner = Partner::start().await;
     let haproxy = Haproxy::start(&[partner.addr()], false).await;
     rate(&Options {
         server: haproxy.addr(),
         prefix: "haproxy".to_owned(),
-        ..short(base)
+        ..short(base, time)
     })
     .await
 }
@@ -99,11 +101,11 @@ pub(crate) fn per_second(summary: &Summary, moments: impl Iterator<Item = u64>) 
     count as f64 * 1e6 / (summary.to - summary.from) as f64
 }
 
-fn short(base: &Options) -> Options {
+fn short(base: &Options, time: Duration) -> Options {
     let millis = |d: Duration| u64::try_from(d.as_millis()).expect("a few seconds");
     Options {
         warmup_ms: millis(WARMUP),
-        measure_ms: millis(MEASURE),
+        measure_ms: millis(time),
         rate: None,
         ..base.clone()
     }

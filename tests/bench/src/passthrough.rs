@@ -19,6 +19,10 @@ use crate::{
     store,
 };
 
+/// How often the full rate and both ceilings are measured in turn. A machine that others use too changes its
+/// speed within a minute by a third; measured one after the other, the ratio would compare two machines.
+const ROUNDS: u32 = 4;
+
 /// How long the run at half of the rate is measured.
 const HALF_RATE: Duration = Duration::from_secs(10);
 
@@ -52,7 +56,7 @@ pub(crate) struct Options {
     /// How many connections the clients hold.
     #[arg(long, default_value_t = 64)]
     conns: usize,
-    /// For how many seconds the full rate is measured.
+    /// For how many seconds the full rate is measured, in all rounds together.
     #[arg(long, default_value_t = 20)]
     secs: u64,
 }
@@ -73,11 +77,22 @@ struct Measured {
     lost: u64,
     repeated: u64,
     refused: u64,
-    latency: Latency,
+    /// Of each message, in microseconds.
+    latencies: Vec<u64>,
     delivered: u64,
 }
 
-/// What the gateway had used or done at a moment.
+/// The rounds at full rate, with the ceilings of the same rounds.
+#[derive(Default)]
+struct Rounds {
+    full: Vec<Measured>,
+    http: Vec<f64>,
+    store: Vec<f64>,
+    pgbench: Vec<f64>,
+    spent: Usage,
+}
+
+/// What the gateway had used or done at a moment, or between two.
 #[derive(Debug, Clone, Copy, Default)]
 struct Usage {
     cpu: f64,
@@ -107,37 +122,18 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
             .for_each(|(k, v)| setting(k, v)),
         None => setting("synchronous", &store::sqlite_synchronous(scratch.path())?),
     }
-    let partner = Partner::start().await;
-    let haproxy = ceiling::haproxy(&clients, &partner).await?;
-    let http = ceiling::http(&clients, &partner).await?;
-    drop(partner);
-
+    let haproxy = ceiling::haproxy(&clients, ceiling::MEASURE).await?;
     let set = Set::start(&options, server).await?;
-    let before = set.usage().await?;
-    let full = set.measure("full", &clients, None).await?;
-    let after = set.usage().await?;
+    let rounds = set.rounds(&options, &clients, scratch.path()).await?;
     let rss = set
         .gateways
         .iter()
         .map(|g| g.process.peak_rss())
         .sum::<u64>();
-    let rate = full.accepted_per_s.min(full.delivered_per_s) / 2.0;
+    let rate = rounds.full().slowest_per_s() / 2.0;
     let half = set.measure("half", &clients, Some(rate)).await?;
-    let server = set.stop().await?;
-
-    let batch = mean(after.items - before.items, after.commits - before.commits).max(1.0);
-    let ceilings = store_ceilings(&options, server.as_ref(), scratch.path(), batch).await?;
-    let report = Report::new(
-        &options,
-        &full,
-        &half,
-        rate,
-        &before,
-        &after,
-        rss,
-        (http, haproxy),
-        ceilings,
-    );
+    set.stop().await?;
+    let report = Report::new(&options, &rounds, &half, rate, rss, haproxy);
     report.print();
     Ok(report.invalid.is_empty())
 }
@@ -150,7 +146,7 @@ fn base(options: &Options) -> client::Options {
         size: options.size,
         prefix: String::new(),
         warmup_ms: u64::try_from(WARMUP.as_millis()).expect("a few seconds"),
-        measure_ms: options.secs * 1000,
+        measure_ms: options.secs * 1000 / u64::from(ROUNDS),
         rate: None,
         log: std::path::PathBuf::new(),
     }
@@ -178,8 +174,9 @@ pub(crate) async fn store_ceiling(asked: StoreCeiling) -> anyhow::Result<bool> {
     };
     let dir = tempfile::tempdir()?;
     let batch = f64::from(asked.batch);
+    let (server, time) = (server.as_ref(), ceiling::MEASURE);
     let (ceiling, pgbench) =
-        store_ceilings(&asked.options, server.as_ref(), dir.path(), batch).await?;
+        store_ceilings(&asked.options, server, dir.path(), batch, time).await?;
     say(&serde_json::json!({
         "batch": asked.batch, "store_ceiling_per_s": ceiling, "pgbench_per_s": pgbench,
     })
@@ -192,6 +189,7 @@ async fn store_ceilings(
     server: Option<&Postgres>,
     dir: &std::path::Path,
     batch: f64,
+    time: Duration,
 ) -> anyhow::Result<(f64, Option<f64>)> {
     #[expect(
         clippy::cast_possible_truncation,
@@ -199,7 +197,7 @@ async fn store_ceilings(
         reason = "a small count"
     )]
     let batch = batch.round() as usize;
-    let (size, time) = (options.size, ceiling::MEASURE);
+    let size = options.size;
     let Some(server) = server else {
         let dir = dir.to_owned();
         let work = move || store::sqlite_ceiling(&dir, batch, size, time);
@@ -255,6 +253,31 @@ impl Set {
         })
     }
 
+    /// Measures in turn, while the gateway idles beside the ceilings.
+    async fn rounds(
+        &self,
+        options: &Options,
+        clients: &client::Options,
+        scratch: &std::path::Path,
+    ) -> anyhow::Result<Rounds> {
+        let time = ceiling::MEASURE / ROUNDS;
+        let mut rounds = Rounds::default();
+        for no in 0..ROUNDS {
+            rounds.http.push(ceiling::http(clients, time).await?);
+            let before = self.usage().await?;
+            let full = self.measure(&format!("full{no}"), clients, None).await?;
+            let spent = self.usage().await?.since(&before);
+            let batch = mean(spent.items, spent.commits).max(1.0);
+            rounds.full.push(full);
+            rounds.spent.add(&spent);
+            let server = self.server.as_ref();
+            let (store, pgbench) = store_ceilings(options, server, scratch, batch, time).await?;
+            rounds.store.push(store);
+            rounds.pgbench.extend(pgbench);
+        }
+        Ok(rounds)
+    }
+
     async fn measure(
         &self,
         prefix: &str,
@@ -270,6 +293,7 @@ impl Set {
         if rate.is_some() {
             options.measure_ms = u64::try_from(HALF_RATE.as_millis()).expect("a few seconds");
         }
+        let before = self.arrived().await;
         let (summary, accepted) = clients(&options).await?;
         if let Some(refusal) = &summary.first_refusal {
             say(&format!(
@@ -277,27 +301,29 @@ impl Set {
                 summary.refused
             ));
         }
-        let seen = self.arrivals(prefix, accepted.len()).await;
+        let seen = self.arrivals(prefix, before + accepted.len() as u64).await;
         Ok(judge(&summary, &accepted, &seen))
     }
 
-    /// Every request of this prefix at the partner, when as many ids as were accepted are there, or
+    /// How many ids the partner has seen.
+    async fn arrived(&self) -> u64 {
+        let counts = self.partner.counts().await;
+        counts["distinct_ids"].as_u64().unwrap_or(0)
+    }
+
+    /// Every request of this prefix at the partner, when it has seen `expected` ids of all prefixes, or
     /// when no more come.
-    async fn arrivals(&self, prefix: &str, accepted: usize) -> Vec<(u64, u64)> {
-        let count = async || {
-            let counts = self.partner.counts().await;
-            counts["distinct_ids"].as_u64().unwrap_or(0)
-        };
+    async fn arrivals(&self, prefix: &str, expected: u64) -> Vec<(u64, u64)> {
         let mut last = (0, 0);
         wait_for("the last message to arrive", DRAIN, async || {
-            let now = count().await;
+            let now = self.arrived().await;
             // Still for a second's worth of looks: whatever is missing then is lost.
             last = if now == last.0 {
                 (now, last.1 + 1)
             } else {
                 (now, 0)
             };
-            let log_is_whole = last.1 >= 20 || now >= accepted as u64 && last.1 >= 2;
+            let log_is_whole = last.1 >= 20 || now >= expected && last.1 >= 2;
             if log_is_whole {
                 Ok(())
             } else {
@@ -339,13 +365,64 @@ impl Set {
         Ok(usage)
     }
 
-    async fn stop(mut self) -> anyhow::Result<Option<Postgres>> {
+    async fn stop(mut self) -> anyhow::Result<()> {
         for gateway in &mut self.gateways {
             let code = gateway.stop(Duration::from_secs(30)).await;
             ensure!(code == Some(0), "the gateway ended with {code:?}");
         }
-        Ok(self.server.take())
+        Ok(())
     }
+}
+
+impl Usage {
+    fn since(&self, before: &Self) -> Self {
+        let each = |now: Option<f64>, then: Option<f64>| Some(now? - then?);
+        Self {
+            cpu: self.cpu - before.cpu,
+            commits: self.commits - before.commits,
+            items: self.items - before.items,
+            wal: each(self.wal, before.wal),
+            rows: each(self.rows, before.rows),
+        }
+    }
+
+    fn add(&mut self, more: &Self) {
+        let each = |sum: Option<f64>, more: Option<f64>| Some(sum.unwrap_or(0.0) + more?);
+        self.cpu += more.cpu;
+        self.commits += more.commits;
+        self.items += more.items;
+        self.wal = each(self.wal, more.wal);
+        self.rows = each(self.rows, more.rows);
+    }
+}
+
+impl Rounds {
+    /// All rounds at full rate as one.
+    fn full(&self) -> Measured {
+        let all = &self.full;
+        let sum = |of: fn(&Measured) -> u64| all.iter().map(of).sum();
+        Measured {
+            accepted_per_s: average(&all.iter().map(|m| m.accepted_per_s).collect::<Vec<_>>()),
+            delivered_per_s: average(&all.iter().map(|m| m.delivered_per_s).collect::<Vec<_>>()),
+            lost: sum(|m| m.lost),
+            repeated: sum(|m| m.repeated),
+            refused: sum(|m| m.refused),
+            latencies: all.iter().flat_map(|m| m.latencies.clone()).collect(),
+            delivered: sum(|m| m.delivered),
+        }
+    }
+}
+
+impl Measured {
+    /// Messages per second, in or out.
+    fn slowest_per_s(&self) -> f64 {
+        self.accepted_per_s.min(self.delivered_per_s)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a few rounds")]
+fn average(all: &[f64]) -> f64 {
+    mean(all.iter().sum(), all.len() as f64)
 }
 
 /// The number in the id and the time of arrival, of a request with this prefix.
@@ -374,7 +451,7 @@ fn judge(summary: &Summary, accepted: &[Accepted], seen: &[(u64, u64)]) -> Measu
         lost: lost as u64,
         repeated: (seen.len() - arrivals.len()) as u64,
         refused: summary.refused,
-        latency: Latency::of(latency),
+        latencies: latency.collect(),
         delivered: arrivals.len() as u64,
     }
 }
@@ -384,28 +461,24 @@ fn mean(sum: f64, count: f64) -> f64 {
 }
 
 impl Report {
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the one place where all measurements meet"
-    )]
     fn new(
         options: &Options,
-        full: &Measured,
+        rounds: &Rounds,
         half: &Measured,
         rate: f64,
-        before: &Usage,
-        after: &Usage,
         rss: u64,
-        (http, haproxy): (f64, f64),
-        (store, pgbench): (f64, Option<f64>),
+        haproxy: f64,
     ) -> Self {
+        let (full, spent) = (rounds.full(), &rounds.spent);
+        let (http, store) = (average(&rounds.http), average(&rounds.store));
+        let pgbench = (!rounds.pgbench.is_empty()).then(|| average(&rounds.pgbench));
         let ceiling = 1.0 / (1.0 / http + 1.0 / store);
         #[expect(
             clippy::cast_precision_loss,
             reason = "messages and bytes are far below 2^52"
         )]
         let (delivered, rss) = (full.delivered as f64, rss as f64);
-        let each = |from: Option<f64>, to: Option<f64>| Some(mean(to? - from?, delivered));
+        let each = |spent: Option<f64>| Some(mean(spent?, delivered));
         let mut report = Self {
             store: match options.store {
                 Store::Sqlite => "sqlite",
@@ -417,20 +490,20 @@ impl Report {
             lost: full.lost + half.lost,
             repeated: full.repeated + half.repeated,
             refused: full.refused + half.refused,
-            latency_ms: full.latency,
+            latency_ms: Latency::of(full.latencies.iter().copied()),
             half_rate: HalfRate {
                 rate_per_s: rate,
-                latency_ms: half.latency,
+                latency_ms: Latency::of(half.latencies.iter().copied()),
             },
-            cpu_s_per_1000: mean((after.cpu - before.cpu) * 1000.0, delivered),
+            cpu_s_per_1000: mean(spent.cpu * 1000.0, delivered),
             rss_mib: rss / 1024.0 / 1024.0,
-            mean_batch: mean(after.items - before.items, after.commits - before.commits),
-            wal_bytes_per_message: each(before.wal, after.wal),
-            rows_per_message: each(before.rows, after.rows),
+            mean_batch: mean(spent.items, spent.commits),
+            wal_bytes_per_message: each(spent.wal),
+            rows_per_message: each(spent.rows),
             http_ceiling_per_s: http,
             store_ceiling_per_s: store,
             ceiling_per_s: ceiling,
-            ratio: full.accepted_per_s.min(full.delivered_per_s) / ceiling,
+            ratio: full.slowest_per_s() / ceiling,
             haproxy_per_s: haproxy,
             pgbench_per_s: pgbench,
             invalid: Vec::new(),
@@ -494,9 +567,9 @@ mod tests {
         );
         assert!((measured.accepted_per_s - 4.0).abs() < 1e-9);
         assert!(
-            (measured.latency.max - 2.0).abs() < 0.01,
+            measured.latencies.iter().max() == Some(&2000),
             "{:?}",
-            measured.latency
+            measured.latencies
         );
     }
 
