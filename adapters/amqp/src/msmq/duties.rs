@@ -77,12 +77,9 @@ impl Duties {
         }
     }
 
-    /// The messages of `batch` are stored.
+    /// The messages of `batch` are stored. That may be so after the location was closed as well.
     pub(crate) fn stored(&self, batch: Vec<Taken>) {
-        let mut state = self.state();
-        if !state.closed {
-            state.open.push_back(Duty::Stored(batch));
-        }
+        self.state().open.push_back(Duty::Stored(batch));
     }
 
     /// Whether something is left to do.
@@ -159,7 +156,7 @@ impl Duties {
         }
     }
 
-    /// Gives up what is left: the broker has it still.
+    /// Gives up what is left, and from now on what cannot be done at once: the broker has it still.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.closed = true;
@@ -185,7 +182,7 @@ struct Doing<'a> {
 }
 
 impl Drop for Doing<'_> {
-    /// Not done: it is the next one again.
+    /// Not done: it is the next one again, as long as somebody comes back to it.
     fn drop(&mut self) {
         if let Some(duty) = self.duty.take() {
             let mut state = self.duties.state();

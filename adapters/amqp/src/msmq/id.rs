@@ -2,7 +2,7 @@
 
 use quayside_adapter_api::model::{DeliveryId, MessageId, hash16};
 
-use super::names::guid;
+use super::spelling::guid;
 
 /// The id of the message of a delivery: the same for every attempt on every node. MSMQ counts from 1.
 pub(crate) fn of_delivery(delivery: DeliveryId) -> String {

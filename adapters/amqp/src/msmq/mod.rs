@@ -5,7 +5,7 @@
 //! and `receiver` only publish what comes of it. Each publication has an id that follows from that of the
 //! message that it is about, so that what a crash cuts off is done again and known as a repeat.
 //!
-//! Reading order: `names`, `class`, `id`, `message` (AMQP to MSMQ and back), `context` (MSMQ to the properties of
+//! Reading order: `names` and `spelling`, `class`, `id`, `message` (AMQP to MSMQ and back), `context` (MSMQ to the properties of
 //! a message of the gateway), `settings` and `value`, `deadline`, `report`, `compose`, `sender`, `receiver`.
 
 mod class;
@@ -20,6 +20,7 @@ mod receiver;
 mod report;
 mod sender;
 mod settings;
+mod spelling;
 mod value;
 
 pub(crate) use duties::Duties;

@@ -16,7 +16,7 @@ use serde::{
 use super::{
     class::Acks,
     names::{self, Purpose},
-    value,
+    spelling, value,
 };
 use crate::codes;
 
@@ -315,7 +315,7 @@ impl ReceiveMsmq {
 }
 
 fn machine_fault(machine: &str, say: &mut Say<'_>) {
-    match names::machine_name(machine) {
+    match spelling::machine_name(machine) {
         Ok(name) if name != "." => {}
         Ok(_) => say.error(codes::MSMQ_NAME, "machine", "it needs a name of its own"),
         Err(wrong) => say.error(wrong.code(), "machine", wrong.to_string()),
