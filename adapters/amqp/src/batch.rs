@@ -27,7 +27,7 @@ use crate::{
     link::Live,
     msmq::Duties,
     properties,
-    publish::{PERSISTENT, Publisher},
+    publish::Publisher,
     refusal::{DEFAULT_PAUSE, Then, then},
 };
 
@@ -290,10 +290,7 @@ fn dead_properties(queue: &str, properties: &BasicProperties, why: &Rejected) ->
     add("quayside-code", why.code.code);
     add("quayside-detail", &why.detail);
     let headers: FieldTable = headers;
-    properties
-        .clone()
-        .with_headers(headers)
-        .with_delivery_mode(PERSISTENT)
+    properties::lasting(properties).with_headers(headers)
 }
 
 /// Acknowledges messages that are stored, or that are in the dead letter queue.

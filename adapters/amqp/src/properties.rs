@@ -12,7 +12,7 @@ use quayside_adapter_api::{
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::config::Dedupe;
+use crate::{config::Dedupe, publish::PERSISTENT};
 
 /// The most headers that become properties.
 const MAX_HEADERS: usize = 256;
@@ -67,6 +67,32 @@ fn write(context: &mut Context, name: &str, value: Value) {
     if let Ok(name) = Name::new(name) {
         context.write(name, value);
     }
+}
+
+/// The properties of a message that is put where it has to stay: without its `expiration`, which would have
+/// it vanish there, and its `user_id`, which a broker takes from that user alone.
+pub(crate) fn lasting(properties: &BasicProperties) -> BasicProperties {
+    let mut lasting = BasicProperties::default().with_delivery_mode(PERSISTENT);
+    macro_rules! keep {
+        ($($get:ident, $set:ident;)*) => {
+            $(if let Some(value) = properties.$get() {
+                lasting = lasting.$set(value.clone());
+            })*
+        };
+    }
+    keep! {
+        content_type, with_content_type;
+        content_encoding, with_content_encoding;
+        headers, with_headers;
+        priority, with_priority;
+        correlation_id, with_correlation_id;
+        reply_to, with_reply_to;
+        message_id, with_message_id;
+        timestamp, with_timestamp;
+        kind, with_type;
+        app_id, with_app_id;
+    }
+    lasting
 }
 
 /// The value of a header, if a property can hold it exactly.
@@ -177,6 +203,14 @@ mod tests {
         );
         let time = Value::Time(Timestamp::from_micros(5_000_000));
         assert_eq!(context.value("amqp.timestamp"), Some(&time));
+    }
+
+    #[test]
+    fn what_has_to_stay_does_not_expire_and_needs_no_certain_user() {
+        let message = message().with_delivery_mode(PERSISTENT);
+        let passing = message.clone().with_expiration("5".into());
+        let foreign = passing.with_user_id("somebody".into());
+        assert_eq!(lasting(&foreign), message);
     }
 
     #[test]
