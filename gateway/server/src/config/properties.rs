@@ -45,6 +45,8 @@ pub(crate) struct System {
     name: &'static str,
     pub(crate) setter: Setter,
     uses: &'static [Use],
+    /// What filters see in it, if that is the same in all messages.
+    sight: Option<Sight>,
 }
 
 const ALL: &[Use] = &[Use::Filter, Use::Template, Use::Order, Use::Key];
@@ -87,21 +89,70 @@ const SYSTEM: &[System] = &[
     system("amqp.reply-to", AMQP, ALL),
     system("amqp.type", AMQP, ALL),
     system("amqp.app-id", AMQP, ALL),
-    system("amqp.header.*", AMQP, ALL),
+    seen("amqp.header.*", ALL, None),
     system("amqp.redelivered", AMQP, UNROUTED),
     system("amqp.key-reused", AMQP, UNROUTED),
     system("amqp.timestamp", AMQP, UNROUTED),
     system("amqp.priority", AMQP, UNROUTED),
+    system("msmq.label", AMQP, ALL),
+    system("msmq.correlation-id", AMQP, ALL),
+    seen("msmq.priority", ALL, Some(Sight::Number)),
+    seen("msmq.app-specific", ALL, Some(Sight::Number)),
+    seen("msmq.class", ALL, Some(Sight::Number)),
+    seen("msmq.use-dead-letter-queue", ALL, Some(Sight::Truth)),
+    system("msmq.use-journal-queue", AMQP, UNROUTED),
+    system("msmq.id", AMQP, UNROUTED),
+    system("msmq.body-type", AMQP, UNROUTED),
+    system("msmq.extension", AMQP, UNROUTED),
+    system("msmq.acknowledge", AMQP, UNROUTED),
+    system("msmq.administration-queue", AMQP, UNROUTED),
+    system("msmq.response-queue", AMQP, UNROUTED),
+    system("msmq.time-to-be-received", AMQP, UNROUTED),
+    system("msmq.deadline", AMQP, UNROUTED),
+    system("msmq.sent-time", AMQP, UNROUTED),
+    system("msmq.arrived-time", AMQP, UNROUTED),
+    system("msmq.source-machine", AMQP, UNROUTED),
+    system("msmq.destination-queue", AMQP, UNROUTED),
+    system("msmq.recoverable", AMQP, UNROUTED),
+    system("msmq.transactional", AMQP, UNROUTED),
+    system("msmq.transaction-id", AMQP, UNROUTED),
+    system("msmq.first-in-transaction", AMQP, UNROUTED),
+    system("msmq.last-in-transaction", AMQP, UNROUTED),
+    system("msmq.abort-count", AMQP, UNROUTED),
+    system("msmq.move-count", AMQP, UNROUTED),
+    system("msmq.sender-id", AMQP, UNROUTED),
 ];
 
 /// What the names of headers begin with.
 const HEADERS: &str = "http.header.";
 
-/// The groups in which names have hyphens. What stands in them is text, from which nothing is subtracted.
-const HYPHENED: [&str; 3] = ["error", "http.header", "http.query"];
+/// The groups in which names have hyphens. What stands in them is seldom a number, and no number is
+/// subtracted from it.
+const HYPHENED: [&str; 6] = [
+    "error",
+    "http.header",
+    "http.query",
+    "amqp.header",
+    "amqp",
+    "msmq",
+];
 
 const fn system(name: &'static str, setter: Setter, uses: &'static [Use]) -> System {
-    System { name, setter, uses }
+    let sight = Some(Sight::Text);
+    System {
+        name,
+        setter,
+        uses,
+        sight,
+    }
+}
+
+/// What comes from a queue and is not text.
+const fn seen(name: &'static str, uses: &'static [Use], sight: Option<Sight>) -> System {
+    System {
+        sight,
+        ..system(name, AMQP, uses)
+    }
 }
 
 /// What a failed message that is published has.
@@ -257,8 +308,8 @@ impl<'a> Promoted<'a> {
 
     /// What filters see in the property, if that is the same in all messages.
     pub(crate) fn sight(&self, name: &str) -> Option<Sight> {
-        if SYSTEM.iter().any(|s| s.covers(name)) {
-            return Some(Sight::Text);
+        if let Some(system) = SYSTEM.iter().find(|system| system.covers(name)) {
+            return system.sight;
         }
         let kinds = self.types.get(name)?;
         match (kinds.len(), kinds.first()?) {
@@ -389,6 +440,10 @@ mod tests {
             ("error.code", true, true, true, false),
             ("file", true, true, true, true),
             ("OrderId", false, false, false, false),
+            ("msmq.label", true, true, true, true),
+            ("msmq.app-specific", true, true, true, true),
+            ("msmq.body-type", false, true, true, true),
+            ("msmq.lable", false, false, false, false),
         ] {
             let known = |purpose| promoted.knows(name, purpose);
             let found = (
@@ -398,6 +453,19 @@ mod tests {
                 known(Use::Key),
             );
             assert_eq!(found, (filter, template, order, key), "{name}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_truths_of_queues_are_seen_as_such() {
+        let promoted = Promoted::default();
+        for (name, sight) in [
+            ("msmq.label", Some(Sight::Text)),
+            ("msmq.priority", Some(Sight::Number)),
+            ("msmq.use-dead-letter-queue", Some(Sight::Truth)),
+            ("amqp.header.x", None),
+        ] {
+            assert_eq!(promoted.sight(name), sight, "{name}");
         }
     }
 
@@ -421,6 +489,10 @@ mod tests {
                 "",
             ),
             ("size(http.header.x) - 1 > 0", ""),
+            (
+                "msmq.app-specific == 5 && amqp.header.x-y == 'a'",
+                "msmq['app-specific'] amqp.header['x-y']",
+            ),
         ] {
             let found: Vec<String> = hyphened(filter)
                 .into_iter()

@@ -98,6 +98,7 @@ fn known() -> Keys {
         ("http", &["gzip"]),
         ("file", &[]),
         ("amqp", &[]),
+        ("amqp", &["msmq"]),
     ];
     let sends: &[(&str, &[&str])] = &[
         ("http", &[]),
@@ -106,6 +107,7 @@ fn known() -> Keys {
         ("http", &["client_certificate"]),
         ("file", &[]),
         ("amqp", &[]),
+        ("amqp", &["msmq"]),
     ];
     let mut add = |section: &str, adapter: &dyn Adapter, path: &[&str], receive: bool| {
         let keys = asked(
