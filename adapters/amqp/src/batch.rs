@@ -1,7 +1,7 @@
 //! What was taken from the queue and is on its way into the store, and how it is answered for.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -15,7 +15,7 @@ use lapin::{
 };
 use quayside_adapter_api::{
     Accepted, AdapterError, Delivery, ErrorKind, Incoming, Rejected, Reply, Services, Settle,
-    model::{Monotonic, Name, Text, Value, failpoint},
+    model::{Code, Monotonic, Name, Text, Value, failpoint},
 };
 use tokio::sync::Notify;
 
@@ -67,7 +67,8 @@ struct State {
     pause_until: Option<Monotonic>,
     failed: Option<AdapterError>,
     closed: bool,
-    told_of_keyless: bool,
+    /// The codes of what was said once for this location.
+    told: BTreeSet<&'static str>,
 }
 
 impl Line {
@@ -216,9 +217,14 @@ impl Line {
         }
     }
 
-    /// Once for an open location: every message of such a sender is like that.
+    /// Whether `code` was not said yet of this location, since it is open.
+    pub(crate) fn is_new(&self, code: Code) -> bool {
+        self.state().told.insert(code.code)
+    }
+
+    /// Once: every message of such a sender is like that.
     fn tell_of_keyless(&self) {
-        if !std::mem::replace(&mut self.state().told_of_keyless, true) {
+        if self.is_new(codes::NO_KEY) {
             tracing::warn!(location = %self.location, code = %codes::NO_KEY,
                 "a message has no key; should the broker deliver it again, it is stored again");
         }

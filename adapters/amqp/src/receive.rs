@@ -167,15 +167,19 @@ impl AmqpReceive {
         }
         let (queue, location) = (&settings.queue, &self.line.location);
         let Some(nature) = inspect::nature(live, queue).await? else {
-            tracing::warn!(%location, code = %codes::NOT_INSPECTED, queue,
-                "the broker does not tell whether the queue keeps the order and serves one consumer");
+            if self.line.is_new(codes::NOT_INSPECTED) {
+                tracing::warn!(%location, code = %codes::NOT_INSPECTED, queue,
+                    "the broker does not tell whether the queue keeps the order and serves one consumer");
+            }
             return Ok(());
         };
         if let Some((code, why)) = nature.unfit(self.ordered, settings.exclusive) {
             let detail = format!("`{queue}`: {why}");
             return Err(AdapterError::new(ErrorKind::Config, code, detail));
         }
-        if let Some((code, why)) = nature.remark(self.ordered) {
+        if let Some((code, why)) = nature.remark(self.ordered)
+            && self.line.is_new(code)
+        {
             tracing::warn!(%location, code = %code, queue, "{why}");
         }
         Ok(())
