@@ -9,20 +9,26 @@ use quayside_adapter_api::{
 };
 
 use crate::{
-    batch::Line,
+    answerer::Answerer,
+    batch::{Asides, Line},
     codes,
     config::{ReceiveSettings, SendSettings},
     link::{Link, Role},
     msmq::{self, Duties, Receiver, Sender},
+    outgoing,
     publish::Publisher,
     receive::AmqpReceive,
+    replies::Replies,
     send::AmqpSend,
 };
 
 /// How long the dead letter queue may take for a message.
 const DEAD_LETTER_WITHIN: Duration = Duration::from_secs(10);
 
-/// How many copies and acknowledgments of one location may be unconfirmed at once.
+/// How long the queue of an answer may take for it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// How many copies, acknowledgments and answers of one location may be unconfirmed at once.
 const DUTIES_WINDOW: usize = 64;
 
 /// Queues over AMQP 0-9-1. Holds nothing: every location and port has connections of its own.
@@ -53,6 +59,13 @@ impl Adapter for AmqpAdapter {
 
     fn templates(&self, block: &Block) -> BTreeMap<String, String> {
         let mut templates = block.get("msmq").map(msmq::templates).unwrap_or_default();
+        templates.extend(
+            block
+                .get("properties")
+                .map(outgoing::templates)
+                .into_iter()
+                .flatten(),
+        );
         if let Some(queue) = block.get("queue").and_then(Block::as_str) {
             templates.insert("queue".to_owned(), queue.to_owned());
         }
@@ -87,7 +100,20 @@ impl Adapter for AmqpAdapter {
                 Some(Duties::new(receiver, &services))
             }
         };
-        let line = Line::new(name.clone(), settings, services, dead_letters, duties);
+        let answerer = match terms.answer_within {
+            None => None,
+            Some(within) => Some(Answerer {
+                location: name.clone(),
+                publisher: Publisher::new(link(Role::Publish)?, DUTIES_WINDOW, ANSWER_WITHIN),
+                within,
+            }),
+        };
+        let asides = Asides {
+            dead_letters,
+            duties,
+            answerer,
+        };
+        let line = Line::new(name.clone(), settings, services, asides);
         Ok(Box::new(AmqpReceive::new(line, consume, terms.ordered)))
     }
 
@@ -100,18 +126,22 @@ impl Adapter for AmqpAdapter {
         let settings = right(SendSettings::read(block))?;
         let msmq = settings.msmq.clone();
         let msmq = msmq.map(|msmq| Sender::new(name.clone(), msmq, Arc::clone(&services.clock)));
-        let link = Link::new(
-            settings.broker()?,
-            Role::Publish,
-            name.to_string(),
-            services,
-        );
+        let link = |role| {
+            let (name, services) = (name.to_string(), services.clone());
+            Ok::<_, AdapterError>(Link::new(settings.broker()?, role, name, services))
+        };
+        let own = settings.answer.queue.clone();
+        let own = own.map(|queue| Ok::<_, AdapterError>((queue, link(Role::Consume)?)));
+        let within = settings.answer.within.duration();
+        let replies = Arc::new(Replies::new(own.transpose()?, within));
         let within = settings.confirm_timeout.duration();
-        let publisher = Publisher::new(link, settings.window, within);
+        let publisher = Publisher::new(link(Role::Publish)?, settings.window, within);
+        let publisher = publisher.with_replies(Arc::clone(&replies));
         Ok(Arc::new(AmqpSend {
             settings,
             publisher,
             msmq,
+            replies,
         }))
     }
 }

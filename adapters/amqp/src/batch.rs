@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 
 use crate::{
     acks::Acks,
+    answerer::{self, Answerer, Reply as AnswererReply, Told},
     codes,
     config::{OnFailure, ReceiveSettings},
     error,
@@ -55,9 +56,19 @@ pub(crate) struct Line {
     dead_letters: Option<Publisher>,
     /// What the meaning of MSMQ asks for, if the location means that.
     pub(crate) duties: Option<Duties>,
+    /// Answers requests, on a two-way port.
+    answerer: Option<Answerer>,
     state: Mutex<State>,
     /// Something came back or the location failed.
     pub(crate) changed: Notify,
+}
+
+/// What a location publishes beside taking messages.
+#[derive(Debug, Default)]
+pub(crate) struct Asides {
+    pub(crate) dead_letters: Option<Publisher>,
+    pub(crate) duties: Option<Duties>,
+    pub(crate) answerer: Option<Answerer>,
 }
 
 #[derive(Debug, Default)]
@@ -76,15 +87,15 @@ impl Line {
         location: Name,
         settings: ReceiveSettings,
         services: Services,
-        dead_letters: Option<Publisher>,
-        duties: Option<Duties>,
+        asides: Asides,
     ) -> Arc<Self> {
         Arc::new(Self {
             location,
             settings,
             services,
-            dead_letters,
-            duties,
+            dead_letters: asides.dead_letters,
+            duties: asides.duties,
+            answerer: asides.answerer,
             state: Mutex::default(),
             changed: Notify::new(),
         })
@@ -166,9 +177,10 @@ impl Line {
         let mut messages = batch.iter().map(|taken| self.incoming(taken));
         let message = messages.next().expect("a batch has a message");
         let others = messages.collect();
-        let reply = match self.settings.on_failure {
-            OnFailure::Suspend | OnFailure::SuspendNonResumable => Reply::Nothing,
-            OnFailure::DeadLetter | OnFailure::Stop => Reply::Receipt,
+        let reply = match (self.answers_within(&batch), self.settings.on_failure) {
+            (Some(within), _) => Reply::Answer(within),
+            (None, OnFailure::Suspend | OnFailure::SuspendNonResumable) => Reply::Nothing,
+            (None, OnFailure::DeadLetter | OnFailure::Stop) => Reply::Receipt,
         };
         Delivery {
             arrived: self.services.clock.monotonic(),
@@ -182,6 +194,54 @@ impl Line {
                 batch,
             }),
         }
+    }
+
+    /// How many messages make a batch at most: a request is answered alone.
+    pub(crate) fn largest_batch(&self) -> usize {
+        match self.answerer {
+            Some(_) => 1,
+            None => self.settings.batch,
+        }
+    }
+
+    /// How long the answer to the request that `batch` is may take, if it is one.
+    fn answers_within(&self, batch: &[Taken]) -> Option<Duration> {
+        let (Some(answerer), [request]) = (&self.answerer, batch) else {
+            return None;
+        };
+        answerer::reply_to(&request.properties).map(|_| answerer.within)
+    }
+
+    /// Answers the request that `batch` is. `false`: it has to come again, and is answered as a repeat then.
+    async fn told(&self, batch: &[Taken], reply: &AnswererReply<'_>) -> bool {
+        let (Some(answerer), [request]) = (&self.answerer, batch) else {
+            return true;
+        };
+        let Taken {
+            properties, body, ..
+        } = request;
+        match answerer.tell(properties, reply).await {
+            Told::Yes => true,
+            // Without a key it would be stored again.
+            Told::NotYet => {
+                let (queue, dedupe) = (&self.settings.queue, &self.settings.dedupe);
+                properties::key(queue, dedupe, properties, body, request.apart).is_none()
+            }
+        }
+    }
+
+    /// What is left to do of a batch that is stored.
+    async fn stored(&self, batch: Vec<Taken>) -> Result<(), AdapterError> {
+        let Some(duties) = &self.duties else {
+            let tell = || tracing::warn!(location = %self.location, "held before the ack");
+            failpoint::pass("hold-before-ack", tell).await;
+            return acknowledge(&batch).await;
+        };
+        duties.stored(batch);
+        self.fulfil().await;
+        // What is left to do is done by whoever takes messages.
+        self.changed.notify_one();
+        Ok(())
     }
 
     fn incoming(&self, taken: &Taken) -> Incoming {
@@ -267,7 +327,8 @@ impl Line {
 
     /// Lets the line's own connections go.
     pub(crate) fn release(&self) {
-        if let Some(publisher) = &self.dead_letters {
+        let answers = self.answerer.as_ref().map(|answerer| &answerer.publisher);
+        for publisher in self.dead_letters.iter().chain(answers) {
             publisher.link.release();
         }
         if let Some(duties) = &self.duties {
@@ -331,18 +392,18 @@ struct BatchSettle {
 
 #[async_trait]
 impl Settle for BatchSettle {
-    async fn accept(mut self: Box<Self>, _: Accepted) -> Result<(), AdapterError> {
+    async fn accept(mut self: Box<Self>, accepted: Accepted) -> Result<(), AdapterError> {
         let batch = std::mem::take(&mut self.batch);
-        let Some(duties) = &self.line.duties else {
-            let tell = || tracing::warn!(location = %self.line.location, "held before the ack");
-            failpoint::pass("hold-before-ack", tell).await;
-            return acknowledge(&batch).await;
-        };
-        duties.stored(batch);
-        self.line.fulfil().await;
-        // What is left to do is done by whoever takes messages.
-        self.line.changed.notify_one();
-        Ok(())
+        if let Some(answer) = &accepted.answer
+            && !self
+                .line
+                .told(&batch, &AnswererReply::Answer(&accepted, answer))
+                .await
+        {
+            self.line.put_back(vec![batch], DEFAULT_PAUSE);
+            return Ok(());
+        }
+        self.line.stored(batch).await
     }
 
     async fn reject(mut self: Box<Self>, rejected: Rejected) {
@@ -350,6 +411,14 @@ impl Settle for BatchSettle {
         let line = Arc::clone(&self.line);
         let settings = &line.settings;
         let has_dead_letter = line.dead_letters.is_some();
+        if line.answers_within(&batch).is_some() && answerer::ends(&rejected) {
+            match line.told(&batch, &AnswererReply::None(&rejected)).await {
+                true if answerer::is_stored(&rejected) => drop(line.stored(batch).await),
+                true => drop(acknowledge(&batch).await),
+                false => line.put_back(vec![batch], DEFAULT_PAUSE),
+            }
+            return;
+        }
         match then(batch.len(), &rejected, settings.on_failure, has_dead_letter) {
             Then::Again(pause) => line.put_back(vec![batch], pause),
             Then::Alone => {

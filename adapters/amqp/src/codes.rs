@@ -35,8 +35,8 @@ quayside_adapter_api::model::codes! {
         "Look into the log for its `message_id`; take it from the queue, or choose another `on_failure`.";
     CLOSED = "QS0917", "The location is closed.",
         "Nothing: the host stops or the configuration changed.";
-    NO_ANSWER = "QS0918", "A queue gives no answer to a message that is put into it.",
-        "Send requests that wait for an answer over another adapter.";
+    NO_ANSWER = "QS0918", "A port with the meaning of MSMQ does not wait for answers.",
+        "Leave `msmq` out on ports whose subscribers wait for an answer.";
     UNORDERED = "QS0920", "The queue does not keep the order of its messages.",
         "Declare it anew with `x-single-active-consumer`, or set `ordered = false` on the receive port.";
     NOT_EXCLUSIVE = "QS0921", "The queue does not belong to one consumer alone.",
@@ -47,6 +47,16 @@ quayside_adapter_api::model::codes! {
         "Declare it anew as a durable queue that is not deleted by itself.";
     UNSAFE_STOP = "QS0924", "A location would stop in front of messages that their queue does not keep.",
         "Set `transactional = true` in `msmq` and at the sender, or choose another `on_failure`.";
+    UNCONFINED = "QS0930", "Messages could choose any queue of the broker.",
+        "Begin the name with text of its own, such as `orders.{Country}`, or list in `queues` which ones it may be.";
+    BAD_PROPERTY = "QS0931", "A property of a message has a value that AMQP cannot carry.",
+        "Correct the setting in `properties`, or the property of the message that its template names.";
+    NOT_ANSWERED = "QS0932", "A request was not answered as it should have been.",
+        "Look whether the other side takes requests and answers to `reply_to` with their `correlation_id`.";
+    ANSWERS_SHARED = "QS0933", "Somebody else takes answers from the queue of a port.",
+        "Give each port, and each process of a host, a queue of its own in `answer.queue`, or leave the setting out.";
+    ANSWER_LOST = "QS0934", "Nobody waits any more for an answer that came.",
+        "Nothing if it was late; else look whether both sides agree in how long an answer may take.";
     MSMQ_NAME = "QS0940", "The text is no name of an MSMQ queue.",
         "Write a path such as `host\\private$\\orders` or a format name such as `DIRECT=OS:host\\private$\\orders`.";
     MSMQ_NO_QUEUE = "QS0941", "The name of an MSMQ queue stands for nothing that there is in AMQP.",

@@ -1,25 +1,27 @@
 //! The settings of a receive location and of a send port, and what can be wrong with them.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use lapin::uri::{AMQPScheme, AMQPUri};
 use quayside_adapter_api::{
-    AdapterError, Block, ErrorKind, SecretRef, Terms, config,
+    AdapterError, Block, SecretRef, Terms, config,
     model::{Fault, Severity},
     units::{ByteSize, Span},
 };
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, SeqAccess, Visitor, value::SeqAccessDeserializer},
-};
+use serde::{Deserialize, de};
 
 use crate::{
+    answers::AnswerSettings,
     codes,
     msmq::{self, Purpose, ReceiveMsmq, SendMsmq},
+    outgoing::Written,
+    urls::parse_url,
 };
 
-/// The longest name of a queue, in bytes: AMQP carries it in a short string.
-const MAX_QUEUE: usize = 255;
+pub use crate::urls::Urls;
+pub(crate) use crate::{
+    confine::confine,
+    urls::{Broker, is_tls, uris},
+};
 
 /// The most messages that the broker sends ahead, and that one commit takes.
 const MAX_PREFETCH: u16 = 10_000;
@@ -124,6 +126,12 @@ pub struct SendSettings {
     pub connect_timeout: Span,
     /// The template of the queue's name.
     pub queue: String,
+    /// Which queues the template may come to, as names in which `*` stands for anything.
+    #[serde(default)]
+    pub queues: Vec<String>,
+    /// How many messages of one key may wait for the broker's confirmation at once, on an ordered port.
+    #[serde(default = "pipeline")]
+    pub pipeline: usize,
     /// How many messages may wait for the broker's confirmation at once.
     #[serde(default = "window")]
     pub window: usize,
@@ -133,35 +141,15 @@ pub struct SendSettings {
     /// A larger message is not sent.
     #[serde(default = "max_body")]
     pub max_body: ByteSize,
+    /// What messages get beside their body.
+    #[serde(default)]
+    pub properties: Written,
+    /// How answers come to a port whose subscribers wait for them.
+    #[serde(default)]
+    pub answer: AnswerSettings,
     /// The meaning of MSMQ.
     #[serde(default)]
     pub msmq: Option<SendMsmq>,
-}
-
-/// One URL or a list of them.
-#[derive(Debug, Clone)]
-pub struct Urls(Vec<String>);
-
-impl<'de> Deserialize<'de> for Urls {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Urls;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a URL or a list of URLs")
-            }
-
-            fn visit_str<E: de::Error>(self, url: &str) -> Result<Urls, E> {
-                Ok(Urls(vec![url.to_owned()]))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, urls: A) -> Result<Urls, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(urls)).map(Urls)
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
 }
 
 const fn heartbeat() -> Span {
@@ -184,24 +172,16 @@ const fn window() -> usize {
     256
 }
 
+const fn pipeline() -> usize {
+    1
+}
+
 const fn confirm_timeout() -> Span {
     Span::secs(10)
 }
 
 const fn max_body() -> ByteSize {
     ByteSize::mib(4)
-}
-
-/// How to reach the brokers of one connection.
-#[derive(Debug, Clone)]
-pub(crate) struct Broker {
-    /// Without user and password.
-    pub(crate) uris: Vec<AMQPUri>,
-    pub(crate) user: Option<String>,
-    pub(crate) password: Option<SecretRef>,
-    pub(crate) ca: Option<PathBuf>,
-    pub(crate) heartbeat: u16,
-    pub(crate) connect_timeout: Duration,
 }
 
 impl ReceiveSettings {
@@ -332,8 +312,10 @@ impl SendSettings {
 
     fn faults(&self, faults: &mut Vec<Fault>) {
         connection_faults(&self.url, self.heartbeat, self.connect_timeout, faults);
-        // What stands around the templates has to be a part of a name; the rest shows when it is rendered.
-        if !self.is_dynamic() {
+        // What a template comes to shows when it is rendered.
+        if self.is_dynamic() {
+            crate::confine::faults(&self.queue, &self.queues, faults);
+        } else {
             queue_fault("queue", &self.queue, faults);
             msmq::queue_fault(
                 "queue",
@@ -347,7 +329,10 @@ impl SendSettings {
             msmq.faults(faults);
         }
         range("window", self.window, 65_536, faults);
+        range("pipeline", self.pipeline, self.window.max(1), faults);
         positive("confirm_timeout", self.confirm_timeout, faults);
+        self.properties.faults(faults);
+        self.answer.faults(faults);
     }
 
     /// Whether the name of the queue depends on the message.
@@ -383,11 +368,11 @@ fn read<T: de::DeserializeOwned>(
 }
 
 fn connection_faults(urls: &Urls, heartbeat: Span, connect: Span, faults: &mut Vec<Fault>) {
-    if urls.0.is_empty() {
+    if urls.list().is_empty() {
         let message = "there is no broker in the list";
         faults.push(Fault::error(codes::BAD_URL, &["url"], message));
     }
-    for url in &urls.0 {
+    for url in urls.list() {
         if let Err(wrong) = parse_url(url) {
             faults.push(Fault::error(codes::BAD_URL, &["url"], wrong));
         }
@@ -419,61 +404,6 @@ fn queue_fault(key: &str, queue: &str, faults: &mut Vec<Fault>) {
     if let Err(wrong) = confine(queue) {
         faults.push(Fault::error(codes::QUEUE_REFUSED, &[key], wrong));
     }
-}
-
-/// Refuses what is no name of a queue, or one that messages must not choose.
-pub(crate) fn confine(queue: &str) -> Result<(), String> {
-    if queue.is_empty() {
-        return Err("the name of the queue is empty".to_owned());
-    }
-    if queue.len() > MAX_QUEUE {
-        return Err(format!(
-            "the name of the queue has {} bytes, more than {MAX_QUEUE}",
-            queue.len()
-        ));
-    }
-    if queue.starts_with("amq.") {
-        return Err(format!(
-            "`{queue}`: names that begin with `amq.` are the broker's own"
-        ));
-    }
-    if queue.chars().any(char::is_control) {
-        return Err(format!("{queue:?} holds control characters"));
-    }
-    Ok(())
-}
-
-fn uris(urls: &Urls) -> Result<Vec<AMQPUri>, AdapterError> {
-    let parsed = urls.0.iter().map(|url| parse_url(url));
-    parsed
-        .collect::<Result<_, _>>()
-        .map_err(|wrong| AdapterError::new(ErrorKind::Config, codes::BAD_URL, wrong))
-}
-
-/// Reads a URL, without repeating it: there may be a password in it.
-fn parse_url(url: &str) -> Result<AMQPUri, String> {
-    let uri: AMQPUri = url
-        .parse()
-        .map_err(|error| format!("no URL of a broker: {error}"))?;
-    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    if authority.contains('@') {
-        return Err("user and password do not stand in the URL: set `user` and `password`".into());
-    }
-    // The parser takes `localhost` for what it does not know as a name.
-    if host.is_empty() || host.starts_with('[') || host.starts_with(':') {
-        return Err("the URL needs the name or the IPv4 address of a host".to_owned());
-    }
-    if url.contains(['?', '#']) {
-        return Err("the URL takes no parameters: they are settings of their own".to_owned());
-    }
-    Ok(uri)
-}
-
-/// Whether the connection is to be encrypted.
-pub(crate) fn is_tls(uri: &AMQPUri) -> bool {
-    uri.scheme == AMQPScheme::AMQPS
 }
 
 fn seconds(span: Span) -> u16 {
@@ -562,7 +492,29 @@ mod tests {
         ] {
             assert_eq!(receive(more.clone()), expected, "{more}");
         }
-        assert_eq!(send(json!({ "window": 0 })), ["QS0910 window"]);
+        for (more, expected) in [
+            (json!({ "window": 0 }), "QS0910 window"),
+            (json!({ "pipeline": 0 }), "QS0910 pipeline"),
+            (json!({ "pipeline": 257 }), "QS0910 pipeline"),
+            (json!({ "queue": "{Queue}" }), "QS0930 queue"),
+            (
+                json!({ "queue": "{Queue}", "queues": ["**"] }),
+                "QS0930 queues",
+            ),
+            (
+                json!({ "answer": { "queue": "amq.x" } }),
+                "QS0912 answer.queue",
+            ),
+            (
+                json!({ "answer": { "within": "0s" } }),
+                "QS0910 answer.within",
+            ),
+        ] {
+            assert_eq!(send(more.clone()), [expected], "{more}");
+        }
+        let listed = json!({ "queue": "{Queue}", "queues": ["erp.*", "crm"] });
+        assert_eq!(send(listed), [""; 0]);
+        assert_eq!(send(json!({ "queue": "orders.{Country}" })), [""; 0]);
         assert_eq!(
             send(json!({ "confirm_timeout": "0s" })),
             ["QS0910 confirm_timeout"]

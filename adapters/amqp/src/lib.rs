@@ -16,20 +16,26 @@
 
 mod acks;
 mod adapter;
+mod answerer;
+mod answers;
 mod batch;
 pub mod codes;
 pub mod config;
+mod confine;
 mod dial;
 mod error;
 mod inspect;
 mod link;
 mod msmq;
+mod outgoing;
 mod properties;
 mod publish;
 mod receive;
 mod refusal;
+mod replies;
 mod send;
 mod supervise;
+mod urls;
 mod wire;
 
 pub use adapter::AmqpAdapter;

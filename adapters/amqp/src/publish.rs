@@ -1,18 +1,54 @@
-//! Putting one message into a queue, for good: persistent, mandatory, confirmed.
+//! Putting messages into queues, for good: persistent, mandatory, confirmed.
+//!
+//! Messages that are published together go over one channel in their order, before the first of them is
+//! confirmed. Whatever a lost connection left unconfirmed is published again over the next one, in the same
+//! order and with the same ids, from the first unconfirmed one on: a queue that got a beginning of it before has
+//! each message first where it belongs.
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-use lapin::{BasicProperties, Confirmation, options::BasicPublishOptions, types::ShortString};
+use lapin::{
+    BasicProperties, Confirmation, PublisherConfirm, options::BasicPublishOptions,
+    types::ShortString,
+};
 use quayside_adapter_api::{AdapterError, ErrorKind, model::failpoint};
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
-    codes, config, error,
+    codes,
+    confine::confine,
+    error,
     link::{Link, Live},
+    replies::Replies,
 };
 
 /// Kept on the disk of the broker.
 pub(crate) const PERSISTENT: u8 = 2;
+
+/// How many connections may be lost under the same messages before that is a failure.
+const LOSSES: u32 = 3;
+
+/// One message for one queue.
+pub(crate) struct Letter<'a> {
+    pub(crate) queue: &'a str,
+    pub(crate) properties: BasicProperties,
+    pub(crate) body: &'a [u8],
+    /// Asked right before it is published.
+    pub(crate) may_act: &'a (dyn Fn() -> bool + Send + Sync),
+    /// Whether it is an answer: the queue of its address may be one of the broker's own then.
+    pub(crate) is_reply: bool,
+}
+
+/// What became of letters that were published together.
+#[derive(Debug, Default)]
+pub(crate) struct Published {
+    /// Of each that is confirmed, from the first on, whether it went out before over a connection that was lost.
+    pub(crate) confirmed: Vec<bool>,
+    /// Why the next one failed, if one did, and how many behind it may be in a queue all the same.
+    pub(crate) failed: Option<(AdapterError, usize)>,
+    /// The connection over which the last of them went.
+    pub(crate) over: Option<Arc<Live>>,
+}
 
 /// Publishes over one channel, so that what is published one after the other arrives in that order.
 #[derive(Debug)]
@@ -21,6 +57,27 @@ pub(crate) struct Publisher {
     /// Places for messages that wait for their confirmation.
     window: Semaphore,
     within: Duration,
+    /// Let come answers over each connection before anything is published over it.
+    replies: Option<Arc<Replies>>,
+}
+
+/// Why publishing stopped.
+enum Stopped {
+    /// The broker does not want the message, or it may not be published. The connection stands.
+    Refused(AdapterError),
+    /// The connection does not work any more.
+    Lost(String),
+}
+
+/// What became of letters over one connection.
+#[derive(Default)]
+struct Put {
+    /// How many are confirmed, from the first on.
+    confirmed: usize,
+    /// How many may be in a queue, from the first on.
+    out: usize,
+    /// Why not all are confirmed.
+    stopped: Option<Stopped>,
 }
 
 impl Publisher {
@@ -30,6 +87,15 @@ impl Publisher {
             link,
             window: Semaphore::new(window),
             within,
+            replies: None,
+        }
+    }
+
+    /// The same, of a port that waits for answers.
+    pub(crate) fn with_replies(self, replies: Arc<Replies>) -> Self {
+        Self {
+            replies: Some(replies),
+            ..self
         }
     }
 
@@ -42,42 +108,158 @@ impl Publisher {
         body: &[u8],
         may_act: &(dyn Fn() -> bool + Send + Sync),
     ) -> Result<(), AdapterError> {
-        let refused = |why| AdapterError::new(ErrorKind::Rejected, codes::QUEUE_REFUSED, why);
-        config::confine(queue).map_err(refused)?;
-        let key = ShortString::try_new(queue).map_err(|error| refused(error.to_string()))?;
-        let _place = self.window.acquire().await;
-        let live = self.ready().await?;
-        if !may_act() {
+        let letter = Letter {
+            queue,
+            properties,
+            body,
+            may_act,
+            is_reply: false,
+        };
+        let published = self.publish_all(&[letter]).await;
+        published.failed.map_or(Ok(()), |(error, _)| Err(error))
+    }
+
+    /// Puts `letters` into their queues, in their order, at most as many as the window takes. Behind the first
+    /// that fails none counts.
+    pub(crate) async fn publish_all(&self, letters: &[Letter<'_>]) -> Published {
+        let mut published = Published::default();
+        // All at once: who waits for more while it holds some would wait for ever beside another.
+        let places = u32::try_from(letters.len()).unwrap_or(u32::MAX);
+        let _places = self.window.acquire_many(places).await;
+        // How many went out over connections that were lost, and why the last one was.
+        let (mut doubtful, mut losses, mut lost) = (0, 0, None);
+        loop {
+            let from = published.confirmed.len();
+            let put = match self.ready().await {
+                Ok(live) => {
+                    published.over = Some(Arc::clone(&live));
+                    self.put(&live, &letters[from..]).await
+                }
+                Err(error) => Put {
+                    stopped: Some(Stopped::Refused(since_lost(lost.as_deref(), error))),
+                    ..Put::default()
+                },
+            };
+            let again = (from..from + put.confirmed).map(|no| no < doubtful);
+            published.confirmed.extend(again);
+            let failed = published.confirmed.len();
+            let out = doubtful.max(from + put.out);
+            let mut error = match put.stopped {
+                None => return published,
+                Some(Stopped::Lost(detail)) if losses + 1 < LOSSES => {
+                    let (queue, count) = (letters[failed].queue, out.saturating_sub(failed));
+                    tracing::warn!(
+                        queue,
+                        count,
+                        detail,
+                        "messages without a confirmation are published again"
+                    );
+                    (doubtful, losses, lost) = (out, losses + 1, Some(detail));
+                    continue;
+                }
+                Some(Stopped::Lost(detail)) => unconfirmed(detail),
+                Some(Stopped::Refused(error)) => error,
+            };
+            error.in_doubt |= failed < doubtful;
+            published.failed = Some((error, out.saturating_sub(failed + 1)));
+            return published;
+        }
+    }
+
+    /// Publishes over `live` until one fails, and waits for what becomes of all that went out: what a queue has
+    /// taken behind one that was refused is known then.
+    async fn put(&self, live: &Arc<Live>, letters: &[Letter<'_>]) -> Put {
+        let mut under_way = Vec::with_capacity(letters.len());
+        let mut not_begun = None;
+        for letter in letters {
+            match self.begin(live, letter).await {
+                Ok(confirm) => under_way.push(confirm),
+                Err(stopped) => {
+                    not_begun = Some(stopped);
+                    break;
+                }
+            }
+        }
+        let out = under_way.len() + usize::from(matches!(not_begun, Some(Stopped::Lost(_))));
+        for letter in &letters[..under_way.len()] {
+            let tell = || tracing::warn!(queue = letter.queue, "held before the confirmation");
+            failpoint::pass("hold-before-confirm", tell).await;
+        }
+        let mut put = Put::default();
+        for (no, (confirm, letter)) in under_way.into_iter().zip(letters).enumerate() {
+            let outcome = match self.answer(live, confirm).await {
+                Some(Ok(confirmation)) => {
+                    judge(letter.queue, &confirmation).map_err(Stopped::Refused)
+                }
+                Some(Err(error)) => {
+                    let detail = format!("publishing into `{}`: {error}", letter.queue);
+                    Err(Stopped::Lost(detail))
+                }
+                // What comes later could not be told from it, and the connection may be dead.
+                None => {
+                    let within = self.within;
+                    let detail = format!("`{}`: no confirmation within {within:?}", letter.queue);
+                    Err(Stopped::Lost(detail))
+                }
+            };
+            match outcome {
+                Ok(()) => {
+                    put.confirmed += usize::from(put.stopped.is_none());
+                    put.out = no + 1;
+                }
+                Err(Stopped::Lost(detail)) => {
+                    self.link.fail(live, &detail);
+                    put.out = out;
+                    put.stopped.get_or_insert(Stopped::Lost(detail));
+                    return put;
+                }
+                Err(refused) => {
+                    put.stopped.get_or_insert(refused);
+                }
+            }
+        }
+        if let Some(Stopped::Lost(detail)) = &not_begun {
+            self.link.fail(live, detail);
+            put.out = out;
+        }
+        put.stopped = put.stopped.or(not_begun);
+        put
+    }
+
+    /// Publishes one over `live`.
+    async fn begin(&self, live: &Live, letter: &Letter<'_>) -> Result<PublisherConfirm, Stopped> {
+        let refused = |why| {
+            let kind = ErrorKind::Rejected;
+            Stopped::Refused(AdapterError::new(kind, codes::QUEUE_REFUSED, why))
+        };
+        if !letter.is_reply {
+            confine(letter.queue).map_err(refused)?;
+        }
+        let key = ShortString::try_new(letter.queue).map_err(|e| refused(e.to_string()))?;
+        if !(letter.may_act)() {
             let detail = "the process was paused beyond its lease";
             let kind = ErrorKind::Retry(None);
-            return Err(AdapterError::new(kind, codes::NOT_TRUSTED, detail));
+            let error = AdapterError::new(kind, codes::NOT_TRUSTED, detail);
+            return Err(Stopped::Refused(error));
         }
         let options = BasicPublishOptions {
             mandatory: true,
             ..BasicPublishOptions::default()
         };
-        let published = async {
-            let exchange = ShortString::default();
-            let confirm = live
-                .channel
-                .basic_publish(exchange, key, options, body, properties)
-                .await?;
-            let tell = || tracing::warn!(queue, "held before the confirmation");
-            failpoint::pass("hold-before-confirm", tell).await;
-            confirm.await
-        };
-        match self.answer(&live, published).await {
-            Some(Ok(confirmation)) => judge(queue, &confirmation),
+        let exchange = ShortString::default();
+        let properties = letter.properties.clone();
+        let channel = &live.channel;
+        let publishing = channel.basic_publish(exchange, key, options, letter.body, properties);
+        match self.answer(live, publishing).await {
+            Some(Ok(confirm)) => Ok(confirm),
             Some(Err(error)) => {
-                let detail = format!("publishing into `{queue}`: {error}");
-                self.link.fail(&live, &detail);
-                Err(unconfirmed(detail))
+                let detail = format!("publishing into `{}`: {error}", letter.queue);
+                Err(Stopped::Lost(detail))
             }
             None => {
-                let detail = format!("`{queue}`: no confirmation within {:?}", self.within);
-                // What comes later could not be told from it, and the connection may be dead.
-                self.link.fail(&live, &detail);
-                Err(unconfirmed(detail))
+                let within = self.within;
+                let detail = format!("`{}`: not sent within {within:?}", letter.queue);
+                Err(Stopped::Lost(detail))
             }
         }
     }
@@ -89,7 +271,12 @@ impl Publisher {
         let live = connecting
             .map_err(|_| error::unreachable(format!("no broker within {within:?}")))??;
         match timeout(within, live.unblocked()).await {
-            Ok(()) => Ok(live),
+            Ok(()) => {
+                if let Some(replies) = &self.replies {
+                    replies.attach(&live).await?;
+                }
+                Ok(live)
+            }
             Err(_) => {
                 let reason = live.blocked().unwrap_or_default();
                 let detail = format!("blocked for more than {within:?}: {reason}");
@@ -115,6 +302,16 @@ impl Publisher {
 
 fn unconfirmed(detail: String) -> AdapterError {
     AdapterError::new(ErrorKind::Retry(None), codes::UNCONFIRMED, detail).doubtful()
+}
+
+/// What it comes to that there is no connection, after one was `lost` under the same messages.
+fn since_lost(lost: Option<&str>, error: AdapterError) -> AdapterError {
+    match (lost, error.kind) {
+        (Some(lost), ErrorKind::Retry(_) | ErrorKind::Disconnected) => {
+            unconfirmed(format!("{lost}; since then: {}", error.detail))
+        }
+        _ => error,
+    }
 }
 
 /// What the broker's word means. A message that was returned is confirmed as well.

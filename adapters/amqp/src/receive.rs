@@ -246,7 +246,7 @@ impl AmqpReceive {
                 }
                 None => break None,
             }
-            if self.pending.len() >= self.line.settings.batch || bytes >= BATCH_BYTES {
+            if self.pending.len() >= self.line.largest_batch() || bytes >= BATCH_BYTES {
                 break None;
             }
             next = consuming.consumer.next().now_or_never();

@@ -23,8 +23,9 @@ mod settings;
 mod spelling;
 mod value;
 
+pub(crate) use compose::Ready;
 pub(crate) use duties::Duties;
 pub(crate) use names::{Purpose, resolve};
 pub(crate) use receiver::Receiver;
-pub(crate) use sender::Sender;
+pub(crate) use sender::{Publishing, Sender};
 pub(crate) use settings::{ReceiveMsmq, SendMsmq, queue_fault, templates};

@@ -97,22 +97,37 @@ impl Sender {
         if let Some(class) = ready.late {
             return self.bury(&publishing, ready, class, "it is too late").await;
         }
-        if self.settings.journal {
-            self.look_for_journal(publisher).await?;
+        self.before(publisher).await?;
+        let properties = ready.properties.clone();
+        let published = publishing.publish(&ready.queue, properties).await;
+        self.conclude(&publishing, ready, published).await
+    }
+
+    /// Makes sure of what has to be there before a message is published.
+    pub(crate) async fn before(&self, publisher: &Publisher) -> Result<(), AdapterError> {
+        match self.settings.journal {
+            true => self.look_for_journal(publisher).await,
+            false => Ok(()),
         }
-        match publishing
-            .publish(&ready.queue, ready.properties.clone())
-            .await
-        {
+    }
+
+    /// Does what is left to do of a message that was `published`, or was not.
+    pub(crate) async fn conclude(
+        &self,
+        publishing: &Publishing<'_>,
+        ready: &Ready,
+        published: Result<(), AdapterError>,
+    ) -> Result<Text, AdapterError> {
+        match published {
             Ok(()) => {
-                self.sent(&publishing, ready).await?;
+                self.sent(publishing, ready).await?;
                 Ok(Text::lossy(&format!(
                     "confirmed by the broker in `{}`",
                     ready.queue
                 )))
             }
             Err(error) => match final_class(&error, self.settings.undeliverable) {
-                Some(class) => self.bury(&publishing, ready, class, &error.detail).await,
+                Some(class) => self.bury(publishing, ready, class, &error.detail).await,
                 None => Err(error),
             },
         }
@@ -203,10 +218,10 @@ impl Sender {
 }
 
 /// What messages are published with.
-struct Publishing<'a> {
-    publisher: &'a Publisher,
-    body: &'a [u8],
-    may_act: &'a (dyn Fn() -> bool + Send + Sync),
+pub(crate) struct Publishing<'a> {
+    pub(crate) publisher: &'a Publisher,
+    pub(crate) body: &'a [u8],
+    pub(crate) may_act: &'a (dyn Fn() -> bool + Send + Sync),
 }
 
 impl Publishing<'_> {

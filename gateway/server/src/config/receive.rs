@@ -185,14 +185,17 @@ fn read_location(
     let (adapter, mut block) = (transport.adapter, transport.block);
     if let Some(within) = answer_within {
         // Only an adapter whose partner waits for an answer can hold one back: it is told how long.
-        if adapter == "http" {
-            block["answer_within"] = serde_json::json!(Span::new(within));
-        } else {
-            let waiting = list(&["http"]);
-            let message = format!(
-                "{path} cannot answer: `answer_within` needs an adapter whose sender waits, {waiting}"
-            );
-            report.error(codes::TWO_WAY, source, at, message);
+        match adapter.as_str() {
+            "http" => block["answer_within"] = serde_json::json!(Span::new(within)),
+            // By its terms.
+            "amqp" => {}
+            _ => {
+                let waiting = list(&["http", "amqp"]);
+                let message = format!(
+                    "{path} cannot answer: `answer_within` needs an adapter whose sender waits, {waiting}"
+                );
+                report.error(codes::TWO_WAY, source, at, message);
+            }
         }
     }
     Some(Location {

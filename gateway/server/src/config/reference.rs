@@ -107,6 +107,8 @@ fn known() -> Keys {
         ("http", &["client_certificate"]),
         ("file", &[]),
         ("amqp", &[]),
+        ("amqp", &["properties"]),
+        ("amqp", &["answer"]),
         ("amqp", &["msmq"]),
     ];
     let mut add = |section: &str, adapter: &dyn Adapter, path: &[&str], receive: bool| {
