@@ -4,9 +4,11 @@
 //! partner got, and its store's tables where a promise speaks of the store.
 
 pub mod judge;
+pub mod queues;
 pub mod site;
 
 pub use judge::{Verdict, all_accepted, judge};
+pub use queues::{Moved, judge_move, judge_one};
 pub use site::{DATABASE, Site, Store, post, post_with, two_ports};
 
 /// Writes a measured fact below the test's name, for whoever reads the output of a run.

@@ -184,6 +184,16 @@ impl Site {
             .unwrap_or_else(|e| panic!("{query}: {e}"))
     }
 
+    /// How many messages are stored with their bodies, and how many of them have the body of another: no two
+    /// messages of these scenarios are the same.
+    pub async fn stored_bodies(&self) -> (usize, usize) {
+        let all = "SELECT count(*) FROM part WHERE no = 0 AND bytes IS NOT NULL";
+        let different = "SELECT count(DISTINCT bytes) FROM part WHERE no = 0";
+        let (all, different) = (self.number(all).await, self.number(different).await);
+        let of = |count: i64| usize::try_from(count).expect("a count");
+        (of(all), of(all - different))
+    }
+
     fn node_name(&self, no: usize) -> &'static str {
         assert!(no < self.nodes.len(), "there is no machine {no}");
         ["node-a", "node-b", "node-c"][no]

@@ -397,7 +397,7 @@ mod tests {
             pad: 10,
         };
         let mut producer = server.producer(&plan);
-        let mut consumer = server.consumer(&["q"]);
+        let mut consumer = server.consumer(&["q".to_owned()]);
         more(&mut producer, &mut consumer).await;
         assert!(server.close_connections(2).await >= 2);
         more(&mut producer, &mut consumer).await;

@@ -72,7 +72,9 @@ pub(crate) async fn run(
                     return Attempted { ended, next: None };
                 };
                 if result.is_ok() {
-                    let tell = || warn!(delivery = %claimed.id(), "held before the completion");
+                    let port = &runtime.plan.name;
+                    let tell =
+                        || warn!(delivery = %claimed.id(), %port, "held before the completion");
                     failpoint::pass("hold-before-completion", tell).await;
                 }
                 log_result(&runtime, claimed, &result);

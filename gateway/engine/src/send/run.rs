@@ -69,7 +69,8 @@ pub(crate) async fn run(
     };
     let (sent, failed) = end.into_parts();
     if !sent.is_empty() {
-        let tell = || warn!(delivery = %work.claimed.id(), "held before the completion");
+        let port = &runtime.plan.name;
+        let tell = || warn!(delivery = %work.claimed.id(), %port, "held before the completion");
         failpoint::pass("hold-before-completion", tell).await;
     }
     let (done, entropy) = (sent.len(), &*shared.options.entropy);

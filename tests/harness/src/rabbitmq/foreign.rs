@@ -118,9 +118,8 @@ impl RabbitMq {
     /// # Panics
     /// When it cannot be started.
     #[must_use]
-    pub fn consumer(&self, queues: &[&str]) -> Consumer {
-        let queues: Vec<_> = queues.iter().map(|queue| (*queue).to_owned()).collect();
-        let (process, log, dir) = self.client_beside("consumer", CONSUMER, &queues);
+    pub fn consumer(&self, queues: &[String]) -> Consumer {
+        let (process, log, dir) = self.client_beside("consumer", CONSUMER, queues);
         Consumer {
             process,
             log,
