@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,7 +13,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lapin::{
     BasicProperties,
-    options::BasicAckOptions,
     types::{AMQPValue, FieldTable, ShortString},
 };
 use quayside_adapter_api::{
@@ -20,7 +22,6 @@ use quayside_adapter_api::{
 use tokio::sync::Notify;
 
 use crate::{
-    acks::Acks,
     answerer::{self, Answerer, Reply as AnswererReply, Told},
     codes,
     config::{OnFailure, ReceiveSettings},
@@ -30,6 +31,7 @@ use crate::{
     properties,
     publish::Publisher,
     refusal::{DEFAULT_PAUSE, Then, then},
+    unacked::Unacked,
 };
 
 /// One message that the broker delivered and that is not acknowledged.
@@ -37,7 +39,7 @@ use crate::{
 pub(crate) struct Taken {
     /// Where it was delivered: it can be acknowledged nowhere else.
     pub(crate) live: Arc<Live>,
-    pub(crate) acks: Arc<Mutex<Acks>>,
+    pub(crate) unacked: Arc<Unacked>,
     pub(crate) tag: u64,
     pub(crate) redelivered: bool,
     pub(crate) routing_key: ShortString,
@@ -61,6 +63,8 @@ pub(crate) struct Line {
     state: Mutex<State>,
     /// Something came back or the location failed.
     pub(crate) changed: Notify,
+    /// How many batches are on their way into the store.
+    out: AtomicUsize,
 }
 
 /// What a location publishes beside taking messages.
@@ -98,6 +102,7 @@ impl Line {
             answerer: asides.answerer,
             state: Mutex::default(),
             changed: Notify::new(),
+            out: AtomicUsize::new(0),
         })
     }
 
@@ -172,8 +177,14 @@ impl Line {
         self.changed.notify_one();
     }
 
+    /// How many batches are on their way into the store. [`Line::changed`] tells when one has come to its end.
+    pub(crate) fn out(&self) -> usize {
+        self.out.load(Ordering::SeqCst)
+    }
+
     /// As the engine takes it.
     pub(crate) fn delivery(self: &Arc<Self>, batch: Vec<Taken>) -> Delivery {
+        self.out.fetch_add(1, Ordering::SeqCst);
         let mut messages = batch.iter().map(|taken| self.incoming(taken));
         let message = messages.next().expect("a batch has a message");
         let others = messages.collect();
@@ -366,20 +377,8 @@ pub(crate) async fn acknowledge(batch: &[Taken]) -> Result<(), AdapterError> {
         return Ok(());
     };
     let tags: Vec<u64> = batch.iter().map(|taken| taken.tag).collect();
-    let acks = {
-        let mut acks = first.acks.lock().unwrap_or_else(PoisonError::into_inner);
-        acks.done(&tags)
-    };
-    for ack in acks {
-        let multiple = ack.multiple;
-        let options = BasicAckOptions { multiple };
-        let said = first.live.channel.basic_ack(ack.tag, options).await;
-        // The connection is lost: the broker delivers them again, and they are known by their keys.
-        if let Err(error) = said {
-            tracing::debug!(%error, tag = ack.tag, "a stored message could not be acknowledged");
-            return Ok(());
-        }
-    }
+    // If the connection is lost, the broker delivers them again, and they are known by their keys.
+    first.unacked.acknowledge(&first.live.channel, &tags).await;
     Ok(())
 }
 
@@ -456,11 +455,13 @@ impl Settle for BatchSettle {
 }
 
 impl Drop for BatchSettle {
-    /// Unanswered: nobody knows yet whether it is stored, so it comes again under the same keys.
+    /// If it is unanswered, nobody knows yet whether it is stored, so it comes again under the same keys.
     fn drop(&mut self) {
         let batch = std::mem::take(&mut self.batch);
         if !batch.is_empty() {
             self.line.put_back(vec![batch], DEFAULT_PAUSE);
         }
+        self.line.out.fetch_sub(1, Ordering::SeqCst);
+        self.line.changed.notify_one();
     }
 }

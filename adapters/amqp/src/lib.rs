@@ -12,7 +12,7 @@
 //! its channel is closed, because both keep the order.
 //!
 //! Reading order: [`config`], then `supervise` (pure) and `link`, `publish` and `send`, then `batch`,
-//! `acks` and `refusal` (pure) and `receive`.
+//! `acks` and `refusal` (pure), `unacked` and `receive`.
 
 mod acks;
 mod adapter;
@@ -35,6 +35,7 @@ mod refusal;
 mod replies;
 mod send;
 mod supervise;
+mod unacked;
 mod urls;
 mod wire;
 

@@ -1,10 +1,6 @@
 //! A receive location: takes messages from its queue in batches, while the engine has room for them.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -20,16 +16,20 @@ use quayside_adapter_api::{
 use tokio::time::timeout;
 
 use crate::{
-    acks::Acks,
     batch::{Line, Taken},
     codes,
     error::of_broker,
     inspect,
     link::{Link, Live},
+    unacked::Unacked,
 };
 
 /// The most bytes of one commit, beside the message that goes over it.
 const BATCH_BYTES: usize = 1 << 20;
+
+/// While so many batches are on their way into the store, the next one waits until it is full or one of them
+/// has come to its end: many small ones would cost more and bring nothing.
+const BUSY: usize = 2;
 
 /// How long a queue that cannot be used is left alone: a fourth of the time for which it could not be, within
 /// these bounds. A broker that has just come back may not have its queues yet.
@@ -60,7 +60,7 @@ pub(crate) struct AmqpReceive {
 #[derive(Debug)]
 struct Consuming {
     live: Arc<Live>,
-    acks: Arc<Mutex<Acks>>,
+    unacked: Arc<Unacked>,
     consumer: Consumer,
 }
 
@@ -105,7 +105,7 @@ impl AmqpReceive {
                 live.keep(consumer.clone());
                 self.consuming = Some(Consuming {
                     live,
-                    acks: Arc::default(),
+                    unacked: Arc::default(),
                     consumer,
                 });
                 Ok(())
@@ -230,7 +230,7 @@ impl AmqpReceive {
             () = self.line.changed.notified() => return,
         };
         let mut next = Some(first);
-        let mut bytes = 0;
+        let mut bytes = bytes_of(&self.pending);
         let lost = loop {
             match next {
                 Some(Some(Ok(delivered))) => {
@@ -259,6 +259,13 @@ impl AmqpReceive {
         }
     }
 
+    /// Whether what was taken is to be handed out now.
+    fn is_worth_a_commit(&self) -> bool {
+        let count = self.pending.len();
+        let is_full = count >= self.line.largest_batch() || bytes_of(&self.pending) >= BATCH_BYTES;
+        count > 0 && (is_full || self.line.out() < BUSY)
+    }
+
     /// The connection does not work any more. What came over it and is not stored comes again.
     fn lose(&mut self, why: &str) {
         self.pending.clear();
@@ -268,14 +275,17 @@ impl AmqpReceive {
     }
 }
 
+fn bytes_of(pending: &VecDeque<Taken>) -> usize {
+    pending.iter().map(|taken| taken.body.len()).sum()
+}
+
 impl Consuming {
     fn taken(&self, delivered: Delivered) -> Taken {
         let tag = delivered.delivery_tag;
-        let mut acks = self.acks.lock().unwrap_or_else(PoisonError::into_inner);
-        acks.opened(tag);
+        self.unacked.opened(tag);
         Taken {
             live: Arc::clone(&self.live),
-            acks: Arc::clone(&self.acks),
+            unacked: Arc::clone(&self.unacked),
             tag,
             redelivered: delivered.redelivered,
             routing_key: delivered.routing_key,
@@ -308,7 +318,7 @@ impl Receive for AmqpReceive {
             if let Some(batch) = self.line.next_again() {
                 return Ok(self.line.delivery(batch));
             }
-            if !self.pending.is_empty() {
+            if self.is_worth_a_commit() {
                 let batch = self.pending.drain(..).collect();
                 return Ok(self.line.delivery(batch));
             }
