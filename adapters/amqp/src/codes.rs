@@ -75,4 +75,18 @@ quayside_adapter_api::model::codes! {
         "Create the queue that the sender waits at, or have the sender ask for none.";
     MSMQ_NO_COPY = "QS0948", "A journal or a dead letter queue does not take a copy.",
         "Create the queue that the message names; what needs it waits meanwhile.";
+    DIFFERS = "QS0950", "A queue is there with other arguments than it should have.",
+        "Change its definition, or have the queue emptied, deleted and declared anew: arguments cannot be changed.";
+    BAD_DEFINITION = "QS0951", "The definition of a queue cannot work.",
+        "Correct what the message names in `queues.toml`.";
+    ORDER_LOST = "QS0952", "A queue as it is defined would not keep the order that a location asks for.",
+        "Define it as `transactional` with `single_active_consumer`, or set `ordered = false` on the receive port.";
+    WOULD_HARM = "QS0953", "Looking at the messages of the queue would do harm, or is not possible.",
+        "Stop its consumers first, the gateway's with `quayside ports stop NAME`.";
+    NO_ORIGIN = "QS0954", "A message does not tell which queue it came from.",
+        "Name the queue that it is to go to with `--to QUEUE`.";
+    NO_MANAGEMENT = "QS0955", "The management API of the broker does not answer as it should.",
+        "Correct `management`, or leave it out: then less is shown.";
+    NO_BROKER = "QS0956", "It is not known which broker is meant.",
+        "Name it with `--url URL`, or with `url` in `[broker]` of `queues.toml`.";
 }

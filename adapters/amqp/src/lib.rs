@@ -13,6 +13,7 @@
 //!
 //! Reading order: [`config`], then `supervise` (pure) and `link`, `publish` and `send`, then `batch`,
 //! `acks` and `refusal` (pure), `unacked` and `receive`.
+//! `declare` (pure) and `manage` look after queues for an operator; no port uses them.
 
 mod acks;
 mod adapter;
@@ -22,10 +23,12 @@ mod batch;
 pub mod codes;
 pub mod config;
 mod confine;
+pub mod declare;
 mod dial;
 mod error;
 mod inspect;
 mod link;
+pub mod manage;
 mod msmq;
 mod outgoing;
 mod properties;

@@ -16,7 +16,7 @@ pub(crate) enum Exit {
     Usage = 2,
     /// There is no such thing.
     NotFound = 3,
-    /// No node answers at the admin address.
+    /// No node answers at the admin address, or no broker at its own.
     NoNode = 4,
     /// The configuration has errors.
     BadConfig = 10,
@@ -28,7 +28,7 @@ pub(crate) enum Exit {
 
 /// The exit codes, as `--help` shows them.
 pub(crate) const HELP: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such thing, 4 no node answers,
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such thing, 4 no node or broker answers,
 10 the configuration has errors (`check --strict`: or warnings), 11 the store's schema is of another
 version, 12 the process was lost to its group again and again: start it anew.";
 

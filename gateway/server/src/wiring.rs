@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use quayside_adapter_amqp::AmqpAdapter;
+pub(crate) use quayside_adapter_amqp::{codes as queue_codes, declare, manage};
 use quayside_adapter_api::{Adapter, SecretRef, Secrets};
 use quayside_adapter_file::FileAdapter;
 use quayside_adapter_http::{

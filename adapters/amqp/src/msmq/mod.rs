@@ -25,7 +25,7 @@ mod value;
 
 pub(crate) use compose::Ready;
 pub(crate) use duties::Duties;
-pub(crate) use names::{Purpose, resolve};
+pub(crate) use names::{Purpose, System, journal_of, resolve};
 pub(crate) use receiver::Receiver;
 pub(crate) use sender::{Publishing, Sender};
 pub(crate) use settings::{ReceiveMsmq, SendMsmq, queue_fault, templates};

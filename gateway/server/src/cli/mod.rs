@@ -12,6 +12,7 @@ mod init;
 mod messages;
 pub(crate) mod output;
 mod ports;
+mod queue;
 mod run;
 mod send;
 pub(crate) mod store;
@@ -49,6 +50,9 @@ enum Verb {
     /// Look at ports and receive locations, stop and start them
     #[command(subcommand)]
     Ports(ports::PortsVerb),
+    /// Declare queues on a broker, look into them, return what was given up
+    #[command(subcommand)]
+    Queue(queue::QueueVerb),
     /// Prepare, back up and restore the store
     #[command(subcommand)]
     Store(store::StoreVerb),
@@ -219,6 +223,7 @@ fn dispatch(verb: Verb) -> Result<Exit, Failure> {
         Verb::Send(args) => short(send::send(&args)),
         Verb::Messages(verb) => short(messages::messages(&verb)),
         Verb::Ports(verb) => short(ports::ports(&verb)),
+        Verb::Queue(verb) => short(queue::queue(&verb)),
         Verb::Store(verb) => short(store::store(&verb)),
         Verb::Completion { shell } => completion(shell),
         Verb::Docs => output::print(&docs::errors_page()),

@@ -25,7 +25,9 @@ pub(super) struct Table {
 const MAX_WIDTH: usize = 60;
 
 /// Words that need someone's attention, and words that say that something rests.
-const ALARMING: [&str; 5] = [
+const ALARMING: [&str; 7] = [
+    "differs",
+    "missing",
     "suspended",
     "failed",
     "unenlisted",

@@ -23,6 +23,7 @@ mod machine;
 mod message;
 pub(crate) mod node;
 mod properties;
+pub(crate) mod queues;
 mod reach;
 mod receive;
 #[cfg(test)]
@@ -96,6 +97,8 @@ pub(crate) struct Loaded {
     pub(crate) files: Vec<PathBuf>,
     /// The messages as they were written.
     pub(crate) outlines: Vec<Outline>,
+    /// The queues as they are to be declared, where that is said.
+    pub(crate) queues: crate::wiring::declare::Definitions,
 }
 
 impl Loaded {
@@ -142,12 +145,21 @@ pub(crate) fn load(inputs: &Inputs, adapters: &Adapters, report: &Report) -> Opt
     let (node, node_place) = loader.node(inputs.node.as_deref(), &inputs.defaults);
     let (group, mut vars) = loader.group(inputs.group.as_deref());
     let folders = application_folders(&inputs.dir, report);
-    let apps: Vec<App> = folders
-        .iter()
-        .filter_map(|folder| {
-            loader.app(folder, adapters, &node.data_dir, group.as_ref(), &mut vars)
-        })
-        .collect();
+    let (mut apps, mut definitions) = (Vec::<App>::new(), Vec::new());
+    for folder in &folders {
+        let app = loader.app(folder, adapters, &node.data_dir, group.as_ref(), &mut vars);
+        let beside = loader.queues_beside(folder, &mut vars);
+        if let (Some(app), Some(beside)) = (&app, &beside)
+            && app.is_whole
+            && app.sends_whole
+        {
+            let (receive, send) = (app.receive.iter(), app.send.iter());
+            let uses = queues::uses(receive.map(|port| &port.value), send.map(|port| &port.value));
+            queues::check(report, beside, &uses);
+        }
+        apps.extend(app);
+        definitions.extend(beside);
+    }
     vars.report_unused(report);
     routing::check(report, &apps, adapters);
     rules::check(report, &apps, group.is_none());
@@ -169,6 +181,7 @@ pub(crate) fn load(inputs: &Inputs, adapters: &Adapters, report: &Report) -> Opt
     let plan = plan(apps, loader.text);
     Some(Loaded {
         outlines,
+        queues: queues::together(definitions),
         plan,
         node,
         http,

@@ -14,7 +14,10 @@ use quayside_pipeline::Rule;
 use serde_json::json;
 
 use super::{Defaults, Inputs, Purpose, Report, properties, transport::expected_keys};
-use crate::wiring;
+use crate::wiring::{
+    self,
+    declare::{BrokerSettings, Definition},
+};
 
 /// Every section that the code reads, each with a proper name where one is free.
 const APP: &str = r#"
@@ -133,6 +136,10 @@ fn known() -> Keys {
     for (adapter, path) in sends {
         add("send.NAME.primary", &*adapters[adapter], path, false);
     }
+    let broker = asked(|block| BrokerSettings::read(block).1, &[]);
+    known.insert("broker".to_owned(), broker);
+    let queue = asked(|block| Definition::read("q", block).1, &[]);
+    known.insert("queue.NAME".to_owned(), queue);
     let tls = asked(
         |block| parse::<TlsOptions>(block).err().unwrap_or_default(),
         &[],
