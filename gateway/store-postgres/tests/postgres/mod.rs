@@ -21,6 +21,28 @@ use tokio::task::JoinSet;
 /// Longer than any wait of these tests; reached only when one fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A bound that is worked out anew for each row cannot be one of an index: the sweep would read all keys.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_sweep_of_dedupe_keys_reads_only_what_it_removes() {
+    let fresh = Fresh::start().await;
+    let client = fresh.server.connect(DATABASE).await;
+    let sweep = include_str!("../../sql/dedupe_delete.sql");
+    let settings = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
+    client.batch_execute(settings).await.expect("settings");
+    let prepare = format!("PREPARE sweep (bigint) AS {sweep}");
+    client.batch_execute(&prepare).await.expect("prepare");
+    let explain = client.query("EXPLAIN EXECUTE sweep (10)", &[]).await;
+    let lines: Vec<String> = explain
+        .expect("explain")
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    let bounded = |line: &&String| line.contains("Index Cond") && line.contains("(slice < ");
+    let plan = lines.join("\n");
+    assert_eq!(lines.iter().filter(bounded).count(), 1, "{plan}");
+    assert!(!plan.contains("Filter: (slice"), "{plan}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_processes_with_one_key_one_wins_and_the_others_learn_who() {
     let fresh = Fresh::start().await;
