@@ -248,7 +248,7 @@ impl Prepared {
         let publish = self.publish;
         let kept = publish.deliveries.iter();
         let hand_over = HandOver {
-            kept: kept.map(|d| (d.rendered.clone(), d.order)).collect(),
+            kept: kept.map(Kept::of).collect(),
             exchange: publish.exchange.map(|exchange| exchange.id),
             message: self.message,
             places: self.places,
@@ -292,11 +292,28 @@ pub(crate) async fn commit_together(
     outcome
 }
 
+/// What the claim of a new delivery would bring.
+struct Kept {
+    port: Name,
+    rendered: Option<Text>,
+    order: Option<OrderKey>,
+}
+
+impl Kept {
+    fn of(delivery: &NewDelivery) -> Self {
+        Self {
+            port: delivery.port.clone(),
+            rendered: delivery.rendered.clone(),
+            order: delivery.order,
+        }
+    }
+}
+
 /// What is to be handed over in memory when its publication is stored.
 struct HandOver {
     message: Arc<Message>,
     /// Of each delivery, what its claim would bring.
-    kept: Vec<(Option<Text>, Option<OrderKey>)>,
+    kept: Vec<Kept>,
     exchange: Option<ExchangeId>,
     places: Vec<(u16, Arc<SendRuntime>, OwnedSemaphorePermit)>,
     remarks: Vec<Remark>,
@@ -335,7 +352,8 @@ impl HandOver {
                 shared.held.remove(claim);
                 continue;
             }
-            let (rendered, order) = self.kept[usize::from(no)].clone();
+            let kept = &self.kept[usize::from(no)];
+            let (rendered, order) = (kept.rendered.clone(), kept.order);
             let claimed = Claimed {
                 claim,
                 port: runtime.plan.name.clone(),
@@ -351,9 +369,23 @@ impl HandOver {
             let work = Work::new(claimed, place, HANDED_OFF);
             give(shared, &runtime, work).await;
         }
-        if claimed.len() < self.kept.len() {
+        if self.leaves_work(shared, claimed) {
             shared.wake_claimer.notify_one();
         }
+    }
+
+    /// Whether anything waits in the store that the claimer has to fetch: what stands behind a delivery of its
+    /// key that is in hand here comes with the end of that one.
+    fn leaves_work(&self, shared: &Shared, claimed: &[u16]) -> bool {
+        let routes = shared.routes();
+        let waits = |(no, kept): (u16, &Kept)| {
+            let in_hand = || {
+                let (order, runtime) = (kept.order?, routes.send.get(&kept.port)?);
+                Some(runtime.has_in_hand(&order.hash))
+            };
+            !claimed.contains(&no) && in_hand() != Some(true)
+        };
+        (0..).zip(&self.kept).any(waits)
     }
 
     /// Tells operators of the stored message what they have to know.

@@ -1,9 +1,9 @@
 //! A send port at work: its window, its queue, and the task that runs its attempts.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -44,6 +44,8 @@ pub(crate) struct SendRuntime {
     /// On an ordered port, for what goes with another delivery of its key in one run. Apart from the window,
     /// so that neither long runs nor whoever claims heads take the other's places.
     companions: Arc<Semaphore>,
+    /// The order keys that are in hand here.
+    keys: Mutex<HashSet<OrderHash>>,
     queue: mpsc::Sender<Work>,
     /// Whether it may send now: started, not paused, inside its service window.
     open: AtomicBool,
@@ -81,6 +83,7 @@ impl SendRuntime {
             transports: Transports::new(services),
             window: Arc::new(Semaphore::new(window_of(&plan))),
             companions: Arc::new(Semaphore::new(companions_of(&plan))),
+            keys: Mutex::default(),
             plan,
             queue,
             open: AtomicBool::new(false),
@@ -230,6 +233,16 @@ impl SendRuntime {
         all - self.window.available_permits() - self.companions.available_permits()
     }
 
+    /// Whether the next delivery of the key comes with the end of the one that is in hand here. If it does not,
+    /// the claimer is woken then.
+    pub(crate) fn has_in_hand(&self, key: &OrderHash) -> bool {
+        self.keys().contains(key)
+    }
+
+    fn keys(&self) -> MutexGuard<'_, HashSet<OrderHash>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// `room` and what is free beside it, for up to `wanted` more deliveries of a run.
     pub(crate) fn room_for(
         &self,
@@ -287,7 +300,7 @@ async fn either(a: &CancellationToken, b: &CancellationToken) {
     }
 }
 
-type OrderHash = [u8; 16];
+pub(crate) type OrderHash = [u8; 16];
 
 /// How long a publication waits in all for places of ports that are full but flowing.
 pub(crate) const PLACE_WITHIN: Duration = Duration::from_millis(50);
@@ -446,6 +459,7 @@ impl Runner {
             behind.push_back(work);
         } else {
             self.behind.insert(order.hash, VecDeque::new());
+            self.runtime.keys().insert(order.hash);
             self.begin(work, Some(order.hash)).await;
         }
     }
@@ -549,6 +563,7 @@ impl Runner {
         }
         if goes_on {
             self.behind.remove(&key);
+            self.runtime.keys().remove(&key);
             return;
         }
         self.key_waits(key).await;
@@ -559,6 +574,7 @@ impl Runner {
         // The key waits behind its head: what is in hand goes back and comes again in order.
         let begun = self.shared.claim_rounds.load(Ordering::SeqCst);
         self.blocked.insert(key, begun);
+        self.runtime.keys().remove(&key);
         let behind = self.behind.remove(&key).into_iter().flatten();
         self.give_back_all(behind).await;
     }
