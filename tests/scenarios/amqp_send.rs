@@ -284,6 +284,15 @@ async fn a_message_chooses_only_queues_that_are_listed() {
     app.rewrite(&text.replace("amqp.header.key", "amqp.header.queue"));
     let node = Node::new("node-a", app.path());
     let gateway = node.start().await;
+    wait_for("all to be stored", PATIENCE, async || {
+        let metrics = gateway.metrics().await?;
+        let stored = metrics.sum("quayside_accepted_total", "");
+        match stored >= 4.0 {
+            true => Ok(()),
+            false => Err(stored.to_string()),
+        }
+    })
+    .await;
     let suspended = wait_for("one to be suspended", PATIENCE, async || {
         let list = gateway.api("deliveries?limit=9").await?;
         match items(&list) {
