@@ -11,12 +11,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod broker;
 mod ceiling;
 mod client;
 mod forward;
 mod latency;
 mod passthrough;
 mod programs;
+mod queue;
 mod report;
 mod store;
 
@@ -32,6 +34,8 @@ struct Arguments {
 enum Command {
     /// HTTP in, store, HTTP out: rate, latency, loss, repeats, and the ratio to the ceiling.
     Passthrough(passthrough::Options),
+    /// Queue in, store, queue out: rates as ratios to the broker's own shovel.
+    Queue(queue::Options),
     /// The store ceiling alone, for batches of a given size.
     StoreCeiling(passthrough::StoreCeiling),
     /// The clients, as a process of their own.
@@ -45,6 +49,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Passthrough(options) => run(passthrough::run(options)),
+        Command::Queue(options) => run(queue::run(options)),
         Command::StoreCeiling(options) => run(passthrough::store_ceiling(options)),
         Command::Client(options) => client::run(options).map(|()| true),
         Command::Forward(options) => forward::run(options).map(|()| true),
