@@ -71,7 +71,7 @@ pub(crate) fn ready(
         Standing::Late(class) => (None, Some(class)),
     };
     let mut told = told(&Values { settings, given }).map_err(refused)?;
-    told.expiration = expiration;
+    told.expiration = expiration.or(told.expiration);
     told.deadline = times.deadline(sent);
     let mut properties = told.write(given.base.clone());
     if properties.content_type().is_none() {
@@ -144,6 +144,7 @@ fn told(values: &Values<'_>) -> Result<Properties, Wrong> {
         }),
         id: Some(id),
         sent: before.sent,
+        expiration: before.expiration,
         recoverable: true,
         ..Properties::default()
     })
@@ -278,7 +279,9 @@ mod tests {
             },
             message,
             rendered: &texts.collect(),
-            base: BasicProperties::default().with_timestamp(1_700_000_000),
+            base: BasicProperties::default()
+                .with_timestamp(1_700_000_000)
+                .with_expiration("86400000".into()),
         };
         ready(
             &settings,
@@ -299,7 +302,9 @@ mod tests {
         );
         assert_eq!((told.priority, told.body_type), (Some(3), Some(8209)));
         assert!(told.use_dead_letter && !told.use_journal && told.recoverable);
-        assert!(told.xact.is_none() && told.expiration.is_none() && told.deadline.is_none());
+        assert!(told.xact.is_none() && told.deadline.is_none());
+        // The port's own, which means something else.
+        assert_eq!(told.expiration, Some(86_400_000));
         assert_eq!(told.sent, Some(SENT));
         assert_eq!(told.source.as_deref(), Some("quayside"));
         let content_type = ready.properties.content_type().as_ref();
@@ -369,6 +374,7 @@ mod tests {
         assert_eq!(early.told.deadline, Some(deadline));
         assert_eq!(at(60).late, Some(Class::REACH_QUEUE_TIMEOUT));
         let endless = compose(block(), &[("time_to_be_received", "infinite")], 0).expect("ready");
-        assert!(endless.told.expiration.is_none() && endless.told.deadline.is_none());
+        assert_eq!(endless.told.expiration, Some(86_400_000));
+        assert_eq!(endless.told.deadline, None);
     }
 }
