@@ -3,6 +3,7 @@
 //! Scenarios see the gateway from outside only: its command line, its listeners, its folders, what the
 //! partner got, and its store's tables where a promise speaks of the store.
 
+pub mod broker;
 pub mod judge;
 pub mod queues;
 pub mod site;
