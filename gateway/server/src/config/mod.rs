@@ -154,7 +154,10 @@ pub(crate) fn load(inputs: &Inputs, adapters: &Adapters, report: &Report) -> Opt
             && app.sends_whole
         {
             let (receive, send) = (app.receive.iter(), app.send.iter());
-            let uses = queues::uses(receive.map(|port| &port.value), send.map(|port| &port.value));
+            let uses = queues::uses(
+                receive.map(|port| &port.value),
+                send.map(|port| &port.value),
+            );
             queues::check(report, beside, &uses);
         }
         apps.extend(app);
