@@ -33,8 +33,9 @@ const PASSES: usize = 30;
 /// How many messages a second the producer offers, to all moves together.
 const OFFERED: u32 = 600;
 
-/// How many messages of each move go well between two kills.
+/// How many messages of each move go well between two kills, and how many of all wait when it is killed.
 const GOOD: usize = 30;
+const WAITING: usize = 300;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -78,6 +79,7 @@ impl Move {
         // In order, so that no lane waits for the end of a lease and all moves come by.
         let code = self.site.gateways[0].stop(PATIENCE).await;
         assert_eq!(code, Some(0), "a stop is clean");
+        self.more_waits().await;
         let before = self.site.gateway().process.stderr().len();
         self.start_with(&format!("{place}@{PASSES},{always}")).await;
         wait_for(said, PATIENCE, async || {
@@ -106,6 +108,20 @@ impl Move {
                 Ok(())
             } else {
                 Err(format!("{counts:?}"))
+            }
+        })
+        .await;
+    }
+
+    /// Returns when messages wait in the queues, several of each key.
+    async fn more_waits(&mut self) {
+        let put = self.producer.confirmed().len();
+        wait_for("messages to wait", PATIENCE, async || {
+            let more = self.producer.confirmed().len() - put;
+            if more >= WAITING {
+                Ok(())
+            } else {
+                Err(format!("{more} of {WAITING}"))
             }
         })
         .await;
