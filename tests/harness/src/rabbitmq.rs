@@ -362,29 +362,38 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_server_keeps_its_messages_over_a_crash() {
-        let mut server = RabbitMq::start().await;
+    async fn a_server_keeps_its_messages_over_a_crash_and_its_shovel_moves_them() {
+        let mut server = RabbitMq::start_with(&["rabbitmq_shovel"]).await;
         server.declare("q", false).await;
+        server.declare("r", false).await;
         let message = ["one", "id-1", "k"].map(str::to_owned);
         server.put("q", &[message.into()]).await;
         server.kill9().await;
         server.start_again().await;
-        // A queue that has no leader yet says that it has nothing.
-        wait_for("the message to be there", START, async || {
-            match server.waiting("q").await {
-                1 => Ok(()),
-                other => Err(format!("{other} messages")),
-            }
-        })
-        .await;
-        let seen = server.take("q").await;
+        holds_one(&server, "q").await;
+        server.shovel("move", "q", "r", 10).await;
+        holds_one(&server, "r").await;
+        server.unshovel("move").await;
+        assert_eq!(server.waiting("q").await, 0);
+        let seen = server.take("r").await;
         assert_eq!(seen.len(), 1);
         assert_eq!(
             (seen[0].body.as_str(), seen[0].delivery_mode),
             ("one", Some(2))
         );
         assert_eq!(seen[0].message_id.as_deref(), Some("id-1"));
-        assert_eq!(server.waiting("q").await, 0);
+        assert_eq!(server.waiting("r").await, 0);
+    }
+
+    /// A queue that has no leader yet says that it has nothing.
+    async fn holds_one(server: &RabbitMq, queue: &str) {
+        wait_for("the message to be there", START, async || {
+            match server.waiting(queue).await {
+                1 => Ok(()),
+                other => Err(format!("{other} messages in `{queue}`")),
+            }
+        })
+        .await;
     }
 
     #[tokio::test]
