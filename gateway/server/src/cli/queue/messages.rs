@@ -86,8 +86,8 @@ pub(super) async fn peek(args: &PeekArgs) -> Result<Exit, Failure> {
     session.close().await;
     let peeked = peeked.map_err(|error| match error.code {
         codes::WOULD_HARM => failed(error).with_help(
-            "Stop its consumers first, the gateway's with `quayside ports stop NAME`, or look all the same \
-             with `--force`.",
+            "Stop its consumers if it has some, the gateway's with `quayside ports stop NAME`, or look all the \
+             same with `--force`.",
         ),
         _ => failed(error),
     })?;
