@@ -35,11 +35,11 @@ fn syncs_the_log(call: &Syscall) -> bool {
         && call.text.trim_end().ends_with("= 0")
 }
 
-/// Whether the store was told to commit: SQLite's log is written, or a backend reads the word. Without
-/// it a trace without a sync would prove nothing.
-fn commits(call: &Syscall, backends: &[u32]) -> bool {
+/// Whether the store was given the message with `mark`: SQLite's log is written, or a backend reads the
+/// statement that carries it, which is its own commit. Without it a trace without a sync would prove nothing.
+fn stores(call: &Syscall, backends: &[u32], mark: &str) -> bool {
     let log = call.name == "pwrite64" && call.text.contains("quayside.db-wal");
-    log || reads(call) && backends.contains(&call.thread) && call.text.contains("COMMIT")
+    log || reads(call) && backends.contains(&call.thread) && call.text.contains(mark)
 }
 
 /// What happened between the reading of the request with `mark` and the writing of its 202, if the trace
@@ -84,8 +84,8 @@ async fn synced_before_the_answer(site: &Site) -> bool {
     let between = between(&calls, "traced-order").expect("it was there a moment ago");
     let backends = backends();
     assert!(
-        between.iter().any(|c| commits(c, &backends)),
-        "the trace does not show the store's commit"
+        between.iter().any(|c| stores(c, &backends, "traced-order")),
+        "the trace does not show how the message is stored"
     );
     between.iter().any(syncs_the_log)
 }
