@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lapin::{
     BasicProperties,
-    types::{AMQPValue, FieldTable, ShortString},
+    types::{AMQPValue, ShortString},
 };
 use quayside_adapter_api::{
     Accepted, AdapterError, Delivery, ErrorKind, Incoming, Rejected, Reply, Services, Settle,
@@ -359,7 +359,7 @@ impl Line {
 
 /// The properties of a message that was not acceptable, with the reason.
 fn dead_properties(queue: &str, properties: &BasicProperties, why: &Rejected) -> BasicProperties {
-    let mut headers = properties.headers().clone().unwrap_or_default();
+    let mut headers = properties::headers(properties);
     let mut add = |name: &str, text: &str| {
         let text = AMQPValue::LongString(text.as_bytes().to_vec().into());
         headers.insert(name.into(), text);
@@ -367,7 +367,6 @@ fn dead_properties(queue: &str, properties: &BasicProperties, why: &Rejected) ->
     add("quayside-queue", queue);
     add("quayside-code", why.code.code);
     add("quayside-detail", &why.detail);
-    let headers: FieldTable = headers;
     properties::lasting(properties).with_headers(headers)
 }
 

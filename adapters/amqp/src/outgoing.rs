@@ -13,7 +13,7 @@ use quayside_adapter_api::{
 };
 use serde::Deserialize;
 
-use crate::{codes, publish::PERSISTENT};
+use crate::{codes, properties::ROUTING, publish::PERSISTENT};
 
 /// The longest text of a property, in bytes: AMQP carries them in short strings.
 const MAX_TEXT: usize = 255;
@@ -135,6 +135,11 @@ impl Written {
                     &path,
                     format!("the name of a header has 1 to {MAX_TEXT} bytes"),
                 );
+            }
+            if ROUTING.contains(&name.as_str()) {
+                let message = "RabbitMQ would take it as the names of further queues; send into those by ports \
+                     of their own";
+                say(&path, message.to_owned());
             }
         }
     }
@@ -302,6 +307,7 @@ mod tests {
             (json!({ "priority": true }), "properties.priority"),
             (json!({ "expiration": "0s" }), "properties.expiration"),
             (json!({ "headers": { "": 1 } }), "properties.headers."),
+            (json!({ "headers": { "CC": "q" } }), "properties.headers.CC"),
         ] {
             assert_eq!(places(&block), [expected], "{block}");
         }

@@ -1,10 +1,10 @@
 //! What a message carries beside its body: as context, and as the key by which a repeat is recognised.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use lapin::{
     BasicProperties,
-    types::{AMQPValue, ShortString},
+    types::{AMQPValue, FieldTable, ShortString},
 };
 use quayside_adapter_api::{
     NaturalKey,
@@ -69,10 +69,25 @@ fn write(context: &mut Context, name: &str, value: Value) {
     }
 }
 
+/// Headers by which RabbitMQ routes a message to further queues, or refuses it.
+pub(crate) const ROUTING: [&str; 2] = ["CC", "BCC"];
+
+/// The headers of a message that came from a queue, for a copy of it: without those that would have the broker
+/// put the copy into further queues, where its sender has put the message already.
+pub(crate) fn headers(properties: &BasicProperties) -> FieldTable {
+    let all = properties.headers().iter().flat_map(FieldTable::inner);
+    let own = all.filter(|(name, _)| !ROUTING.contains(&name.as_str()));
+    let own: BTreeMap<_, _> = own.map(|(k, v)| (k.clone(), v.clone())).collect();
+    own.into()
+}
+
 /// The properties of a message that is put where it has to stay: without its `expiration`, which would have
 /// it vanish there, and its `user_id`, which a broker takes from that user alone.
 pub(crate) fn lasting(properties: &BasicProperties) -> BasicProperties {
     let mut lasting = BasicProperties::default().with_delivery_mode(PERSISTENT);
+    if properties.headers().is_some() {
+        lasting = lasting.with_headers(headers(properties));
+    }
     macro_rules! keep {
         ($($get:ident, $set:ident;)*) => {
             $(if let Some(value) = properties.$get() {
@@ -83,7 +98,6 @@ pub(crate) fn lasting(properties: &BasicProperties) -> BasicProperties {
     keep! {
         content_type, with_content_type;
         content_encoding, with_content_encoding;
-        headers, with_headers;
         priority, with_priority;
         correlation_id, with_correlation_id;
         reply_to, with_reply_to;
@@ -211,6 +225,18 @@ mod tests {
         let passing = message.clone().with_expiration("5".into());
         let foreign = passing.with_user_id("somebody".into());
         assert_eq!(lasting(&foreign), message);
+    }
+
+    #[test]
+    fn a_copy_goes_into_no_further_queue() {
+        let plain = message();
+        let mut routed = plain.headers().clone().unwrap_or_default();
+        for name in ROUTING {
+            let queues = vec![AMQPValue::LongString("elsewhere".into())];
+            routed.insert(name.into(), AMQPValue::FieldArray(queues.into()));
+        }
+        let routed = plain.clone().with_headers(routed);
+        assert_eq!(lasting(&routed), lasting(&plain));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use lapin::{
 use serde_json::{Map, Value, json};
 
 /// What the broker adds when it gives a message up or delivers it again, and what this gateway adds when it
-/// does: of no use to who takes the message up anew. `CC` would send it to other queues once more.
-const OF_THE_WAY: [&str; 12] = [
+/// does: of no use to who takes the message up anew.
+const OF_THE_WAY: [&str; 11] = [
     "x-death",
     "x-first-death-exchange",
     "x-first-death-queue",
@@ -20,7 +20,6 @@ const OF_THE_WAY: [&str; 12] = [
     "quayside-queue",
     "quayside-code",
     "quayside-detail",
-    "CC",
 ];
 
 /// What tells of a message of MSMQ that it was given up, where it should have gone, and by when: returned by an
@@ -120,7 +119,7 @@ fn death(properties: &BasicProperties) -> Option<std::collections::BTreeMap<Stri
 pub(super) fn cleaned(properties: &BasicProperties) -> BasicProperties {
     let mut headers = FieldTable::default();
     let was_given_up = origin(properties).is_some();
-    for (name, value) in properties.headers().iter().flat_map(FieldTable::inner) {
+    for (name, value) in crate::properties::headers(properties).inner() {
         let of_the_end = was_given_up && OF_THE_END.contains(&name.as_str());
         let of_the_way = OF_THE_WAY.contains(&name.as_str()) || name.as_str() == RETURNED;
         if !of_the_end && !of_the_way {

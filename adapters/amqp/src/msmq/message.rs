@@ -8,7 +8,10 @@ use lapin::{
 use quayside_adapter_api::model::Timestamp;
 
 use super::class::{Acks, Class};
-use crate::{properties::property, publish::PERSISTENT};
+use crate::{
+    properties::{self, property},
+    publish::PERSISTENT,
+};
 
 /// The longest text of a property of AMQP that is no header, in bytes.
 const SHORT: usize = 255;
@@ -135,7 +138,7 @@ impl Properties {
     /// Puts these into `message`, in the place of those that it has. How often a message came back is the
     /// broker's to say, and so is whose connection it came over.
     pub(crate) fn write(&self, message: BasicProperties) -> BasicProperties {
-        let mut headers = message.headers().clone().unwrap_or_default();
+        let mut headers = properties::headers(&message);
         let mut put = Put(&mut headers);
         put.text(LABEL, self.label.as_deref());
         put.integer(APP_SPECIFIC, self.app_specific.map(i64::from));
