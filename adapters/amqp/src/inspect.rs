@@ -166,12 +166,16 @@ pub(crate) async fn nature(live: &Live, queue: &str) -> Result<Option<Nature>, A
 /// # Errors
 /// That there is none, or that the connection is lost.
 pub(crate) async fn exists(live: &Live, queue: &str) -> Result<(), AdapterError> {
-    let options = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::default()
-    };
-    let looked = declare(live, queue, options, FieldTable::default()).await?;
-    looked.map_err(|error| of_broker(&format!("looking for `{queue}`"), &error))
+    let looked = live.look(name(queue)?).await;
+    looked
+        .map(drop)
+        .map_err(|error| of_broker(&format!("looking for `{queue}`"), &error))
+}
+
+fn name(queue: &str) -> Result<ShortString, AdapterError> {
+    ShortString::try_new(queue).map_err(|error| {
+        AdapterError::new(ErrorKind::Config, codes::QUEUE_REFUSED, error.to_string())
+    })
 }
 
 /// Declares over a channel of its own, because the broker closes that with its refusal.
@@ -181,9 +185,7 @@ async fn declare(
     options: QueueDeclareOptions,
     arguments: FieldTable,
 ) -> Result<lapin::Result<()>, AdapterError> {
-    let name = ShortString::try_new(queue).map_err(|error| {
-        AdapterError::new(ErrorKind::Config, codes::QUEUE_REFUSED, error.to_string())
-    })?;
+    let name = name(queue)?;
     let channel = match live.channel_aside().await {
         Ok(channel) => channel,
         Err(error) => return Ok(Err(error)),

@@ -6,7 +6,11 @@ use std::sync::{
 };
 
 use futures_util::StreamExt as _;
-use lapin::{Channel, Connection, Consumer, Event, options::ConfirmSelectOptions};
+use lapin::{
+    Channel, Connection, Consumer, Event, Queue,
+    options::{ConfirmSelectOptions, QueueDeclareOptions},
+    types::{FieldTable, ShortString},
+};
 use quayside_adapter_api::{AdapterError, ErrorKind, Services, TroubleKind, condition::Part};
 use tokio::{
     sync::{Mutex as AsyncMutex, watch},
@@ -85,6 +89,19 @@ impl Live {
     /// Another channel, for what may fail without harm.
     pub(crate) async fn channel_aside(&self) -> lapin::Result<Channel> {
         self.connection.create_channel().await
+    }
+
+    /// What the broker says of a queue, over a channel of its own: it closes the one on which it is asked for a
+    /// queue that is not there.
+    pub(crate) async fn look(&self, queue: ShortString) -> lapin::Result<Queue> {
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let channel = self.channel_aside().await?;
+        channel
+            .queue_declare(queue, options, FieldTable::default())
+            .await
     }
 
     /// Why the broker takes nothing now, if so.

@@ -18,7 +18,7 @@ use futures_util::StreamExt as _;
 use lapin::{
     Consumer,
     message::Delivery as Delivered,
-    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions},
+    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
     types::{FieldTable, ShortString},
 };
 use quayside_adapter_api::{AdapterError, Answer, ErrorKind, model::Text};
@@ -300,13 +300,7 @@ async fn consume(live: &Live, queue: &str) -> Result<Consumer, AdapterError> {
         AdapterError::new(ErrorKind::Config, codes::QUEUE_REFUSED, error.to_string())
     })?;
     let failed = |error: lapin::Error| error::of_broker(&doing, &error);
-    let options = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::default()
-    };
-    // Of its own: the broker closes the channel on which it is asked for a queue that is not there.
-    let aside = live.channel_aside().await.map_err(failed)?;
-    let seen = aside.queue_declare(name.clone(), options, FieldTable::default());
+    let seen = live.look(name.clone());
     if seen.await.map_err(failed)?.consumer_count() > 0 {
         let detail = format!("somebody else takes answers from `{queue}`, also those to this port");
         let kind = ErrorKind::Retry(None);

@@ -5,11 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use lapin::{
-    BasicProperties,
-    options::QueueDeclareOptions,
-    types::{FieldTable, ShortString},
-};
+use lapin::{BasicProperties, types::ShortString};
 use quayside_adapter_api::{
     AdapterError, ErrorKind, Outbound, RunEnd, Sent, Transmit, model::Text,
 };
@@ -307,18 +303,8 @@ async fn count(live: &Live, queue: &str) -> Result<u32, AdapterError> {
     let name = ShortString::try_new(queue).map_err(|error| {
         AdapterError::new(ErrorKind::Config, codes::BAD_SETTING, error.to_string())
     })?;
-    let options = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::default()
-    };
-    let looking = async {
-        // Of its own: the broker closes the channel on which it is asked for a queue that is not there.
-        let channel = live.channel_aside().await?;
-        let declare = channel.queue_declare(name, options, FieldTable::default());
-        declare.await.map(|queue| queue.message_count())
-    };
     let doing = format!("looking for `{queue}`");
-    looking
-        .await
+    let seen = live.look(name).await;
+    seen.map(|queue| queue.message_count())
         .map_err(|error| error::of_broker(&doing, &error))
 }

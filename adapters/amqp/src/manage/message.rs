@@ -6,6 +6,8 @@ use lapin::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::properties::{self, lasting};
+
 /// What the broker adds when it gives a message up or delivers it again, and what this gateway adds when it
 /// does: of no use to who takes the message up anew.
 const OF_THE_WAY: [&str; 11] = [
@@ -119,7 +121,7 @@ fn death(properties: &BasicProperties) -> Option<std::collections::BTreeMap<Stri
 pub(super) fn cleaned(properties: &BasicProperties) -> BasicProperties {
     let mut headers = FieldTable::default();
     let was_given_up = origin(properties).is_some();
-    for (name, value) in crate::properties::headers(properties).inner() {
+    for (name, value) in properties::headers(properties).inner() {
         let of_the_end = was_given_up && OF_THE_END.contains(&name.as_str());
         let of_the_way = OF_THE_WAY.contains(&name.as_str()) || name.as_str() == RETURNED;
         if !of_the_end && !of_the_way {
@@ -129,29 +131,11 @@ pub(super) fn cleaned(properties: &BasicProperties) -> BasicProperties {
     let before = header(properties, RETURNED).and_then(whole);
     let times = AMQPValue::LongLongInt(before.unwrap_or_default().saturating_add(1));
     headers.insert(RETURNED.into(), times);
-    let mut put = BasicProperties::default()
-        .with_headers(headers)
-        .with_delivery_mode(crate::publish::PERSISTENT);
-    macro_rules! keep {
-        ($($get:ident, $set:ident;)*) => {
-            $(if let Some(value) = properties.$get() {
-                put = put.$set(value.clone());
-            })*
-        };
+    let put = lasting(properties).with_headers(headers);
+    match properties.expiration() {
+        Some(expiration) => put.with_expiration(expiration.clone()),
+        None => put,
     }
-    keep! {
-        content_type, with_content_type;
-        content_encoding, with_content_encoding;
-        priority, with_priority;
-        correlation_id, with_correlation_id;
-        reply_to, with_reply_to;
-        expiration, with_expiration;
-        message_id, with_message_id;
-        timestamp, with_timestamp;
-        kind, with_type;
-        app_id, with_app_id;
-    }
-    put
 }
 
 fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {

@@ -2,11 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use lapin::{
-    BasicProperties,
-    options::QueueDeclareOptions,
-    types::{FieldTable, ShortString},
-};
+use lapin::{BasicProperties, types::ShortString};
 use quayside_adapter_api::{
     AdapterError, ErrorKind, Outbound,
     model::{Clock, Name, Text},
@@ -310,18 +306,8 @@ async fn look_for(live: &Live, queue: &str) -> Result<(), AdapterError> {
     let name = ShortString::try_new(queue).map_err(|error| {
         AdapterError::new(ErrorKind::Config, codes::MSMQ_NO_COPY, error.to_string())
     })?;
-    let options = QueueDeclareOptions {
-        passive: true,
-        ..QueueDeclareOptions::default()
-    };
-    let looking = async {
-        // Of its own: the broker closes the channel on which it is asked for a queue that is not there.
-        let channel = live.channel_aside().await?;
-        let declare = channel.queue_declare(name, options, FieldTable::default());
-        declare.await.map(drop)
-    };
     let doing = format!("looking for `{queue}`");
-    looking.await.map_err(|failed| {
+    live.look(name).await.map(drop).map_err(|failed| {
         let error = error::of_broker(&doing, &failed);
         match error.code == codes::QUEUE_MISSING {
             true => AdapterError::new(ErrorKind::Retry(None), codes::MSMQ_NO_COPY, error.detail),
