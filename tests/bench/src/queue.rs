@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use quayside_harness::{App, Node, Postgres, RabbitMq, Stopwatch, look_for};
 use serde::Serialize;
@@ -34,13 +34,13 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 20)]
     secs: u64,
     /// `prefetch` of the receive location.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 2000)]
     prefetch: u16,
     /// `batch` of the receive location.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 200)]
     batch: u16,
     /// `max_in_flight` of the send port.
-    #[arg(long, default_value_t = 256)]
+    #[arg(long, default_value_t = 1024)]
     in_flight: u16,
 }
 
@@ -85,6 +85,9 @@ struct Report {
     ceiling_per_s: f64,
     /// Messages per second of the shovel, before and behind the gateway's turns.
     shovel_per_s: [f64; 2],
+    /// Of a program that only takes messages from one queue and puts them into another, with the gateway's
+    /// client library: what is left of the shovel's rate outside of the broker, without a store.
+    relay: Rate,
     /// Without order.
     unordered: Rate,
     /// In the order of keys.
@@ -146,8 +149,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
     for order in ORDERS {
         rates.push(bench.gateway(order).await?);
     }
+    let relay = bench.relay().await?;
     let after = bench.shovel().await?;
-    let report = bench.report([before, after], &rates);
+    let report = bench.report([before, after], relay, &rates);
     report.print();
     Ok(report.invalid.is_empty())
 }
@@ -174,6 +178,24 @@ impl Bench {
         self.broker.unshovel("move").await;
         self.end(&from, &to, through).await?;
         say(&format!("the shovel: {rate:.0}/s"));
+        Ok(rate)
+    }
+
+    async fn relay(&mut self) -> anyhow::Result<f64> {
+        let (from, to) = self.prepare(64, false).await?;
+        let relay = Client::connect(&self.broker).await?;
+        let out = Client::connect(&self.broker).await?;
+        let (rate, through) = tokio::select! {
+            rate = self.rate("the relay", &to) => rate?,
+            ended = relay.relay(&from, &out, &to) => {
+                ended?;
+                bail!("the relay ended");
+            }
+        };
+        self.end(&from, &to, through).await?;
+        // What it has not acknowledged would have come back before the judgement.
+        drop(relay);
+        say(&format!("a relay without a store: {rate:.0}/s"));
         Ok(rate)
     }
 
@@ -285,7 +307,7 @@ queue = "{to}"
         self.client.delete(to).await
     }
 
-    fn report(mut self, shovel: [f64; 2], rates: &[(f64, f64)]) -> Report {
+    fn report(mut self, shovel: [f64; 2], relay: f64, rates: &[(f64, f64)]) -> Report {
         let beside = f64::midpoint(shovel[0], shovel[1]);
         let of = |rate: f64| Rate {
             per_s: rate,
@@ -311,6 +333,7 @@ queue = "{to}"
             size: self.options.size,
             ceiling_per_s: self.fills[self.fills.len() / 2],
             shovel_per_s: shovel,
+            relay: of(relay),
             unordered: of(rates[0].0),
             ordered: ordered.collect(),
             cpu_s_per_1000: rates[0].1,
@@ -334,6 +357,8 @@ impl Report {
         row("publisher with a window", self.ceiling_per_s, None);
         row("shovel before", self.shovel_per_s[0], None);
         row("shovel behind", self.shovel_per_s[1], None);
+        let Rate { per_s, ratio } = self.relay;
+        row("relay without a store", per_s, Some(ratio));
         let Rate { per_s, ratio } = self.unordered;
         row("without order", per_s, Some(ratio));
         for one in &self.ordered {
