@@ -1,0 +1,112 @@
+//! What follows when the process that was active has died: another one here, another node, or a failure.
+
+use quayside_model::{InstanceId, Monotonic};
+
+use super::{Ctx, Group, Phase, process::Process};
+use crate::{Cause, Exit, Fact, KillReason, OnDeath, Verdict};
+
+impl Group {
+    /// The process that acted or was about to has ended.
+    pub(super) fn died(&mut self, ctx: &mut Ctx<'_>, exit: Exit) {
+        let evidence = vec![Fact::Exit(exit)];
+        let Phase::Active(active) = self.phase.clone() else {
+            // What it was taking, or had to give up, dies with it.
+            if exit.verdict() == Verdict::Failure {
+                self.back_off(ctx.now.boot);
+            }
+            self.enter(ctx, Phase::Idle, Cause::ProcessEnded, evidence);
+            return;
+        };
+        if let Some(to) = active.leaving() {
+            // It was on its way out anyway. Its row is declared dead, which frees the group.
+            self.offer(ctx, to.as_ref(), false);
+            self.enter(ctx, Phase::Idle, Cause::ProcessEnded, evidence);
+            return;
+        }
+        match exit.verdict() {
+            Verdict::Done | Verdict::Respawn => {
+                self.enter(ctx, Phase::Idle, Cause::ProcessEnded, evidence);
+            }
+            Verdict::Fatal => self.fail(ctx, Cause::Fatal, evidence),
+            Verdict::Failure if self.seen.control.paused => {
+                self.enter(ctx, Phase::Idle, Cause::ProcessEnded, evidence);
+            }
+            Verdict::Failure if active.probe => self.fail(ctx, Cause::BudgetSpent, evidence),
+            Verdict::Failure => self.replace(ctx, active.instance, evidence),
+        }
+    }
+
+    /// A process was told by the store that it is not the owner.
+    pub(crate) fn fenced(&mut self, ctx: &mut Ctx<'_>, instance: InstanceId) {
+        self.kill(ctx, instance, KillReason::GrantVoid);
+    }
+
+    /// A process that was to replace a dead one has died as well.
+    pub(super) fn died_restarting(&mut self, ctx: &mut Ctx<'_>, exit: Exit) {
+        let Phase::Restarting { old, .. } = self.phase else {
+            return;
+        };
+        let evidence = vec![Fact::Exit(exit)];
+        match exit.verdict() {
+            Verdict::Fatal => self.fail(ctx, Cause::Fatal, evidence),
+            Verdict::Failure => self.replace(ctx, old, evidence),
+            Verdict::Done | Verdict::Respawn => {}
+        }
+    }
+
+    /// Finds a successor for the dead process `old`.
+    fn replace(&mut self, ctx: &mut Ctx<'_>, old: InstanceId, mut evidence: Vec<Fact>) {
+        let now = ctx.now.boot;
+        let spare = self.processes.iter().any(Process::is_warm);
+        let elsewhere = self.place(ctx).best_but(ctx.node).cloned();
+        let elsewhere = elsewhere.filter(|_| self.policy.limits.moves.allows(&self.seen.moves));
+        let here_first = self.policy.on_death == OnDeath::InPlace || spare || elsewhere.is_none();
+        if here_first && self.restarts.spend(now) {
+            // A warm process goes on at once; a cold one waits the longer the more of them failed.
+            let used = self.restarts.used(now);
+            evidence.push(Fact::Restarts(used, self.restarts.allowed()));
+            let backoff = self.policy.limits.backoff;
+            let tries = (used as usize).saturating_sub(1).min(backoff.len() - 1);
+            let at = if spare { now } else { now.plus(backoff[tries]) };
+            self.respawn_at = at;
+            let restarting = Phase::Restarting { old, at };
+            self.enter(ctx, restarting, Cause::ProcessEnded, evidence);
+        } else if let Some(to) = elsewhere {
+            evidence.push(Fact::To(to.clone()));
+            evidence.push(self.moves());
+            // Not counted here: the node that takes it counts the move.
+            self.offer(ctx, Some(&to), false);
+            self.enter(ctx, Phase::Idle, Cause::ProcessEnded, evidence);
+        } else {
+            evidence.push(Fact::Restarts(
+                self.restarts.used(now),
+                self.restarts.allowed(),
+            ));
+            evidence.push(self.moves());
+            self.fail(ctx, Cause::BudgetSpent, evidence);
+        }
+    }
+
+    /// Gives up a restart that takes too long: the place of the dead process is kept no longer, so that
+    /// whoever can may take the group.
+    pub(super) fn restart(&mut self, ctx: &mut Ctx<'_>, old: InstanceId, at: Monotonic) {
+        let late = ctx.now.boot.since(at) > self.policy.limits.online_within;
+        if late || !self.has(old) {
+            self.enter(ctx, Phase::Idle, Cause::ProcessEnded, vec![]);
+        }
+    }
+
+    /// The store knows that `old` is dead: the epoch is free for its successor.
+    pub(super) fn take_after_restart(&mut self, ctx: &mut Ctx<'_>, ended: InstanceId) {
+        if !matches!(self.phase, Phase::Restarting { old, .. } if old == ended) {
+            return;
+        }
+        let warm = self.processes.iter().find(|p| p.is_warm());
+        match warm.map(|p| p.instance) {
+            Some(instance) if ctx.may_act() && ctx.settled && !ctx.stopping => {
+                self.take(ctx, instance, (false, false), (Cause::ProcessEnded, vec![]));
+            }
+            _ => self.enter(ctx, Phase::Idle, Cause::ProcessEnded, vec![]),
+        }
+    }
+}
