@@ -304,6 +304,46 @@ async fn what_was_given_up_comes_back_as_it_was_sent() {
     assert_eq!(waiting(&server, "shop.orders").await, Some(0));
     let gone = queue(&["purge", "nowhere", "--yes", "--url", &server.url()]).await;
     assert_eq!(gone.code, 3, "{gone:?}");
+    let slip = queue(&["peek", "erp.order", "--app", dir]).await;
+    assert_eq!(slip.code, 3, "{slip:?}");
+    assert!(slip.err.contains("did you mean `erp.orders`?"), "{slip:?}");
+    let closed = ["--management", "http://127.0.0.1:1"];
+    let url = server.url();
+    let untold = queue(&["list", "--url", &url, closed[0], closed[1]]).await;
+    assert_eq!(untold.code, 4, "nothing is known: {untold:?}");
+    look_again_and_again(&server).await;
+}
+
+/// A quorum queue has back what was looked at only after the broker has seen that nobody holds it any more: whoever
+/// looks next must find it there.
+async fn look_again_and_again(server: &RabbitMq) {
+    declare(
+        server,
+        "msmq.private$.lost",
+        json!({ "x-queue-type": "quorum" }),
+    )
+    .await;
+    let labelled = json!({
+        "body": "late",
+        "properties": {
+            "message_id": "id-1",
+            "headers": { "msmq-label": "Order 1", "msmq-class": 0xC002, "quayside-queue": "in" },
+        },
+    });
+    let queues = "msmq.private$.lost";
+    judge(
+        server,
+        json!({ "do": "put", "queue": queues, "messages": [labelled] }),
+    )
+    .await;
+    let url = server.url();
+    for round in 1..=15 {
+        let seen = queue(&["peek", r"srv\private$\lost", "--url", &url]).await;
+        assert_eq!(seen.code, 0, "round {round}: {seen:?}");
+        for told in ["id-1", "Order 1", "0xc002 was not received in time"] {
+            assert!(seen.out.contains(told), "round {round}, {told}: {seen:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -195,6 +195,33 @@ async fn an_answer_waits_in_its_queue_for_who_asked() {
     gateway.drained(PATIENCE).await;
 }
 
+/// The broker refuses the consumer of answers, which ends its channel; later it would not.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_come_once_they_may_be_read() {
+    let server = RabbitMq::start().await;
+    declare(&server, "requests").await;
+    declare(&server, "answers").await;
+    server.guest_reads("^requests$").await;
+    let _responder = Responder::start(&server);
+    let app = asker(&server, "60s", "answer = { queue = \"answers\" }");
+    let node = Node::new("node-a", app.path());
+    let gateway = node.start().await;
+    let allow = async {
+        wait_for("the refusal", PATIENCE, async || {
+            let log = gateway.process.stderr();
+            match log.contains("answers cannot be taken in") {
+                true => Ok(()),
+                false => Err(log),
+            }
+        })
+        .await;
+        server.guest_reads(".*").await;
+    };
+    let (reply, ()) = tokio::join!(ask(&gateway, "one"), allow);
+    assert_eq!(reply.text(), "answer to one");
+    gateway.drained(PATIENCE).await;
+}
+
 /// An application that has requests of the queue `requests` answered over HTTP.
 fn answerer(server: &RabbitMq, partner: &Partner, within: &str) -> App {
     let (url, partner) = (server.url(), partner.addr());

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use quayside_adapter_api::{
-    Adapter, AdapterError, Block, ErrorKind, Receive, Services, Terms, Transmit,
+    Adapter, AdapterError, Block, ErrorKind, Receive, SendTerms, Services, Terms, Transmit,
     model::{Fault, Name},
 };
 
@@ -53,8 +53,10 @@ impl Adapter for AmqpAdapter {
         ReceiveSettings::read(block, terms).1
     }
 
-    fn check_send(&self, block: &Block) -> Vec<Fault> {
-        SendSettings::read(block).1
+    fn check_send(&self, block: &Block, terms: &SendTerms) -> Vec<Fault> {
+        let mut faults = SendSettings::read(block).1;
+        crate::answers::faults(block, terms, &mut faults);
+        faults
     }
 
     fn templates(&self, block: &Block) -> BTreeMap<String, String> {

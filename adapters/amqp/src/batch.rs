@@ -255,6 +255,16 @@ impl Line {
         Ok(())
     }
 
+    /// Closes the connection of the last batch that was under way when the location was closed: what was acknowledged
+    /// goes out before.
+    async fn end_if_last(&self, live: Option<Arc<Live>>) {
+        let Some(live) = live else { return };
+        let closed = self.state().closed;
+        if closed && self.out() == 1 {
+            live.end().await;
+        }
+    }
+
     fn incoming(&self, taken: &Taken) -> Incoming {
         let queue = &self.settings.queue;
         let Taken {
@@ -366,7 +376,7 @@ fn dead_properties(queue: &str, properties: &BasicProperties, why: &Rejected) ->
     };
     add("quayside-queue", queue);
     add("quayside-code", why.code.code);
-    add("quayside-detail", &why.detail);
+    add("quayside-detail", properties::beginning(&why.detail));
     properties::lasting(properties).with_headers(headers)
 }
 
@@ -401,7 +411,10 @@ impl Settle for BatchSettle {
             self.line.put_back(vec![batch], DEFAULT_PAUSE);
             return Ok(());
         }
-        self.line.stored(batch).await
+        let live = batch.first().map(|taken| Arc::clone(&taken.live));
+        let stored = self.line.stored(batch).await;
+        self.line.end_if_last(live).await;
+        stored
     }
 
     async fn reject(mut self: Box<Self>, rejected: Rejected) {
@@ -431,8 +444,10 @@ impl Settle for BatchSettle {
             }
             Then::DeadLetter(guilty) => match line.dead_letter(&batch[guilty], &rejected).await {
                 Ok(()) => {
+                    let id = batch[guilty].properties.message_id().as_ref();
                     tracing::error!(location = %line.location, code = %rejected.code,
-                        detail = rejected.detail, queue = settings.dead_letter,
+                        id = id.map(ShortString::as_str), detail = rejected.detail,
+                        queue = settings.dead_letter,
                         "a message is not acceptable and went into the dead letter queue");
                     let dead = batch.remove(guilty);
                     // It never fails: what is not acknowledged comes again and goes the same way.
@@ -447,7 +462,13 @@ impl Settle for BatchSettle {
             },
             Then::Stop => {
                 let guilty = rejected.index.map_or(0, usize::from).min(batch.len() - 1);
-                line.stop(&batch[guilty], &rejected).await;
+                if guilty == 0 {
+                    line.stop(&batch[0], &rejected).await;
+                } else {
+                    // What came before it goes on; then it is the first.
+                    let behind = batch.split_off(guilty);
+                    line.put_back(vec![batch, behind], Duration::ZERO);
+                }
             }
         }
     }

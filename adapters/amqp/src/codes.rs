@@ -35,8 +35,8 @@ quayside_adapter_api::model::codes! {
         "Look into the log for its `message_id`; take it from the queue, or choose another `on_failure`.";
     CLOSED = "QS0917", "The location is closed.",
         "Nothing: the host stops or the configuration changed.";
-    NO_ANSWER = "QS0918", "A port with the meaning of MSMQ does not wait for answers.",
-        "Leave `msmq` out on ports whose subscribers wait for an answer.";
+    NO_ANSWER = "QS0918", "A port with the meaning of MSMQ neither asks nor answers.",
+        "Leave `msmq` out where somebody waits for an answer; `properties` writes what the other side has to see.";
     UNORDERED = "QS0920", "The queue does not keep the order of its messages.",
         "Declare it anew with `x-single-active-consumer`, or set `ordered = false` on the receive port.";
     NOT_EXCLUSIVE = "QS0921", "The queue does not belong to one consumer alone.",
@@ -46,7 +46,9 @@ quayside_adapter_api::model::codes! {
     VOLATILE = "QS0923", "The queue does not outlive its broker or its consumers.",
         "Declare it anew as a durable queue that is not deleted by itself.";
     UNSAFE_STOP = "QS0924", "A location would stop in front of messages that their queue does not keep.",
-        "Set `transactional = true` in `msmq` and at the sender, or choose another `on_failure`.";
+        "Set `transactional = true` in `msmq` and at the sender, declare the queue anew without `x-delivery-limit`, or choose another `on_failure`.";
+    UNREADABLE = "QS0925", "A message has properties that the protocol does not allow.",
+        "Have its sender write texts as UTF-8; the gateway takes others as Latin-1, and leaves out headers that are nested too deep.";
     UNCONFINED = "QS0930", "Messages could choose any queue of the broker.",
         "Begin the name with text of its own, such as `orders.{Country}`, or list in `queues` which ones it may be.";
     BAD_PROPERTY = "QS0931", "A property of a message has a value that AMQP cannot carry.",

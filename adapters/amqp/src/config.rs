@@ -10,7 +10,7 @@ use quayside_adapter_api::{
 use serde::{Deserialize, de};
 
 use crate::{
-    answers::AnswerSettings,
+    answers::{AnswerSettings, no_answer},
     codes,
     msmq::{self, Purpose, ReceiveMsmq, SendMsmq},
     outgoing::Written,
@@ -223,6 +223,9 @@ impl ReceiveSettings {
         }
         if let Some(msmq) = &self.msmq {
             msmq.faults(faults);
+            if terms.answer_within.is_some() {
+                faults.push(no_answer());
+            }
         }
         range(
             "prefetch",
@@ -249,6 +252,19 @@ impl ReceiveSettings {
             // The broker would refuse it to all processes of a group but one, which the others cannot replace.
             let message = "`exclusive` leaves no other process to go on in the order of the port: give the \
                            queue `x-single-active-consumer` instead";
+            faults.push(Fault::warning(
+                codes::NOT_EXCLUSIVE,
+                &["exclusive"],
+                message,
+            ));
+        }
+        let transactional = self
+            .msmq
+            .as_ref()
+            .is_some_and(|msmq| msmq.transactional == Some(true));
+        if self.exclusive && transactional {
+            let message = "`exclusive` counts for nothing on a quorum queue, which a transactional queue is if \
+                           `quayside queue declare` made it";
             faults.push(Fault::warning(
                 codes::NOT_EXCLUSIVE,
                 &["exclusive"],
@@ -332,7 +348,7 @@ impl SendSettings {
         range("pipeline", self.pipeline, self.window.max(1), faults);
         positive("confirm_timeout", self.confirm_timeout, faults);
         self.properties.faults(faults);
-        self.answer.faults(faults);
+        self.answer.faults(&self.queue, faults);
     }
 
     /// Whether the name of the queue depends on the message.
@@ -504,6 +520,10 @@ mod tests {
             (
                 json!({ "answer": { "queue": "amq.x" } }),
                 "QS0912 answer.queue",
+            ),
+            (
+                json!({ "answer": { "queue": "orders" } }),
+                "QS0910 answer.queue",
             ),
             (
                 json!({ "answer": { "within": "0s" } }),

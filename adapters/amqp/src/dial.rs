@@ -44,7 +44,7 @@ pub(crate) async fn dial(
     let connected = timeout(within, wire::connect(&uri, tls)).await;
     let (stream, plug) = connected
         .map_err(|_| late())?
-        .map_err(|error| error::unreachable(format!("{place}: {error}")))?;
+        .map_err(|error| error::of_connecting(&place, &error))?;
     match timeout(within, log_in(uri, stream, name)).await {
         Ok(Ok(connection)) => Ok((connection, plug)),
         Ok(Err(error)) => Err(error::of_broker(&format!("{place}: connecting"), &error)),
@@ -64,13 +64,13 @@ async fn tls(broker: &Broker) -> Result<Option<Arc<rustls::ClientConfig>>, Adapt
 async fn log_in(uri: AMQPUri, stream: wire::Stream, name: &str) -> lapin::Result<Connection> {
     let properties =
         ConnectionProperties::default().with_connection_name(format!("quayside {name}").into());
-    let stream = Mutex::new(Some(stream));
+    let stream = Mutex::new(Some(wire::compat(stream, name)));
     // Asked for once: the library's own recovery is off.
     let hand_over = async move |_, _| {
         let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
         let stream = stream.ok_or(std::io::ErrorKind::NotConnected);
         let stream = stream.map_err(std::io::Error::from)?;
-        Ok(AsyncTcpStream::Plain(wire::compat(stream)))
+        Ok(AsyncTcpStream::Plain(stream))
     };
     Connection::connector(uri, wire::runtime(), hand_over, properties).await
 }

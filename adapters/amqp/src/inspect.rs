@@ -16,8 +16,15 @@ use crate::{codes, error::of_broker, link::Live};
 /// More corrections than a queue can need.
 const MAX_CORRECTIONS: usize = 40;
 
+/// An argument that only streams have, with a value that none can have. A queue that is there and is no stream is
+/// not compared by it; where none is any more, a declaration with it is refused instead of making one.
+const NEVER_MADE: (&str, i64) = ("x-stream-max-segment-size-bytes", -1);
+
 /// The argument by which one consumer at a time is served.
 const SINGLE_ACTIVE: &str = "x-single-active-consumer";
+
+/// The argument by which a message is delivered so often and no more.
+const DELIVERY_LIMIT: &str = "x-delivery-limit";
 
 /// What a queue is.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,10 +35,11 @@ pub(crate) struct Nature {
 }
 
 impl Nature {
-    /// The first guess: what it should be, so that a queue that is deleted at this very moment comes to no
-    /// harm by the question.
+    /// The first guess: what it should be.
     fn guess() -> Self {
         let mut arguments = FieldTable::default();
+        let (name, value) = NEVER_MADE;
+        arguments.insert(name.into(), AMQPValue::LongLongInt(value));
         arguments.insert(SINGLE_ACTIVE.into(), AMQPValue::Boolean(true));
         Self {
             durable: true,
@@ -66,8 +74,13 @@ impl Nature {
         None
     }
 
-    /// What somebody should know who takes from it all the same.
-    pub(crate) fn remark(&self, ordered: bool) -> Option<(Code, &'static str)> {
+    /// What somebody should know who takes from it all the same, and `stops` at what cannot be taken or does not.
+    pub(crate) fn remark(&self, ordered: bool, stops: bool) -> Option<(Code, &'static str)> {
+        if stops && self.argument(DELIVERY_LIMIT).is_some() {
+            let why = "it has a delivery limit, beyond which the broker gives up what the location stops at, and all \
+                       behind it";
+            return Some((codes::UNSAFE_STOP, why));
+        }
         if !self.durable || self.auto_delete {
             return Some((codes::VOLATILE, "what waits in it can go with it"));
         }
@@ -155,6 +168,7 @@ pub(crate) async fn nature(live: &Live, queue: &str) -> Result<Option<Nature>, A
             return Err(of_broker(&format!("looking at `{queue}`"), &refused));
         }
         if !nature.correct(&refused.to_string()) {
+            exists(live, queue).await?;
             return Ok(None);
         }
     }
@@ -248,6 +262,7 @@ mod tests {
     fn the_guess_is_corrected_until_nothing_new_is_told() {
         let mut nature = Nature::guess();
         assert!(nature.is_single_active() && !nature.has_copies());
+        assert!(nature.argument(NEVER_MADE.0).is_some());
         let kind = "the value 'quorum' of type 'longstr'";
         assert!(nature.correct(&refusal("x-queue-type", kind)));
         assert!(nature.has_copies());
@@ -262,8 +277,10 @@ mod tests {
             "told before"
         );
         assert!(nature.correct(&refusal("durable", "'false'")));
+        // A stream.
+        assert!(nature.correct(&refusal(NEVER_MADE.0, "none")));
         let code = |found: Option<(Code, &str)>| found.map(|(code, _)| code);
-        assert_eq!(code(nature.remark(false)), Some(codes::VOLATILE));
+        assert_eq!(code(nature.remark(false, false)), Some(codes::VOLATILE));
         assert_eq!(code(nature.unfit(true, false)), Some(codes::UNORDERED));
         assert_eq!(code(nature.unfit(false, true)), Some(codes::NOT_EXCLUSIVE));
         assert_eq!(nature.unfit(false, false), None);
@@ -272,10 +289,16 @@ mod tests {
     #[test]
     fn what_is_right_is_fit() {
         let mut nature = Nature::guess();
+        let stops = nature.remark(true, true).map(|(code, _)| code);
+        assert_eq!(stops, None);
+        let limit = "the value '20' of type 'signedint'";
+        assert!(nature.correct(&refusal(DELIVERY_LIMIT, limit)));
+        let stops = nature.remark(true, true).map(|(code, _)| code);
+        assert_eq!(stops, Some(codes::UNSAFE_STOP));
         assert_eq!(nature.unfit(true, true), None);
-        assert_eq!(nature.remark(true), None);
+        assert_eq!(nature.remark(true, false), None);
         let priorities = "the value '7' of type 'signedint'";
         assert!(nature.correct(&refusal("x-max-priority", priorities)));
-        assert!(nature.remark(true).is_some() && nature.remark(false).is_none());
+        assert!(nature.remark(true, false).is_some() && nature.remark(false, false).is_none());
     }
 }

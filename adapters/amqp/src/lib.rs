@@ -11,8 +11,8 @@
 //! dropped whole and built anew), and it never requeues single messages: what is to come again is kept here, or
 //! its channel is closed, because both keep the order.
 //!
-//! Reading order: [`config`], then `supervise` (pure) and `link`, `publish` and `send`, then `batch`,
-//! `acks` and `refusal` (pure), `unacked` and `receive`.
+//! Reading order: [`config`], then `supervise` (pure) and `link`, `sieve` (pure) and `wire`, `publish` and `send`,
+//! then `batch`, `acks` and `refusal` (pure), `unacked` and `receive`.
 //! `declare` (pure) and `manage` look after queues for an operator; no port uses them.
 
 mod acks;
@@ -37,6 +37,7 @@ mod receive;
 mod refusal;
 mod replies;
 mod send;
+mod sieve;
 mod supervise;
 mod unacked;
 mod urls;

@@ -1,8 +1,11 @@
 //! One connection to a broker, rebuilt when it is lost: does what [`Supervisor`] decides.
 
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use futures_util::StreamExt as _;
@@ -26,6 +29,12 @@ use crate::{
     supervise::{Step, Supervisor},
     wire,
 };
+
+/// AMQP's code for a connection that ends because it is not needed any more.
+const CLOSED_WELL: u16 = 200;
+
+/// How long the broker may take to say that a connection is closed.
+const END_WITHIN: Duration = Duration::from_secs(2);
 
 /// What a connection is for. Each has one of its own: a broker that is short of memory stops reading from
 /// those that publish.
@@ -56,10 +65,10 @@ struct Inner {
 
 /// A connection that stands, with its one channel.
 ///
-/// Dropping it closes the connection in order. The order of the fields matters for that: each ends what it
-/// stands for when it is dropped, and the consumer must be the last one. A consumer that is cancelled alone
-/// lets a queue with a single active consumer go on with the next one, before the queue has back, in their
-/// order, the messages that this one holds.
+/// One that consumes is to be closed by [`Live::end`], which keeps the consumer until the broker has said that the
+/// connection is over: a consumer that is cancelled before that lets a queue with a single active consumer go on with
+/// the next one, before the queue has back, in their order, the messages that this one holds. Dropped before, the
+/// connection is cut, because what the library does for each field then may overtake each other.
 pub(crate) struct Live {
     pub(crate) channel: Channel,
     connection: Connection,
@@ -84,6 +93,14 @@ impl Live {
     /// Whether it is known not to stand any more.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::SeqCst) || !self.connection.status().connected()
+    }
+
+    /// The longest frame that the broker takes, in bytes.
+    pub(crate) fn frame_max(&self) -> usize {
+        match self.connection.configuration().frame_max() {
+            0 => usize::MAX,
+            bytes => bytes as usize,
+        }
     }
 
     /// Another channel, for what may fail without harm.
@@ -116,10 +133,26 @@ impl Live {
         let _gone = blocked.wait_for(Option::is_none).await;
     }
 
+    /// Closes the connection, with all that was said over it before. Bounded in time; what is not closed then is cut.
+    pub(crate) async fn end(&self) {
+        let closing = self.connection.close(CLOSED_WELL, "OK".into());
+        if !matches!(timeout(END_WITHIN, closing).await, Ok(Ok(()))) {
+            self.plug.pull();
+        }
+    }
+
     /// Keeps `consumer` until the connection ends.
     pub(crate) fn keep(&self, consumer: Consumer) {
         let kept = self.consumer.set(consumer);
         debug_assert!(kept.is_ok(), "a connection has one consumer");
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if self.consumer.get().is_some() && self.connection.status().connected() {
+            self.plug.pull();
+        }
     }
 }
 
@@ -190,6 +223,13 @@ impl Link {
         self.part.well();
     }
 
+    /// Why it does not stand, if that is known: as the location or port tells it.
+    pub(crate) fn why(&self) -> Option<String> {
+        let trouble = self.services.condition.trouble()?;
+        let disconnected = trouble.kind == TroubleKind::Disconnected;
+        disconnected.then(|| trouble.detail.to_string())
+    }
+
     /// Tells people why it does not stand.
     fn tell(&self, error: &AdapterError) {
         let now = self.services.clock.now();
@@ -224,8 +264,8 @@ impl Link {
                 Ok(Some(Arc::new(live)))
             }
             Err(error) => {
-                // Once for an outage, not once for each look.
-                if !supervisor.is_failing() {
+                // Once for an outage, not once for each look; what ends the location or the attempt is told there.
+                if !supervisor.is_failing() && error.kind == ErrorKind::Disconnected {
                     tracing::warn!(name = self.name, code = %error.code, detail = %error.detail,
                         "the broker cannot be reached; it is tried again");
                 }

@@ -17,6 +17,9 @@ use crate::{config::Dedupe, publish::PERSISTENT};
 /// The most headers that become properties.
 const MAX_HEADERS: usize = 256;
 
+/// The most characters of a foreign text in a header or in a line of the log.
+const MAX_TOLD: usize = 300;
+
 /// The context of a message that `queue` delivered.
 pub(crate) fn context(
     queue: &str,
@@ -114,7 +117,7 @@ pub(crate) fn property(value: &AMQPValue) -> Option<Value> {
     let number = match value {
         AMQPValue::LongString(text) => {
             let text = std::str::from_utf8(text.as_bytes()).ok()?;
-            return Some(Value::Text(Text::lossy(text)));
+            return Text::new(text).ok().map(Value::Text);
         }
         AMQPValue::Boolean(value) => return Some(Value::Boolean(*value)),
         AMQPValue::ShortShortInt(n) => i64::from(*n),
@@ -143,7 +146,11 @@ pub(crate) fn key(
         Dedupe::MessageId => properties.message_id().as_ref()?.to_string(),
         Dedupe::Header(name) => {
             let headers = properties.headers().as_ref()?;
-            property(headers.inner().get(name.as_str())?)?.to_string()
+            match headers.inner().get(name.as_str())? {
+                AMQPValue::LongString(text) => String::from_utf8(text.as_bytes().to_vec())
+                    .unwrap_or_else(|error| hex(&Sha256::digest(error.as_bytes()))),
+                value => property(value)?.to_string(),
+            }
         }
         Dedupe::BodyHash => hash(properties, body),
     };
@@ -151,9 +158,12 @@ pub(crate) fn key(
         key.push('#');
         key.push_str(&hash(properties, body));
     }
+    // Two keys are not to become one by being cut.
+    let key = Text::new(key.as_str())
+        .unwrap_or_else(|_| Text::lossy(&hex(&Sha256::digest(key.as_bytes()))));
     Some(NaturalKey {
         scope: Text::lossy(&format!("amqp:{queue}")),
-        key: Text::lossy(&key),
+        key,
         covers: None,
     })
 }
@@ -171,11 +181,59 @@ fn hash(properties: &BasicProperties, body: &[u8]) -> String {
         .chain_update(timestamp.to_be_bytes())
         .chain_update(body)
         .finalize();
+    hex(&digest)
+}
+
+fn hex(digest: &[u8]) -> String {
     digest.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// As much of `text` as a header or a line of the log has room for: its length may be a sender's to choose.
+pub(crate) fn beginning(text: &str) -> &str {
+    let end = text.char_indices().nth(MAX_TOLD);
+    end.map_or(text, |(end, _)| &text[..end])
+}
+
+/// How many bytes `properties` take in a frame, at most.
+pub(crate) fn size(properties: &BasicProperties) -> usize {
+    let texts = [
+        properties.content_type(),
+        properties.content_encoding(),
+        properties.correlation_id(),
+        properties.reply_to(),
+        properties.expiration(),
+        properties.message_id(),
+        properties.kind(),
+        properties.user_id(),
+        properties.app_id(),
+        properties.cluster_id(),
+    ];
+    let texts = texts.into_iter().flatten();
+    let texts: usize = texts.map(|text| 1 + text.as_str().len()).sum();
+    let headers = properties.headers().as_ref().map_or(0, size_of_table);
+    // Flags, delivery mode, priority and timestamp.
+    texts + headers + 2 + 1 + 1 + 8
+}
+
+fn size_of_table(table: &FieldTable) -> usize {
+    let size = |(name, value): (&ShortString, &AMQPValue)| 1 + name.as_str().len() + size_of(value);
+    4 + table.inner().iter().map(size).sum::<usize>()
+}
+
+fn size_of(value: &AMQPValue) -> usize {
+    1 + match value {
+        AMQPValue::LongString(text) => 4 + text.as_bytes().len(),
+        AMQPValue::ShortString(text) => 1 + text.as_str().len(),
+        AMQPValue::ByteArray(bytes) => 4 + bytes.as_slice().len(),
+        AMQPValue::FieldArray(list) => 4 + list.as_slice().iter().map(size_of).sum::<usize>(),
+        AMQPValue::FieldTable(table) => size_of_table(table),
+        // No other is longer.
+        _ => 8,
+    }
 }
 
 #[cfg(test)]
@@ -255,6 +313,48 @@ mod tests {
         assert_eq!(
             of(&Dedupe::MessageId, &BasicProperties::default(), b"a", false),
             None
+        );
+    }
+
+    #[test]
+    fn keys_that_differ_anywhere_stay_apart() {
+        let dedupe = Dedupe::Header("X-Id".to_owned());
+        let of = |id: &[u8]| {
+            let mut headers = FieldTable::default();
+            headers.insert("X-Id".into(), AMQPValue::LongString(id.to_vec().into()));
+            let message = BasicProperties::default().with_headers(headers);
+            key("q", &dedupe, &message, b"", false).expect("a key").key
+        };
+        let long = "x".repeat(2 * Text::MAX);
+        let ids = [
+            &format!("{long}1").into_bytes()[..],
+            &format!("{long}2").into_bytes(),
+            b"\xff",
+            b"\xfe",
+            b"a\0",
+            "a\u{fffd}".as_bytes(),
+        ];
+        let keys: std::collections::BTreeSet<String> =
+            ids.iter().map(|id| of(id).to_string()).collect();
+        assert_eq!(keys.len(), ids.len(), "{keys:?}");
+        assert_eq!(of(ids[0]), of(ids[0]));
+        assert_eq!(of(b"7").as_str(), "7");
+    }
+
+    #[test]
+    fn no_property_tells_a_part_of_a_header() {
+        let text = |length| AMQPValue::LongString("x".repeat(length).into_bytes().into());
+        assert!(property(&text(Text::MAX)).is_some());
+        assert_eq!(property(&text(Text::MAX + 1)), None);
+        assert_eq!(beginning(&"ä".repeat(70_000)).chars().count(), MAX_TOLD);
+    }
+
+    #[test]
+    fn the_size_is_that_of_what_is_sent() {
+        let none = size(&BasicProperties::default());
+        assert_eq!(
+            size(&message()) - none,
+            4 + 4 + 4 + (1 + 4 + 5 + 3) + (1 + 5 + 9) + (1 + 5 + 9)
         );
     }
 

@@ -19,11 +19,15 @@ use crate::{
     confine::confine,
     error,
     link::{Link, Live},
+    properties,
     replies::Replies,
 };
 
 /// Kept on the disk of the broker.
 pub(crate) const PERSISTENT: u8 = 2;
+
+/// What a frame that tells properties has beside them, in bytes.
+const FRAME: usize = 22;
 
 /// How many connections may be lost under the same messages before that is a failure.
 const LOSSES: u32 = 3;
@@ -236,6 +240,15 @@ impl Publisher {
             confine(letter.queue).map_err(refused)?;
         }
         let key = ShortString::try_new(letter.queue).map_err(|e| refused(e.to_string()))?;
+        // A broker would close the connection over them, and again each time.
+        let size = FRAME + properties::size(&letter.properties);
+        if size > live.frame_max() {
+            let most = live.frame_max();
+            let detail = format!("the properties have {size} bytes, the broker takes {most}");
+            let kind = ErrorKind::Rejected;
+            let error = AdapterError::new(kind, codes::BAD_PROPERTY, detail);
+            return Err(Stopped::Refused(error));
+        }
         if !(letter.may_act)() {
             let detail = "the process was paused beyond its lease";
             let kind = ErrorKind::Retry(None);
@@ -268,12 +281,18 @@ impl Publisher {
     pub(crate) async fn ready(&self) -> Result<Arc<Live>, AdapterError> {
         let within = self.within;
         let connecting = timeout(within, self.link.live()).await;
-        let live = connecting
-            .map_err(|_| error::unreachable(format!("no broker within {within:?}")))??;
+        let live = connecting.map_err(|_| {
+            let why = self.link.why().map(|why| format!(": {why}"));
+            let why = why.unwrap_or_default();
+            error::unreachable(format!("no broker within {within:?}{why}"))
+        })??;
         match timeout(within, live.unblocked()).await {
             Ok(()) => {
-                if let Some(replies) = &self.replies {
-                    replies.attach(&live).await?;
+                if let Some(replies) = &self.replies
+                    && let Err(error) = replies.attach(&live).await
+                {
+                    self.link.fail(&live, &error.detail);
+                    return Err(error);
                 }
                 Ok(live)
             }
@@ -314,6 +333,13 @@ fn since_lost(lost: Option<&str>, error: AdapterError) -> AdapterError {
     }
 }
 
+/// The reply of a broker that has no queue of the name.
+const NO_ROUTE: u16 = 312;
+
+/// What a refusal without a word may mean.
+pub(crate) const NOT_TAKEN: &str =
+    "the broker did not take it: the queue is full, or its other copies cannot be reached";
+
 /// What the broker's word means. A message that was returned is confirmed as well.
 fn judge(queue: &str, confirmation: &Confirmation) -> Result<(), AdapterError> {
     let failed = |code, why: &str| {
@@ -323,10 +349,14 @@ fn judge(queue: &str, confirmation: &Confirmation) -> Result<(), AdapterError> {
     match confirmation {
         Confirmation::Ack(None) => Ok(()),
         Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
-            let why = format!("{} {}", returned.reply_code, returned.reply_text);
+            let (code, text) = (returned.reply_code, &returned.reply_text);
+            let why = match code {
+                NO_ROUTE => "there is no such queue".to_owned(),
+                code => format!("the broker returned it: {code} {text}"),
+            };
             failed(codes::RETURNED, &why)
         }
-        Confirmation::Nack(None) => failed(codes::NOT_TAKEN, "the broker did not take it"),
+        Confirmation::Nack(None) => failed(codes::NOT_TAKEN, NOT_TAKEN),
         Confirmation::NotRequested => failed(codes::UNCONFIRMED, "the broker was not asked"),
     }
 }

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::{
     batch::{Line, Taken},
     codes,
+    config::OnFailure,
     error::of_broker,
     inspect,
     link::{Link, Live},
@@ -34,6 +35,10 @@ const BUSY: usize = 2;
 /// How long a queue that cannot be used is left alone: a fourth of the time for which it could not be, within
 /// these bounds. A broker that has just come back may not have its queues yet.
 const LEFT_ALONE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long nothing comes before a location looks whether the broker still knows its consumer: one that it added to a
+/// queue in the moment in which that was deleted it may forget without a word.
+const FORGOTTEN: Duration = Duration::from_secs(5);
 
 /// An open location.
 #[derive(Debug)]
@@ -162,7 +167,8 @@ impl AmqpReceive {
             // Found out when the first message is not acceptable it would stand in the way of all others.
             inspect::exists(live, queue).await?;
         }
-        if !self.ordered && !settings.exclusive {
+        let stops = settings.on_failure == OnFailure::Stop;
+        if !self.ordered && !settings.exclusive && !stops {
             return Ok(());
         }
         let (queue, location) = (&settings.queue, &self.line.location);
@@ -177,7 +183,7 @@ impl AmqpReceive {
             let detail = format!("`{queue}`: {why}");
             return Err(AdapterError::new(ErrorKind::Config, code, detail));
         }
-        if let Some((code, why)) = nature.remark(self.ordered)
+        if let Some((code, why)) = nature.remark(self.ordered, stops)
             && self.line.is_new(code)
         {
             tracing::warn!(%location, code = %code, queue, "{why}");
@@ -228,6 +234,7 @@ impl AmqpReceive {
         let first = tokio::select! {
             first = consuming.consumer.next() => first,
             () = self.line.changed.notified() => return,
+            () = tokio::time::sleep(FORGOTTEN) => return self.look().await,
         };
         let mut next = Some(first);
         let mut bytes = bytes_of(&self.pending);
@@ -257,6 +264,30 @@ impl AmqpReceive {
         if let Some(why) = lost {
             self.lose(&why);
         }
+    }
+
+    /// Looks whether the broker still knows the consumer, while nothing is under way.
+    async fn look(&mut self) {
+        let Some(consuming) = &self.consuming else {
+            return;
+        };
+        let Ok(queue) = ShortString::try_new(self.line.settings.queue.as_str()) else {
+            return;
+        };
+        if self.line.out() > 0 {
+            return;
+        }
+        let within = self.line.settings.connect_timeout.duration();
+        let why = match timeout(within, consuming.live.look(queue)).await {
+            Ok(Ok(queue)) if queue.consumer_count() == 0 => {
+                "the broker has forgotten the consumer".to_owned()
+            }
+            Ok(Err(error)) => error.to_string(),
+            // One that answers nothing at all is noticed by its heartbeat.
+            Ok(Ok(_)) | Err(_) => return,
+        };
+        self.inspected = false;
+        self.lose(&why);
     }
 
     /// Whether what was taken is to be handed out now.
@@ -338,7 +369,12 @@ impl Receive for AmqpReceive {
         self.pending.clear();
         // Deliveries that were given out hold the connection until they are settled; with the last of them
         // it ends, and the broker has back what was not handed out, in its order.
-        self.consuming = None;
+        let live = self.consuming.take().map(|consuming| consuming.live);
+        if let Some(live) = live
+            && self.line.out() == 0
+        {
+            live.end().await;
+        }
         self.asked = None;
         self.part.well();
         self.link.release();

@@ -55,9 +55,19 @@ pub(crate) struct Replies {
     /// Whether anything was asked yet.
     asks: AtomicBool,
     /// The connection over which direct answers come.
-    attached: AsyncMutex<Weak<Live>>,
+    attached: AsyncMutex<Attached>,
     /// Take answers in; they end with the port.
     tasks: Mutex<JoinSet<()>>,
+}
+
+/// Which connections were asked to bring answers.
+#[derive(Debug, Default)]
+struct Attached {
+    /// The one that does.
+    done: Weak<Live>,
+    /// The one that was asked last. A channel takes the question once: whoever does not hear what comes of it
+    /// needs another connection.
+    asked: Weak<Live>,
 }
 
 type Said = Result<Answer, AdapterError>;
@@ -95,7 +105,7 @@ impl Replies {
             within,
             waiting: Arc::default(),
             asks: AtomicBool::new(false),
-            attached: AsyncMutex::new(Weak::new()),
+            attached: AsyncMutex::default(),
             tasks: Mutex::default(),
         }
     }
@@ -129,15 +139,23 @@ impl Replies {
     }
 
     /// Before anything is published over `live`: lets direct answers come over it.
+    ///
+    /// # Errors
+    /// They do not come, and never will over this connection.
     pub(crate) async fn attach(&self, live: &Arc<Live>) -> Result<(), AdapterError> {
         if self.own.is_some() || !self.asks.load(Ordering::SeqCst) {
             return Ok(());
         }
         // Whoever comes first attaches for all.
         let mut attached = self.attached.lock().await;
-        if std::ptr::eq(attached.as_ptr(), Arc::as_ptr(live)) {
+        let is_live = |known: &Weak<Live>| std::ptr::eq(known.as_ptr(), Arc::as_ptr(live));
+        if is_live(&attached.done) {
             return Ok(());
         }
+        if is_live(&attached.asked) {
+            return Err(error::unreachable("nobody heard whether answers come"));
+        }
+        attached.asked = Arc::downgrade(live);
         let options = BasicConsumeOptions {
             no_ack: true,
             ..BasicConsumeOptions::default()
@@ -151,7 +169,7 @@ impl Replies {
         let consumer = asked.map_err(|_| late())?;
         let mut consumer =
             consumer.map_err(|error| error::of_broker("waiting for answers", &error))?;
-        *attached = Arc::downgrade(live);
+        attached.done = Arc::downgrade(live);
         let waiting = Arc::clone(&self.waiting);
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
@@ -270,6 +288,8 @@ async fn take_in(queue: String, link: Arc<Link>, waiting: Arc<Waiting>) {
         let (mut consumer, live) = match consuming {
             Ok(consuming) => consuming,
             Err(error) => {
+                // A refusal closes the channel: over this connection it would be the last word.
+                link.release();
                 tracing::warn!(queue, code = %error.code, detail = error.detail,
                     "answers cannot be taken in; it is tried again");
                 *lock(&waiting.trouble) = Some(error);

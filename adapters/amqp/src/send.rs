@@ -125,7 +125,8 @@ impl Transmit for AmqpSend {
             None => self.settings.queue.clone(),
         };
         let waiting = count(&live, &queue).await?;
-        Ok(format!("`{queue}` holds {waiting} messages"))
+        let noun = if waiting == 1 { "message" } else { "messages" };
+        Ok(format!("`{queue}` holds {waiting} {noun}"))
     }
 }
 

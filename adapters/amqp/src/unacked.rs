@@ -21,6 +21,9 @@ const TOGETHER_WITHIN: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 pub(crate) struct Unacked {
     acks: Mutex<Acks>,
+    /// Held from a decision until it is said: said later, one for a single message could come behind one that stands for
+    /// it too, which the broker takes for a fault of the channel.
+    saying: tokio::sync::Mutex<()>,
     /// Something that was held may have been said.
     said: Notify,
 }
@@ -33,10 +36,13 @@ impl Unacked {
 
     /// Acknowledges `tags` over their `channel`. If that is lost, the broker delivers them again.
     pub(crate) async fn acknowledge(&self, channel: &Channel, tags: &[u64]) {
-        let ack = self.acks().done(tags);
-        if let Some(ack) = ack {
-            say(channel, ack).await;
-            self.said.notify_waiters();
+        {
+            let _saying = self.saying.lock().await;
+            let ack = self.acks().done(tags);
+            if let Some(ack) = ack {
+                say(channel, ack).await;
+                self.said.notify_waiters();
+            }
         }
         let until = Instant::now() + TOGETHER_WITHIN;
         loop {
@@ -49,6 +55,7 @@ impl Unacked {
                 break;
             }
         }
+        let _saying = self.saying.lock().await;
         let late = self.acks().release(tags);
         for ack in late {
             say(channel, ack).await;

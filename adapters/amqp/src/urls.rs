@@ -65,6 +65,12 @@ pub(crate) fn uris(urls: &Urls) -> Result<Vec<AMQPUri>, AdapterError> {
 
 /// Reads a URL, without repeating it: there may be a password in it.
 pub(crate) fn parse_url(url: &str) -> Result<AMQPUri, String> {
+    let scheme = url
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
+    if !matches!(scheme.as_deref(), Some("amqp" | "amqps")) {
+        return Err("no URL of a broker: it begins with neither amqp:// nor amqps://".into());
+    }
     let uri: AMQPUri = url
         .parse()
         .map_err(|error| format!("no URL of a broker: {error}"))?;

@@ -9,11 +9,12 @@ use std::{
     path::Path,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use async_rs::{Runtime, Tokio, traits::Reactor, util::RuntimeParts};
+use bytes::Buf as _;
 use futures_util::io::{AsyncRead as FuturesRead, AsyncWrite as FuturesWrite};
 use lapin::uri::AMQPUri;
 use quayside_adapter_api::{AdapterError, ErrorKind};
@@ -28,13 +29,16 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
-use crate::{codes, config::is_tls};
+use crate::{codes, config::is_tls, sieve::Sieve};
 
 /// Where Debian and its relatives keep the authorities that the machine trusts.
 const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// What was sent and is not acknowledged for so long is lost with its connection, in milliseconds.
 const USER_TIMEOUT: u32 = 5000;
+
+/// How much is read from the socket at once.
+const READ_BYTES: usize = 64 * 1024;
 
 /// When an idle connection is probed, and how often.
 const KEEP_ALIVE: (Duration, Duration, u32) = (Duration::from_secs(5), Duration::from_secs(1), 3);
@@ -113,9 +117,81 @@ pub(crate) async fn connect(
     Ok((stream, plug))
 }
 
-/// As the protocol library takes it.
-pub(crate) fn compat(stream: Stream) -> Compat<Stream> {
-    stream.compat()
+/// As the protocol library takes it: what it could not read does not get there. `name` is for the log.
+pub(crate) fn compat(stream: Stream, name: &str) -> Compat<Sifted> {
+    let sifted = Sifted {
+        stream,
+        sieve: Sieve::new(),
+        read: vec![0; READ_BYTES].into(),
+        name: name.to_owned(),
+        told: false,
+    };
+    sifted.compat()
+}
+
+/// A stream of which only frames are read that the protocol library can read.
+#[derive(Debug)]
+pub(crate) struct Sifted {
+    stream: Stream,
+    sieve: Sieve,
+    read: Box<[u8]>,
+    /// The location or port.
+    name: String,
+    /// Whether it was told that a message had to be rewritten.
+    told: bool,
+}
+
+impl Sifted {
+    fn tell(&mut self) {
+        if self.sieve.rewritten() > 0 && !self.told {
+            self.told = true;
+            tracing::warn!(name = self.name, code = %codes::UNREADABLE,
+                "a message has properties that cannot be read as they are; they are rewritten");
+        }
+    }
+}
+
+impl AsyncRead for Sifted {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while this.sieve.ready().is_empty() {
+            let mut read = ReadBuf::new(&mut this.read);
+            ready!(Pin::new(&mut this.stream).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                // The end: what is held back is half a frame.
+                return Poll::Ready(Ok(()));
+            }
+            this.sieve.push(read.filled());
+            this.tell();
+        }
+        let ready = this.sieve.ready();
+        let count = ready.len().min(buf.remaining());
+        buf.put_slice(&ready[..count]);
+        ready.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Sifted {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
 }
 
 /// The TLS settings for `uris`, if any of them asks for TLS. Reads a file: not on a thread that others
@@ -160,14 +236,14 @@ pub(crate) fn tls(
 pub(crate) struct Wire(Tokio);
 
 impl Reactor for Wire {
-    type TcpStream = Compat<Stream>;
+    type TcpStream = Compat<Sifted>;
     type Sleep = Sleep;
 
     fn register<H: io::Read + io::Write + Send + 'static>(
         &self,
         _socket: H,
     ) -> io::Result<impl FuturesRead + FuturesWrite + Send + Unpin + 'static> {
-        Err::<Compat<Stream>, _>(io::Error::from(io::ErrorKind::Unsupported))
+        Err::<Compat<Sifted>, _>(io::Error::from(io::ErrorKind::Unsupported))
     }
 
     fn sleep(&self, duration: Duration) -> Sleep {
@@ -184,7 +260,7 @@ impl Reactor for Wire {
     fn tcp_connect_addr(
         &self,
         _addr: SocketAddr,
-    ) -> impl Future<Output = io::Result<Compat<Stream>>> + Send + 'static {
+    ) -> impl Future<Output = io::Result<Compat<Sifted>>> + Send + 'static {
         std::future::ready(Err(io::Error::from(io::ErrorKind::Unsupported)))
     }
 }

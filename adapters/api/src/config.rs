@@ -19,6 +19,15 @@ pub struct Terms {
     pub answer_within: Option<Duration>,
 }
 
+/// What the send port says beside the adapter's block.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SendTerms {
+    /// Whether messages of one key are sent one after the other.
+    pub ordered: bool,
+    /// Whether somebody waits for the answer of the partner.
+    pub answers: bool,
+}
+
 quayside_model::codes! {
     UNKNOWN_KEY = "QS0301", "A key is not known here.",
         "Correct or remove the key; the message names the nearest ones.";

@@ -29,7 +29,7 @@ pub mod units;
 pub mod verdict;
 
 pub use condition::{Condition, Trouble, TroubleKind};
-pub use config::{Block, Terms, parse};
+pub use config::{Block, SendTerms, Terms, parse};
 pub use error::{AdapterError, ErrorKind};
 pub use keys::{NaturalKey, Source};
 pub use quayside_model as model;
@@ -50,7 +50,7 @@ pub trait Adapter: Send + Sync + fmt::Debug {
     fn check_receive(&self, block: &Block, terms: &Terms) -> Vec<Fault>;
 
     /// Every fault of a send transport's block, likewise.
-    fn check_send(&self, block: &Block) -> Vec<Fault>;
+    fn check_send(&self, block: &Block, terms: &SendTerms) -> Vec<Fault>;
 
     /// The settings of a send block whose value is a template, by key. The engine renders them from the
     /// message when it publishes and keeps the result, so every attempt sees the same values in

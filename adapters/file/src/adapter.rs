@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use quayside_adapter_api::{
-    Adapter, AdapterError, Block, ErrorKind, Receive, Services, Terms, Transmit,
+    Adapter, AdapterError, Block, ErrorKind, Receive, SendTerms, Services, Terms, Transmit,
     model::{Fault, Name},
 };
 
@@ -40,7 +40,7 @@ impl Adapter for FileAdapter {
         ReceiveSettings::read(block).err().unwrap_or_default()
     }
 
-    fn check_send(&self, block: &Block) -> Vec<Fault> {
+    fn check_send(&self, block: &Block, _: &SendTerms) -> Vec<Fault> {
         SendSettings::read(block).err().unwrap_or_default()
     }
 

@@ -13,7 +13,7 @@ use std::{
 
 use async_trait::async_trait;
 use quayside_adapter_api::{
-    Adapter, AdapterError, Block, Receive, Secrets, Services, Terms, Transmit,
+    Adapter, AdapterError, Block, Receive, Secrets, SendTerms, Services, Terms, Transmit,
     model::{Fault, Name},
 };
 use tokio::time::timeout;
@@ -224,7 +224,7 @@ impl Adapter for HttpAdapter {
         ReceiveConfig::read(block).err().unwrap_or_default()
     }
 
-    fn check_send(&self, block: &Block) -> Vec<Fault> {
+    fn check_send(&self, block: &Block, _: &SendTerms) -> Vec<Fault> {
         SendConfig::read(block).err().unwrap_or_default()
     }
 

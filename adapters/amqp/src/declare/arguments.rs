@@ -127,8 +127,10 @@ impl Definition {
             let bytes = i64::try_from(quota.bytes()).unwrap_or(i64::MAX);
             number("x-max-length-bytes", bytes);
         }
-        if self.kind == Kind::Transactional {
-            number("x-delivery-limit", self.limit().into());
+        if self.kind == Kind::Transactional
+            && let Some(limit) = self.limit()
+        {
+            number("x-delivery-limit", limit.into());
         }
         if classic && self.priorities() > 0 {
             number("x-max-priority", self.priorities().into());

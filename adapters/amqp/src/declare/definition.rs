@@ -8,6 +8,7 @@ use quayside_adapter_api::{
 };
 use serde::{Deserialize, Deserializer, de};
 
+use super::queue_named;
 use crate::{codes, config::confine};
 
 /// How often a message of a transactional queue is delivered again before the broker gives it up. Many, for
@@ -117,6 +118,10 @@ pub struct Definition {
     /// Whether it has a queue for copies of what was taken.
     #[serde(default)]
     pub(crate) journal: bool,
+    /// Whether no number of deliveries is too many, unless a limit is given: its location stops at what it cannot
+    /// take, and what waits there is delivered again with each attempt to go on.
+    #[serde(skip)]
+    pub(crate) waits: bool,
 }
 
 impl Definition {
@@ -130,6 +135,7 @@ impl Definition {
             single_active_consumer: None,
             dead_letter: DeadLetter::Own,
             journal: false,
+            waits: false,
         }
     }
 
@@ -147,7 +153,7 @@ impl Definition {
     }
 
     fn faults(&self, name: &str, faults: &mut Vec<Fault>) {
-        if let Err(why) = confine(name) {
+        if let Err(why) = of_amqp(name) {
             faults.push(Fault::error(codes::BAD_DEFINITION, &[], why));
         }
         let mut refuse = |key: &str, why: String| {
@@ -176,7 +182,7 @@ impl Definition {
                 refuse("dead_letter", why.to_owned());
             }
             DeadLetter::Into(queue) => {
-                if let Err(why) = confine(queue) {
+                if let Err(why) = of_amqp(queue) {
                     refuse("dead_letter", why);
                 }
             }
@@ -217,8 +223,10 @@ impl Definition {
             .map(|(_, told)| told)
     }
 
-    pub(crate) fn limit(&self) -> u32 {
-        self.delivery_limit.unwrap_or(DELIVERY_LIMIT)
+    /// How often a message is delivered again before it is given up, if ever.
+    pub(crate) fn limit(&self) -> Option<u32> {
+        let unless_said = (!self.waits).then_some(DELIVERY_LIMIT);
+        self.delivery_limit.or(unless_said)
     }
 
     /// The highest priority; 0: there are none.
@@ -231,6 +239,18 @@ impl Definition {
         let unless_said = self.kind == Kind::Transactional;
         self.single_active_consumer.unwrap_or(unless_said)
     }
+}
+
+/// Refuses a name that no queue of AMQP can have, and one of MSMQ: what is defined is a queue of the broker, which
+/// every spelling of a port comes to.
+fn of_amqp(name: &str) -> Result<(), String> {
+    let queue = queue_named(name);
+    if queue == name {
+        return confine(name);
+    }
+    Err(format!(
+        "`{name}` is a name of MSMQ; the queue of the broker is `{queue}`"
+    ))
 }
 
 #[cfg(test)]
@@ -302,5 +322,17 @@ mod tests {
             assert_eq!(places("q", &block), expected, "{block}");
         }
         assert_eq!(places("amq.q", &json!({ "kind": "admin" })), ["QS0951 "]);
+    }
+
+    #[test]
+    fn a_queue_is_defined_by_its_name_on_the_broker() {
+        let block = json!({ "kind": "transactional", "dead_letter": "DIRECT=OS:srv\\bad" });
+        let (_, faults) = Definition::read("srv\\private$\\in", &block);
+        let told: Vec<&str> = faults.iter().map(|fault| fault.message.as_str()).collect();
+        let expected = [
+            r"`srv\private$\in` is a name of MSMQ; the queue of the broker is `msmq.private$.in`",
+            r"`DIRECT=OS:srv\bad` is a name of MSMQ; the queue of the broker is `msmq.bad`",
+        ];
+        assert_eq!(told, expected);
     }
 }

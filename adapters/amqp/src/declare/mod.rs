@@ -13,13 +13,25 @@ mod refusal;
 
 pub use arguments::{Argument, Arguments, Wanted};
 pub use definition::{Definition, Kind};
-pub use plan::{Plan, Planned, Site, Use, plan};
+pub use plan::{Plan, Planned, Site, Use, plan, whereabouts};
 pub use refusal::Difference;
 
 pub(crate) use arguments::table;
 pub(crate) use refusal::read as read_refusal;
 
-use crate::config::{Urls, uris};
+use crate::{
+    config::{Urls, uris},
+    msmq,
+};
+
+/// The machine of names that tell none, such as `.\journal$`, unless a `msmq` block names another one.
+const MACHINE: &str = "quayside";
+
+/// The queue of the broker that `name` stands for: a name of MSMQ in any spelling, or the name itself.
+#[must_use]
+pub fn queue_named(name: &str) -> String {
+    msmq::resolve(name, MACHINE, msmq::Purpose::Receive).unwrap_or_else(|_| name.to_owned())
+}
 
 /// `queues.toml`: definitions of queues, and the broker that they are about where no port says so.
 #[derive(Debug, Clone, Default)]

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     codes,
-    config::{Broker, ReceiveSettings, SendSettings, Urls, uris},
+    config::{Broker, OnFailure, ReceiveSettings, SendSettings, Urls, uris},
     msmq::{Purpose, System, journal_of, resolve},
 };
 
@@ -73,6 +73,10 @@ struct Draft {
     roles: BTreeMap<String, Vec<String>>,
     /// Queues that a location takes from in order, and that location.
     ordered: BTreeMap<String, String>,
+    /// Queues that a location wants for itself, and that location.
+    exclusive: BTreeMap<String, String>,
+    /// Queues whose location stops at what it cannot take, and that location.
+    stopping: BTreeMap<String, String>,
 }
 
 /// The queues of `uses` and of `definitions`; `at` is the broker of all of them, if that is said.
@@ -103,8 +107,9 @@ pub fn plan(uses: &[Use<'_>], definitions: &Definitions, at: Option<&BrokerSetti
         }
     }
     define(definitions, at, &mut drafts, &mut plan.faults);
-    for draft in drafts {
-        draft.check(&mut plan.faults);
+    for mut draft in drafts {
+        draft.let_wait();
+        draft.check(definitions, &mut plan.faults);
         plan.sites.push(draft.site(definitions, at));
     }
     plan
@@ -135,11 +140,32 @@ fn draft<'a>(
                 definitions: BTreeMap::new(),
                 roles: BTreeMap::new(),
                 ordered: BTreeMap::new(),
+                exclusive: BTreeMap::new(),
+                stopping: BTreeMap::new(),
             });
             drafts.len() - 1
         }
     };
     drafts.get_mut(index)
+}
+
+/// The queue of a location or port, with the places of its brokers: two of them are one queue if these are equal.
+/// `None` if its block is wrong, or the queue depends on the message.
+#[must_use]
+pub fn whereabouts(one: &Use<'_>) -> Option<(Vec<String>, String)> {
+    if one.receives {
+        let settings = ReceiveSettings::read(one.block, &Terms::default()).0?;
+        return Some((places(&settings.url)?, settings.queue));
+    }
+    let settings = SendSettings::read(one.block).0?;
+    if settings.is_dynamic() {
+        return None;
+    }
+    let queue = match &settings.msmq {
+        Some(msmq) => resolve(&settings.queue, &msmq.machine, Purpose::Send).ok()?,
+        None => settings.queue.clone(),
+    };
+    Some((places(&settings.url)?, queue))
 }
 
 /// Where the brokers at `urls` are: host, port and virtual host.
@@ -222,11 +248,12 @@ impl Draft {
         let queue = &settings.queue;
         let msmq = settings.msmq.as_ref();
         let transactional = msmq.and_then(|msmq| msmq.transactional);
-        let definition = self.need(
-            queue,
-            worked(transactional),
-            format!("taken by {}", one.place),
-        );
+        let kind = match (settings.exclusive, transactional) {
+            // A queue that loses nothing is a quorum queue, which belongs to nobody alone.
+            (true, None) => Kind::Express,
+            _ => worked(transactional),
+        };
+        let definition = self.need(queue, kind, format!("taken by {}", one.place));
         definition.journal |= msmq.is_some_and(|msmq| msmq.journal);
         if one.ordered {
             definition.single_active_consumer = Some(true);
@@ -240,8 +267,24 @@ impl Draft {
         if one.ordered {
             self.ordered.insert(queue.clone(), one.place.to_owned());
         }
+        if settings.exclusive {
+            self.exclusive.insert(queue.clone(), one.place.to_owned());
+        }
+        if settings.on_failure == OnFailure::Stop {
+            self.stopping.insert(queue.clone(), one.place.to_owned());
+        }
         if let Some(msmq) = msmq {
-            self.dead_letters(&msmq.machine, transactional);
+            // What is late is of the kind that the queue takes, what is refused for its kind of the other.
+            self.dead_letters(&msmq.machine, None);
+        }
+    }
+
+    /// Lets messages wait in the queues of locations that stop.
+    fn let_wait(&mut self) {
+        for queue in self.stopping.keys() {
+            if let Some(definition) = self.definitions.get_mut(queue) {
+                definition.waits = true;
+            }
         }
     }
 
@@ -296,8 +339,32 @@ impl Draft {
         }
     }
 
+    /// What a location would ask for without getting it.
+    fn check(&self, definitions: &Definitions, faults: &mut Vec<Fault>) {
+        for (queue, place) in &self.exclusive {
+            if let Some(definition) = definitions.queues.get(queue)
+                && definition.kind != Kind::Express
+            {
+                let message = format!("{place} is `exclusive`, which a quorum queue ignores");
+                let path = ["queue", queue, "kind"];
+                faults.push(Fault::error(codes::NOT_EXCLUSIVE, &path, message));
+            }
+        }
+        for (queue, place) in &self.stopping {
+            if let Some(limit) = self.definitions.get(queue).and_then(|d| d.delivery_limit) {
+                let message = format!(
+                    "{place} stops at what it cannot take; after {limit} attempts to go on the broker would give that \
+                     up, with all that waits behind it"
+                );
+                let path = ["queue", queue, "delivery_limit"];
+                faults.push(Fault::error(codes::BAD_DEFINITION, &path, message));
+            }
+        }
+        self.check_order(faults);
+    }
+
     /// What would lose the order without a word.
-    fn check(&self, faults: &mut Vec<Fault>) {
+    fn check_order(&self, faults: &mut Vec<Fault>) {
         for (queue, place) in &self.ordered {
             let Some(definition) = self.definitions.get(queue) else {
                 continue;
@@ -360,168 +427,4 @@ fn worked(transactional: Option<bool>) -> Kind {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn uses(blocks: &[(&'static str, bool, bool, Block)], judge: impl FnOnce(&[Use<'_>])) {
-        let uses: Vec<Use<'_>> = blocks
-            .iter()
-            .map(|(place, receives, ordered, block)| Use {
-                place,
-                receives: *receives,
-                ordered: *ordered,
-                block,
-            })
-            .collect();
-        judge(&uses);
-    }
-
-    fn definitions(toml: &[(&str, Block)]) -> Definitions {
-        let queues = toml.iter().map(|(name, block)| {
-            let definition = Definition::read(name, block).0.expect("a definition");
-            ((*name).to_owned(), definition)
-        });
-        Definitions {
-            queues: queues.collect(),
-            ..Definitions::default()
-        }
-    }
-
-    fn names(site: &Site) -> Vec<String> {
-        let line = |planned: &Planned| {
-            let single = planned
-                .wanted
-                .arguments
-                .contains_key("x-single-active-consumer");
-            let single = if single { " single" } else { "" };
-            let (name, kind) = (&planned.wanted.name, planned.wanted.kind.word());
-            format!("{name} {kind}{single}: {}", planned.roles.join(", "))
-        };
-        site.queues.iter().map(line).collect()
-    }
-
-    #[test]
-    fn the_queues_of_an_application_follow_from_its_ports() {
-        let at = |queue: &str| json!({ "url": "amqp://mq/", "queue": queue });
-        let mut strict = at("in");
-        strict["dead_letter"] = json!("bad");
-        strict["on_failure"] = json!("dead-letter");
-        let blocks = [
-            ("a.in.mq", true, true, strict),
-            ("a.out", false, false, at("out")),
-            ("a.many", false, false, at("to.{Country}")),
-            ("a.loop", false, true, at("in")),
-        ];
-        uses(&blocks, |uses| {
-            let plan = plan(uses, &Definitions::default(), None);
-            assert_eq!(plan.faults, []);
-            assert_eq!(plan.sites.len(), 1);
-            assert_eq!(
-                names(&plan.sites[0]),
-                [
-                    "bad poison: for what a.in.mq cannot take, dead letters of in",
-                    "out.poison poison: dead letters of out",
-                    "in transactional single: taken by a.in.mq, filled by a.loop",
-                    "out transactional: filled by a.out",
-                ]
-            );
-            assert_eq!(plan.notes.len(), 1, "{:?}", plan.notes);
-        });
-    }
-
-    #[test]
-    fn a_definition_goes_before_what_is_derived_and_must_keep_the_order() {
-        let block = json!({ "url": ["amqp://b/", "amqp://a/"], "queue": "in" });
-        let blocks = [("a.in.mq", true, true, block)];
-        let express = definitions(&[
-            ("in", json!({ "kind": "express" })),
-            ("more", json!({ "kind": "admin" })),
-        ]);
-        uses(&blocks, |uses| {
-            let found = plan(uses, &express, None);
-            let paths: Vec<String> = found.faults.iter().map(|f| f.path.join(".")).collect();
-            assert_eq!(paths, ["queue.in.single_active_consumer"]);
-            assert_eq!(found.sites[0].url, "amqp://b/, amqp://a/");
-            let lines = names(&found.sites[0]);
-            assert!(lines.contains(&"more admin: ".to_owned()), "{lines:?}");
-        });
-    }
-
-    #[test]
-    fn queues_of_msmq_stand_beside_those_of_their_machine() {
-        let send = json!({
-            "url": "amqp://mq/",
-            "queue": r"DIRECT=OS:erp\private$\orders",
-            "msmq": {
-                "machine": "gate", "transactional": true, "journal": true, "acknowledge": "full-reach-queue",
-                "administration_queue": "gate.acks",
-            },
-        });
-        let receive = json!({
-            "url": "amqp://mq/", "queue": "fast", "msmq": { "machine": "gate", "transactional": false, "journal": true },
-        });
-        let blocks = [
-            ("a.out", false, true, send),
-            ("a.in.mq", true, false, receive),
-        ];
-        uses(&blocks, |uses| {
-            let found = plan(uses, &Definitions::default(), None);
-            assert_eq!(
-                names(&found.sites[0]),
-                [
-                    "fast.journal$ journal: journal of fast",
-                    "fast.poison poison: dead letters of fast",
-                    "gate.acks admin: acknowledgments for a.out",
-                    "gate.deadletter$ dead-letter: dead letters of gate",
-                    "gate.journal$ journal: journal of gate",
-                    "gate.xactdeadletter$ dead-letter: dead letters of gate",
-                    "msmq.private$.orders.poison poison: dead letters of msmq.private$.orders",
-                    "fast express: taken by a.in.mq",
-                    "msmq.private$.orders transactional single: filled by a.out",
-                ]
-            );
-        });
-    }
-
-    #[test]
-    fn the_broker_of_an_unused_queue_must_be_known() {
-        let on = |url: &str, queue: &str| json!({ "url": url, "queue": queue });
-        let blocks = [
-            ("a.x.mq", true, false, on("amqp://one/", "x")),
-            ("a.y.mq", true, false, on("amqp://two/", "y")),
-        ];
-        let mut file = definitions(&[
-            ("y", json!({ "kind": "express" })),
-            ("z", json!({ "kind": "admin" })),
-        ]);
-        uses(&blocks, |uses| {
-            let found = plan(uses, &file, None);
-            assert_eq!(found.faults.len(), 1);
-            assert_eq!(
-                (found.faults[0].code, found.faults[0].path.join(".")),
-                (codes::NO_BROKER, "queue.z".to_owned())
-            );
-            let at = json!({ "url": "amqp://two:5672/", "user": "root", "management": "http://two:15672" });
-            file.broker = BrokerSettings::read(&at).0.expect("settings");
-            let found = plan(uses, &file, None);
-            assert_eq!(found.faults, []);
-            let two = found
-                .sites
-                .iter()
-                .find(|site| site.url == "amqp://two/")
-                .expect("a site");
-            assert!(names(two).contains(&"z admin: ".to_owned()));
-            assert_eq!(two.management.as_deref(), Some("http://two:15672"));
-            assert_eq!(two.broker.user.as_deref(), Some("root"));
-            assert_eq!(found.sites[0].broker.user, None);
-            let here = BrokerSettings::read(&json!({ "url": "amqp://test/" }))
-                .0
-                .expect("settings");
-            let found = plan(uses, &file, Some(&here));
-            assert_eq!(found.sites.len(), 1, "all at the broker that is named");
-            assert_eq!(found.sites[0].url, "amqp://test/");
-        });
-    }
-}
+mod tests;

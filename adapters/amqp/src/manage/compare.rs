@@ -7,8 +7,11 @@
 use lapin::options::QueueDeclareOptions;
 use quayside_adapter_api::AdapterError;
 
-use super::{PRECONDITION_FAILED, Session, failed, leave, name, reply, within, words};
-use crate::declare::{Argument, Arguments, Difference, Wanted, read_refusal, table};
+use super::{PRECONDITION_FAILED, Session, failed, leave, name, reply, within};
+use crate::{
+    declare::{Argument, Arguments, Difference, Wanted, read_refusal, table},
+    error,
+};
 
 /// More differences than a queue can have.
 const MOST: usize = 40;
@@ -130,7 +133,9 @@ impl Session {
                 leave(channel).await;
                 Ok(None)
             }
-            Err(error) if reply(&error) == Some(PRECONDITION_FAILED) => Ok(Some(words(&error))),
+            Err(error) if reply(&error) == Some(PRECONDITION_FAILED) => {
+                Ok(Some(error::words(&error)))
+            }
             Err(error) => Err(failed(&format!("declaring `{queue}`"), &error)),
         }
     }

@@ -21,7 +21,7 @@ use super::{
     peek::{Got, SCAN, get, harm, missing, take_rest},
     within,
 };
-use crate::codes;
+use crate::{codes, publish::NOT_TAKEN};
 
 /// Which messages, and to where.
 #[derive(Debug, Clone, Copy)]
@@ -117,6 +117,7 @@ impl Session {
         take_rest(&from, queue, holds && came_back).await;
         leave(from).await;
         leave(to).await;
+        self.settle(queue, counts).await;
         Ok(given)
     }
 }
@@ -157,7 +158,7 @@ async fn hand_over(
         Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
             return refused(codes::RETURNED, "there is no such queue");
         }
-        Confirmation::Nack(None) => return refused(codes::NOT_TAKEN, "the broker did not take it"),
+        Confirmation::Nack(None) => return refused(codes::NOT_TAKEN, NOT_TAKEN),
         Confirmation::NotRequested => return refused(codes::UNCONFIRMED, "it was not confirmed"),
     }
     let tell = || tracing::warn!(queue, "held before the acknowledgement");

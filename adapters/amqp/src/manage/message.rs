@@ -6,7 +6,10 @@ use lapin::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::properties::{self, lasting};
+use crate::{
+    msmq::Class,
+    properties::{self, lasting},
+};
 
 /// What the broker adds when it gives a message up or delivers it again, and what this gateway adds when it
 /// does: of no use to who takes the message up anew.
@@ -92,6 +95,9 @@ fn reason(properties: &BasicProperties) -> Option<String> {
             None => code,
         });
     }
+    if let Some(class) = class(properties) {
+        return Some(format!("{class} {}", class.words()).trim_end().to_owned());
+    }
     let reason = death(properties)?.get("reason").and_then(string)?;
     Some(match reason.as_str() {
         "delivery_limit" => "delivered too often".to_owned(),
@@ -100,6 +106,13 @@ fn reason(properties: &BasicProperties) -> Option<String> {
         "rejected" => "rejected by a consumer".to_owned(),
         _ => reason,
     })
+}
+
+/// The class of a message of MSMQ that is no ordinary one: an acknowledgment, or one that was given up.
+fn class(properties: &BasicProperties) -> Option<Class> {
+    let class = header(properties, "msmq-class").and_then(whole)?;
+    let class = Class(u16::try_from(class).ok()?);
+    (class != Class::NORMAL).then_some(class)
 }
 
 /// The newest entry of the broker's list of deaths.
@@ -262,9 +275,13 @@ mod tests {
 
     #[test]
     fn a_message_tells_where_it_comes_from_and_why() {
-        let by_broker = given_up("delivery_limit", &[]);
+        let ordinary = [("msmq-class", AMQPValue::LongInt(0))];
+        let by_broker = given_up("delivery_limit", &ordinary);
         assert_eq!(origin(&by_broker).as_deref(), Some("orders"));
         assert_eq!(reason(&by_broker).as_deref(), Some("delivered too often"));
+        let late = given_up("delivery_limit", &[]);
+        let why = "0xc002 was not received in time";
+        assert_eq!(reason(&late).as_deref(), Some(why));
         let ours = [
             ("quayside-queue", long("in")),
             ("quayside-code", long("QS0401")),

@@ -30,6 +30,10 @@ use crate::{codes, declare::Site, dial::dial, error, wire};
 /// How long the broker may take for one step.
 const WITHIN: Duration = Duration::from_secs(10);
 
+/// How long a queue may take to have back what a channel held that is closed, and how often it is asked.
+const BACK: Duration = Duration::from_secs(2);
+const ASKED: Duration = Duration::from_millis(20);
+
 /// How long it may take to say goodbye: what matters is done by then.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -123,6 +127,20 @@ impl Session {
         Ok(count)
     }
 
+    /// Waits until `queue` has back what a channel held that is closed: a quorum queue hears of that a moment after
+    /// whoever closed it, and until then seems to have no messages and one consumer more than `before`.
+    async fn settle(&self, queue: &str, before: Counts) {
+        let settling = async {
+            while let Ok(Some(now)) = self.look(queue).await
+                && now.consumers > before.consumers
+            {
+                tokio::time::sleep(ASKED).await;
+            }
+        };
+        // Somebody else may have begun to consume: what was done is done.
+        let _settled = timeout(BACK, settling).await;
+    }
+
     /// A channel of its own for one step: the broker closes it with a refusal.
     async fn channel(&self) -> Result<Channel, AdapterError> {
         let opening = self.connection.create_channel();
@@ -154,17 +172,9 @@ fn reply(error: &lapin::Error) -> Option<u16> {
     }
 }
 
-/// The words of the broker's reply, without those of the library.
-fn words(error: &lapin::Error) -> String {
-    match error.kind() {
-        lapin::ErrorKind::ProtocolError(error) => error.get_message().to_string(),
-        _ => error.to_string(),
-    }
-}
-
 /// What a failure while `doing` something means here.
 fn failed(doing: &str, error: &lapin::Error) -> AdapterError {
-    let detail = format!("{doing}: {}", words(error));
+    let detail = format!("{doing}: {}", error::words(error));
     let config = |code| AdapterError::new(ErrorKind::Config, code, detail.clone());
     match reply(error) {
         Some(NOT_FOUND) => config(codes::QUEUE_MISSING),

@@ -109,7 +109,7 @@ impl Session {
                         .into_iter()
                         .take(usize::try_from(most).unwrap_or_default());
                     peeked.messages.extend(shown.map(see));
-                    return Ok(peeked);
+                    break;
                 }
                 Err(Got::Locked) => break,
                 Err(Got::Failed(error)) => return Err(error),
@@ -118,6 +118,7 @@ impl Session {
         let last = peeked.messages.last();
         take_rest(&channel, queue, last.is_some_and(|last| last.redelivered)).await;
         leave(channel).await;
+        self.settle(queue, counts).await;
         Ok(peeked)
     }
 

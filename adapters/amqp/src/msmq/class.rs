@@ -29,6 +29,23 @@ impl Class {
         })
     }
 
+    /// What it says, for people; nothing of an ordinary message, or of a number that is not known.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::REACH_QUEUE => "reached its queue",
+            Self::RECEIVE => "was received",
+            Self::BAD_QUEUE => "there was no such queue",
+            Self::REACH_QUEUE_TIMEOUT => "did not reach its queue in time",
+            Self::QUOTA_EXCEEDED => "its queue was full",
+            Self::NOT_TRANSACTIONAL_QUEUE => "is transactional, and its queue is not",
+            Self::NOT_TRANSACTIONAL_MESSAGE => "is not transactional, and its queue is",
+            Self::RECEIVE_TIMEOUT => "was not received in time",
+            Self::RECEIVE_TIMEOUT_AT_SENDER => "could not be received in time any more",
+            Self::RECEIVE_REJECTED => "was not acceptable to its receiver",
+            _ => "",
+        }
+    }
+
     /// What has to be asked for so that an acknowledgment of this class is sent; `None`: it is none.
     pub(crate) fn wanted_by(self) -> Option<Acks> {
         Some(match self {

@@ -23,6 +23,7 @@ mod settings;
 mod spelling;
 mod value;
 
+pub(crate) use class::Class;
 pub(crate) use compose::Ready;
 pub(crate) use duties::Duties;
 pub(crate) use names::{Purpose, System, journal_of, resolve};

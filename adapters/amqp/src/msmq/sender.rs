@@ -16,7 +16,7 @@ use super::{
     report,
     settings::{SendMsmq, Undeliverable},
 };
-use crate::{codes, error, link::Live, publish::Publisher};
+use crate::{codes, error, link::Live, properties::beginning, publish::Publisher};
 
 /// The header that tells where a message in a dead letter queue belongs.
 const ORIGINAL_QUEUE: &str = "quayside-queue";
@@ -248,6 +248,7 @@ pub(super) async fn publish_report(
             }
         }
     };
+    let (queue, why) = (beginning(&queue), beginning(&why));
     tracing::warn!(of = %of, code = %codes::MSMQ_NO_ACK, queue, why,
         "an acknowledgment was asked for that no queue takes");
     Ok(())
@@ -294,7 +295,10 @@ pub(super) fn missing(queue: &str, error: AdapterError) -> AdapterError {
     if !is_final(&error) {
         return error;
     }
-    let detail = format!("`{queue}`: {}", error.detail);
+    let detail = match error.detail.contains(queue) {
+        true => error.detail.clone(),
+        false => format!("`{queue}`: {}", error.detail),
+    };
     AdapterError {
         code: codes::MSMQ_NO_COPY,
         detail,

@@ -332,8 +332,9 @@ pub(crate) fn queue_fault(
 ) {
     if !means_msmq {
         if names::is_msmq(text) {
-            let message =
-                format!("`{text}` is taken for a name of AMQP: a block `msmq` is missing");
+            let message = format!(
+                "`{text}` is taken for a name of AMQP: add `msmq = {{}}` if a queue of MSMQ is meant"
+            );
             faults.push(Fault::warning(codes::MSMQ_NAME, &[key], message));
         }
     } else if let Err(wrong) = names::resolve(text, "here", purpose) {

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::stream;
 use quayside_adapter_api::{
-    Adapter as _, AdapterError, ErrorKind, Outbound, Sent, Transmit,
+    Adapter as _, AdapterError, ErrorKind, Outbound, SendTerms, Sent, Transmit,
     model::{
         BodyId, Clock as _, Content, Context, DeliveryId, Message, MessageId, Name, Part,
         StoredBody, SystemClock, SystemEntropy, Text,
@@ -32,7 +32,11 @@ pub(crate) async fn transport(block: Value) -> Result<Arc<dyn Transmit>, Adapter
         readiness: Arc::new(|| Readiness { ready: true }),
         secrets: Arc::new(Safe),
     });
-    assert_eq!(adapter.check_send(&block), [], "a good block");
+    assert_eq!(
+        adapter.check_send(&block, &SendTerms::default()),
+        [],
+        "a good block"
+    );
     adapter
         .open_send(&Name::new("app.port").unwrap(), &block, services())
         .await

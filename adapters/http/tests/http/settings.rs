@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quayside_adapter_api::Adapter as _;
-use quayside_adapter_api::Terms;
+use quayside_adapter_api::{SendTerms, Terms};
 use quayside_adapter_http::{HttpAdapter, HttpOptions, Readiness};
 use serde_json::json;
 
@@ -77,7 +77,7 @@ async fn faults_are_found_without_a_network() {
         (json!({ "url": "http://a/", "ulr": "x" }), "ulr", "QS0301"),
         (json!({}), "", "QS0303"),
     ] {
-        let faults = adapter.check_send(&block);
+        let faults = adapter.check_send(&block, &SendTerms::default());
         let found: Vec<_> = faults
             .iter()
             .map(|f| (f.path.join("."), f.code.code))

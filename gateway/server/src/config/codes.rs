@@ -77,4 +77,8 @@ quayside_model::codes! {
         "Give each its own folder or pattern: as it is, a file goes to the one that sees it first.";
     NO_PORT = "QS0639", "An application has no port, so that it does nothing.",
         "Add `[receive.NAME]` with a location, and `[send.NAME]` with a filter and a transport.";
+    SAME_QUEUE = "QS0640", "Two receive locations take from one queue.",
+        "Name the queue once. The machine of a name of MSMQ is not part of the queue's: two machines need two names, or two virtual hosts in `url`.";
+    ROUND = "QS0641", "A send port puts messages into the queue that they are taken from.",
+        "Name another queue, or narrow the filter. The machine of a name of MSMQ is not part of the queue's: two machines need two names, or two virtual hosts in `url`.";
 }

@@ -29,6 +29,7 @@ mod receive;
 #[cfg(test)]
 mod reference;
 pub(crate) mod report;
+mod rounds;
 mod routing;
 mod rules;
 mod section;
@@ -45,7 +46,7 @@ pub(crate) use node::{Defaults, NodeConfig};
 pub(crate) use properties::reserved_group;
 pub(crate) use report::Report;
 use report::SourceId;
-pub(crate) use section::{is_name, suggestion};
+pub(crate) use section::{is_name, nearest, suggestion};
 use spans::{Node, Source};
 use transport::Adapters;
 use vars::Vars;

@@ -339,7 +339,7 @@ impl<'a> Promoted<'a> {
         let near = || self.near(property, *purpose);
         let (message, help) = if system_properties(property).next().is_some() {
             let message = format!("`{by}` names `{property}`, which {}", not_for(*purpose));
-            (message, Some("Name a property that can be used here."))
+            (message, Some(instead_of(*purpose)))
         } else if property.starts_with(HEADERS) && property.len() > HEADERS.len() {
             let lower = property.to_lowercase();
             let meant = match purpose {
@@ -415,6 +415,25 @@ fn not_for(purpose: Use) -> &'static str {
         Use::Template => "templates do not know",
         Use::Order => "is no property of a message that could order",
         Use::Key => "is no key: it does not come from the sender",
+    }
+}
+
+/// What can be used where a property of the gateway's own cannot.
+fn instead_of(purpose: Use) -> &'static str {
+    match purpose {
+        Use::Filter => {
+            "Name a property that filters see: docs/configuration.md, under Properties, lists them."
+        }
+        Use::Template => {
+            "Name a property that templates know: docs/configuration.md, under Properties, lists them."
+        }
+        Use::Order => {
+            "Name what the message promotes or its adapter tells, such as `amqp.queue` or `http.path` for one order \
+             of all that came there."
+        }
+        Use::Key => {
+            "Name what the sender gives: docs/configuration.md, under Properties, lists it."
+        }
     }
 }
 

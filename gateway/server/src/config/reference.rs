@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use quayside_adapter_api::{Adapter, Block, Terms, config::parse};
+use quayside_adapter_api::{Adapter, Block, SendTerms, Terms, config::parse};
 use quayside_adapter_http::TlsOptions;
 use quayside_model::Fault;
 use quayside_pipeline::Rule;
@@ -118,7 +118,7 @@ fn known() -> Keys {
         let keys = asked(
             |block| match receive {
                 true => adapter.check_receive(block, &Terms::default()),
-                false => adapter.check_send(block),
+                false => adapter.check_send(block, &SendTerms::default()),
             },
             path,
         );
@@ -225,6 +225,16 @@ fn its_examples_pass() {
     };
     assert_eq!(examples.len(), 3, "no example is left out");
     let report = load(of("app.toml"), of("group.toml"), of("node.toml"));
+    assert_eq!((report.errors(), report.warnings()), (0, 0), "{report}");
+}
+
+#[test]
+fn the_application_of_who_comes_from_msmq_passes() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/from-msmq.md");
+    let page = fs::read_to_string(path).expect("docs/from-msmq.md is there");
+    let (_, rest) = page.split_once("```toml\n").expect("an example");
+    let (app, _) = rest.split_once("```\n").expect("its end");
+    let report = load(app, "[host.main]\nmembers = [\"n\"]\n", "");
     assert_eq!((report.errors(), report.warnings()), (0, 0), "{report}");
 }
 

@@ -13,6 +13,7 @@ use super::{
     codes,
     reach::{self, Origin},
     report::Report,
+    rounds,
 };
 
 /// Checks everything that no single section can see.
@@ -25,6 +26,7 @@ pub(crate) fn check(report: &Report, apps: &[App], one_process: bool) {
     for port in apps.iter().flat_map(|app| &app.receive) {
         two_way(report, port, &origins, apps);
     }
+    rounds::check(report, apps, &origins);
 }
 
 /// Names of applications, and of everything an operator can name, are given once.

@@ -302,16 +302,21 @@ pub(crate) fn is_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
-/// ` — did you mean …?` if one of `words` is near, else the words themselves.
-pub(crate) fn suggestion(word: &str, words: &[&str]) -> String {
+/// The one of `words` that `word` was meant to be, if one is near.
+pub(crate) fn nearest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
     let near = words
         .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), *candidate))
         .min_by_key(|(distance, _)| *distance)
         // A third of the word may be wrong: enough for slips, not enough for another word.
         .filter(|(distance, _)| *distance <= word.chars().count().div_ceil(3));
-    match near {
-        Some((_, candidate)) => format!(" — did you mean `{candidate}`?"),
+    near.map(|(_, candidate)| candidate)
+}
+
+/// ` — did you mean …?` if one of `words` is near, else the words themselves.
+pub(crate) fn suggestion(word: &str, words: &[&str]) -> String {
+    match nearest(word, words) {
+        Some(candidate) => format!(" — did you mean `{candidate}`?"),
         None if words.is_empty() => String::new(),
         None => format!(" — known are {}", list(words)),
     }

@@ -1,6 +1,6 @@
 //! `[send.NAME]`: a send port with its transports, and `[group.NAME]`: one filter, many ports.
 
-use quayside_adapter_api::{Block, Span};
+use quayside_adapter_api::{Block, SendTerms, Span};
 use quayside_engine::{
     filter::Filter,
     plan::{ATTEMPT_TIMEOUT, InDoubt, OrderPlan, SendPort, TransportPlan},
@@ -34,15 +34,20 @@ pub(crate) fn read(reading: &Reading<'_>, name: &str, section: Section<'_>) -> O
     let full = reading.full_name(&section, &[name]);
     let host = reading.host(&section, "send");
     let retry = retry(&section).unwrap_or_default();
+    let answers = section.boolean("answers").unwrap_or(false);
+    let ordered = ordered(reading, &section);
+    let terms = SendTerms {
+        ordered: ordered.is_some(),
+        answers,
+    };
     let primary = section.section("primary");
     if primary.is_none() {
         section.missing("primary");
     }
-    let primary = primary.map(|primary| transport_plan(reading, primary, retry));
+    let primary = primary.map(|primary| transport_plan(reading, primary, retry, terms));
     let backup = section.section("backup");
     let has_backup = backup.is_some();
-    let backup = backup.map(|backup| transport_plan(reading, backup, retry));
-    let ordered = ordered(reading, &section);
+    let backup = backup.map(|backup| transport_plan(reading, backup, retry, terms));
     if has_backup && ordered.is_some() {
         let message = format!(
             "{} is `ordered` and has a `backup`: a backup transport cannot keep the order",
@@ -57,7 +62,6 @@ pub(crate) fn read(reading: &Reading<'_>, name: &str, section: Section<'_>) -> O
         .unwrap_or(MAX_IN_FLIGHT);
     let priority = receive::priority(&section);
     let window = window::read(&section);
-    let answers = section.boolean("answers").unwrap_or(false);
     let in_doubt = in_doubt(&section).unwrap_or_default();
     let publish_failures = section.choice("on_failure", ON_FAILURE).unwrap_or(false);
     let attempt_timeout = section
@@ -172,9 +176,10 @@ fn transport_plan(
 ) -> (TransportPlan, bool) {
     let retry = self::retry(&section).unwrap_or(retry);
     let transport = transport::read(
+    terms: SendTerms,
         &section,
         reading.adapters,
-        Direction::Send,
+        Direction::Send(terms),
         reading.data_dir,
     );
     section.finish();

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use quayside_adapter_api::{Adapter, Block, Terms, config};
+use quayside_adapter_api::{Adapter, Block, SendTerms, Terms, config};
 use quayside_model::Fault;
 use serde_json::json;
 
@@ -20,8 +20,8 @@ pub(crate) type Adapters = BTreeMap<&'static str, Arc<dyn Adapter>>;
 pub(crate) enum Direction {
     /// A receive location, on these terms.
     Receive(Terms),
-    /// A send port.
-    Send,
+    /// A send port, on these terms.
+    Send(SendTerms),
 }
 
 /// How often a block is looked at again without the value that was wrong.
@@ -111,7 +111,7 @@ fn check(adapter: &dyn Adapter, direction: &Direction, mut block: Block) -> (Vec
     for _ in 0..MAX_ROUNDS {
         let faults = match direction {
             Direction::Receive(terms) => adapter.check_receive(&block, terms),
-            Direction::Send => adapter.check_send(&block),
+            Direction::Send(terms) => adapter.check_send(&block, terms),
         };
         let mut again = false;
         for fault in faults {

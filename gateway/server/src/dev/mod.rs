@@ -190,7 +190,15 @@ fn way_in(loaded: &Loaded, port: &ReceivePort, location: &Location, http: Socket
                 let folder = shell_word(&shown(Path::new(folder)));
                 format!("\nInto {}:\n  cp {file} {folder}/\n", location.name)
             }
-            None => String::new(),
+            None => match location.block["queue"].as_str() {
+                Some(queue) => format!(
+                    "\nInto {name}: what is put into the queue `{queue}` at {}, or\n  \
+                     quayside send {name} {file}\n",
+                    broker(&location.block),
+                    name = location.name,
+                ),
+                None => String::new(),
+            },
         },
     }
 }
@@ -201,12 +209,29 @@ fn way_out(port: &SendPort, to_partner: bool) -> String {
     if let Some(folder) = block["folder"].as_str() {
         return format!("\nOut of {name}: files in {}\n", shown(Path::new(folder)));
     }
+    if let Some(queue) = block["queue"].as_str() {
+        return format!(
+            "\nOut of {name}: the queue `{queue}` at {}\n",
+            broker(block)
+        );
+    }
     match block["url"].as_str() {
         Some(url) if to_partner => {
             format!("\nOut of {name}: {url}, where the built-in partner shows it here\n")
         }
         Some(url) => format!("\nOut of {name}: {url}, which is not the built-in partner\n"),
         None => String::new(),
+    }
+}
+
+/// Where the broker of a queue is, or the brokers.
+fn broker(block: &serde_json::Value) -> String {
+    match &block["url"] {
+        serde_json::Value::Array(all) => {
+            let urls: Vec<&str> = all.iter().filter_map(serde_json::Value::as_str).collect();
+            urls.join(", ")
+        }
+        url => url.as_str().unwrap_or_default().to_owned(),
     }
 }
 

@@ -48,6 +48,19 @@ impl RabbitMq {
         assert_eq!(answer, "{ok, ok}", "{set}");
     }
 
+    /// Lets its user `guest` read from the queues whose names fit `pattern`, a regular expression, and no others; what
+    /// else the user may do stays.
+    ///
+    /// # Panics
+    /// When the server does not do it.
+    pub async fn guest_reads(&self, pattern: &str) {
+        let set = format!(
+            "rabbit_auth_backend_internal:set_permissions(<<\"guest\">>, <<\"/\">>, <<\".*\">>, <<\".*\">>, \
+             <<\"{pattern}\">>, <<\"test\">>)."
+        );
+        assert_eq!(self.evaluate(&set).await, "{ok, ok}", "{set}");
+    }
+
     /// Gives consumers so long to acknowledge instead of half an hour, on channels that are opened from now on:
     /// then their channel is closed.
     ///
@@ -146,6 +159,19 @@ impl RabbitMq {
         let sync = "lists:usort([dets:sync(Table) || Table <- dets:all()]).";
         let answer = self.evaluate(sync).await;
         assert_eq!(answer, "{ok, [ok]}", "{sync}");
+    }
+
+    /// What the server says of its queues and connections, for people who look for the cause of a failure.
+    pub async fn state(&self) -> String {
+        let queues = "rabbit_amqqueue:info_all(<<\"/\">>, [name, messages_ready, messages_unacknowledged, \
+                      consumers, single_active_consumer_tag]).";
+        let connections = "rabbit_networking:connection_info_all([name, state, channels, timeout, recv_oct, \
+                           send_pend]).";
+        let (queues, connections) = (
+            self.evaluate(queues).await,
+            self.evaluate(connections).await,
+        );
+        format!("queues {queues}\nconnections {connections}")
     }
 
     /// What `expression` comes to in the server.

@@ -52,6 +52,8 @@ pub(super) async fn list(args: &ListArgs) -> Result<Exit, Failure> {
             None => None,
             Some(management) => match management.queues().await {
                 Ok(queues) => Some(queues),
+                // There is nothing else to show.
+                Err(error) if site.queues.is_empty() => return Err(failed(error)),
                 Err(error) => {
                     notes.push(format!(
                         "{} ({}); only what AMQP tells is shown",
@@ -78,7 +80,7 @@ pub(super) async fn list(args: &ListArgs) -> Result<Exit, Failure> {
         "notes": notes,
     });
     let output = args.show.output();
-    let mut table = Table::new(&["name", "kind", "ready", "unacked", "consumers", "what"]);
+    let mut table = Table::new(&["queue", "kind", "ready", "unacked", "consumers", "what"]);
     for row in &rows {
         table.row(row.cells());
     }
@@ -92,6 +94,12 @@ pub(super) async fn list(args: &ListArgs) -> Result<Exit, Failure> {
         false => "No queues.",
     };
     let mut text = output.render_or(&table, nothing);
+    if rows
+        .iter()
+        .any(|row| !row.is_missing && row.unacked.is_none())
+    {
+        text.push_str("note: `?` is what only the management API tells: `--management URL`\n");
+    }
     for note in &notes {
         text.push_str(&format!("note: {}\n", output::printable(note)));
     }

@@ -1,6 +1,6 @@
 //! `quayside queue peek`, `return` and `purge`.
 
-use std::fmt::Write as _;
+use std::{convert::Infallible, fmt::Write as _};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -12,13 +12,17 @@ use crate::{
         output::{self, Table, size},
     },
     exit::{Exit, Failure},
-    wiring::manage::{Given, Peeked, Peeking, Seen, Selection, Session},
+    wiring::{
+        declare::queue_named,
+        manage::{Given, Peeked, Peeking, Seen, Selection, Session},
+    },
 };
 
 /// Which messages to look at.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PeekArgs {
-    /// The queue
+    /// The queue, by its name on the broker or as MSMQ names it
+    #[arg(value_parser = named)]
     queue: String,
     /// At most this many messages
     #[arg(short = 'n', long = "number", value_name = "N", default_value_t = 10,
@@ -40,9 +44,10 @@ pub(in crate::cli) struct PeekArgs {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ReturnArgs {
     /// The queue that they are in
+    #[arg(value_parser = named)]
     queue: String,
     /// The queue that they go to; without it each to the one that it was given up in
-    #[arg(long, value_name = "QUEUE")]
+    #[arg(long, value_name = "QUEUE", value_parser = named)]
     to: Option<String>,
     /// At most this many; all that are there now if absent
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -59,7 +64,8 @@ pub(in crate::cli) struct ReturnArgs {
 /// What to delete.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PurgeArgs {
-    /// The queue
+    /// The queue, by its name on the broker or as MSMQ names it
+    #[arg(value_parser = named)]
     queue: String,
     /// Do it: what waits in the queue is gone afterwards
     #[arg(long)]
@@ -68,6 +74,11 @@ pub(in crate::cli) struct PurgeArgs {
     place: Place,
     #[command(flatten)]
     show: Show,
+}
+
+/// The queue of the broker that an argument names.
+fn named(argument: &str) -> Result<String, Infallible> {
+    Ok(queue_named(argument))
 }
 
 /// Shows the messages at the head of a queue.
@@ -89,7 +100,7 @@ pub(super) async fn peek(args: &PeekArgs) -> Result<Exit, Failure> {
             "Stop its consumers if it has some, the gateway's with `quayside ports stop NAME`, or look all the \
              same with `--force`.",
         ),
-        _ => failed(error),
+        _ => known.failed(&args.queue, error),
     })?;
     let value = json!({
         "queue": args.queue,
@@ -105,21 +116,46 @@ pub(super) async fn peek(args: &PeekArgs) -> Result<Exit, Failure> {
     args.show.output().text(&value, &text)
 }
 
+/// What is told of a message.
+const PLAIN: [&str; 6] = ["no", "message id", "size", "deliveries", "from", "why"];
+const LABELLED: [&str; 7] = [
+    "no",
+    "message id",
+    "label",
+    "size",
+    "deliveries",
+    "from",
+    "why",
+];
+
 fn in_lines(messages: &[Seen], peeked: &Peeked, args: &PeekArgs) -> String {
-    let mut table = Table::new(&["no", "message id", "size", "deliveries", "from", "why"]);
+    let has_labels = messages.iter().any(|seen| label(seen).is_some());
+    let mut table = match has_labels {
+        true => Table::new(&LABELLED),
+        false => Table::new(&PLAIN),
+    };
     for (no, seen) in messages.iter().enumerate() {
-        table.row(vec![
+        let mut cells = vec![
             (no + 1).to_string(),
             seen.message_id.clone().unwrap_or_else(|| "-".to_owned()),
             size(seen.size),
             deliveries(seen),
             seen.from.clone().unwrap_or_else(|| "-".to_owned()),
             seen.reason.clone().unwrap_or_default(),
-        ]);
+        ];
+        if has_labels {
+            cells.insert(2, label(seen).unwrap_or("-").to_owned());
+        }
+        table.row(cells);
     }
     let mut text = args.show.output().render(&table);
     text.push_str(&end(messages, peeked));
     text
+}
+
+/// The label of a message of MSMQ, by which people know it.
+fn label(seen: &Seen) -> Option<&str> {
+    seen.properties["headers"]["msmq-label"].as_str()
 }
 
 /// How often a message was delivered, this time not counted.
@@ -158,6 +194,8 @@ fn with_bodies(messages: &[Seen], peeked: &Peeked) -> String {
     let mut text = String::new();
     for (no, seen) in messages.iter().enumerate() {
         let id = seen.message_id.as_deref().unwrap_or("without id");
+        let label = label(seen).map(|label| format!(" \"{label}\""));
+        let label = label.unwrap_or_default();
         let why = seen
             .reason
             .as_deref()
@@ -168,7 +206,7 @@ fn with_bodies(messages: &[Seen], peeked: &Peeked) -> String {
             .as_deref()
             .map(|from| format!(", from {from}"))
             .unwrap_or_default();
-        let head = format!("--- {} {id}, {}{from}{why}", no + 1, size(seen.size));
+        let head = format!("--- {} {id}{label}, {}{from}{why}", no + 1, size(seen.size));
         text.push_str(&output::printable(&head));
         text.push('\n');
         text.push_str(&shown(seen));
@@ -251,7 +289,7 @@ pub(super) async fn give_back(args: &ReturnArgs) -> Result<Exit, Failure> {
     };
     let given = session.give_back(selection).await;
     session.close().await;
-    let mut given = given.map_err(failed)?;
+    let mut given = given.map_err(|error| known.failed(&args.queue, error))?;
     let value = json!({
         "queue": args.queue,
         "returned": given.count(),
@@ -318,8 +356,7 @@ pub(super) async fn purge(args: &PurgeArgs) -> Result<Exit, Failure> {
         session.close().await;
         let counts = counts.map_err(failed)?;
         let Some(counts) = counts else {
-            let message = format!("there is no queue `{}`", args.queue);
-            return Err(Failure::new(codes::QUEUE_MISSING, message).exiting(Exit::NotFound));
+            return Err(known.missing(&args.queue));
         };
         let waiting = many(counts.ready.into(), "message");
         let message = format!("{waiting} would be deleted from `{}` for good", args.queue);
@@ -329,7 +366,7 @@ pub(super) async fn purge(args: &PurgeArgs) -> Result<Exit, Failure> {
     }
     let purged = session.purge(&args.queue).await;
     session.close().await;
-    let purged = purged.map_err(failed)?;
+    let purged = purged.map_err(|error| known.failed(&args.queue, error))?;
     let value = json!({ "queue": args.queue, "deleted": purged });
     let text = format!(
         "Deleted {} from `{}`.\n",

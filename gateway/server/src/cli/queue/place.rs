@@ -6,12 +6,12 @@ use std::{
 };
 
 use clap::Args;
-use quayside_adapter_api::{AdapterError, SecretRef, Secrets, services::Secret};
+use quayside_adapter_api::{AdapterError, ErrorKind, SecretRef, Secrets, services::Secret};
 use serde_json::json;
 
-use super::{cli_codes, codes};
+use super::{cli_codes, codes, failed};
 use crate::{
-    config::{self, Defaults, Inputs, Purpose, Report, queues::uses},
+    config::{self, Defaults, Inputs, Purpose, Report, nearest, queues::uses},
     exit::{Exit, Failure},
     secrets::FolderSecrets,
     wiring::{
@@ -179,7 +179,7 @@ impl BrokerArgs {
 }
 
 fn faulty(what: &str, report: &Report) -> Failure {
-    let message = format!("{what} has errors\n{report}");
+    let message = format!("{what} has errors\n{}", report.to_string().trim_end());
     Failure::new(config::codes::WRONG_VALUE, message)
         .exiting(Exit::BadConfig)
         .with_help("Correct what is named above; `quayside check DIR` finds the same faults.")
@@ -204,6 +204,32 @@ impl Secrets for Given {
 }
 
 impl Known {
+    /// A failure about `queue` as a verb reports it.
+    pub(super) fn failed(&self, queue: &str, error: AdapterError) -> Failure {
+        match error.code {
+            codes::QUEUE_MISSING => self.missing(queue),
+            _ => failed(error),
+        }
+    }
+
+    /// That there is no such queue; perhaps another one of the application was meant.
+    pub(super) fn missing(&self, queue: &str) -> Failure {
+        let queues = self.plan.sites.iter().flat_map(|site| &site.queues);
+        let names: Vec<&str> = queues.map(|planned| planned.wanted.name.as_str()).collect();
+        let meant = if names.contains(&queue) {
+            None
+        } else {
+            nearest(queue, &names)
+        };
+        let meant = meant.map(|meant| format!(" — did you mean `{meant}`?"));
+        let message = format!("there is no queue `{queue}`{}", meant.unwrap_or_default());
+        failed(AdapterError::new(
+            ErrorKind::Config,
+            codes::QUEUE_MISSING,
+            message,
+        ))
+    }
+
     /// The broker that has `queue`, and what the queue is if that is known.
     pub(super) fn site_of(&self, queue: &str) -> Result<(&Site, Option<&Planned>), Failure> {
         let planned = |site: &'_ Site| -> Option<usize> {
