@@ -77,6 +77,20 @@ impl Site {
         app: &dyn Fn(SocketAddr) -> String,
         env: &[(&str, &str)],
     ) -> Self {
+        let in_env = |node| {
+            env.iter()
+                .fold(node, |node: Node, (k, v)| node.with_env(k, v))
+        };
+        Self::of(server, machines, app, &in_env).await
+    }
+
+    /// The same with machines that `made` has the last word on.
+    pub async fn of(
+        server: Option<Postgres>,
+        machines: usize,
+        app: &dyn Fn(SocketAddr) -> String,
+        made: &dyn Fn(Node) -> Node,
+    ) -> Self {
         let partner = Partner::start().await;
         let app = App::new(&app(partner.addr()));
         let mut url = None;
@@ -87,8 +101,7 @@ impl Site {
         let nodes: Vec<_> = names[..machines]
             .iter()
             .map(|name| {
-                let node = Node::new(name, app.path());
-                let node = env.iter().fold(node, |node, (k, v)| node.with_env(k, v));
+                let node = made(Node::new(name, app.path()));
                 url.iter().fold(node, |node, url| node.with_store(url))
             })
             .collect();

@@ -16,6 +16,7 @@ use tracing::warn;
 
 use crate::{
     committer::chain,
+    plan::ReceivePort,
     receive::again,
     send::{attempt::give, port::SendRuntime, work::Work},
     shared::{Routes, Shared},
@@ -103,8 +104,9 @@ async fn round(shared: &Arc<Shared>, again: &mut Again) -> More {
     let due = !wants.is_empty() || now.since(again.looked) >= PACE.1;
     if due && again.running.is_empty() && shared.options.roles.receive {
         again.looked = now;
-        let locations = routes.receive.keys();
-        wants.extend(locations.map(|name| Want {
+        let ours = |port: &ReceivePort| !shared.ownership.stands_by(&port.host);
+        let locations = routes.receive.iter().filter(|(_, port)| ours(port));
+        wants.extend(locations.map(|(name, _)| Want {
             port: name.clone(),
             room: MAX_AGAIN,
             ordered: false,

@@ -25,6 +25,7 @@ use crate::{
     committer::Committer,
     counters::Counters,
     options::{EngineError, Options, PUBLISH_WITHIN},
+    ownership::Keeper,
     plan::Plan,
     publish::{Extras, places_until, prepare},
     receive::{
@@ -93,6 +94,9 @@ impl Engine {
             cut,
         ));
         let runtimes = Runtimes::new();
+        let mut keeper = Keeper::new(Arc::clone(&shared));
+        // What nobody has is ours from the start, as all hosts are on a single machine.
+        keeper.ask().await;
         let lost = session.lost();
         spawn(
             &mut tasks,
@@ -110,6 +114,7 @@ impl Engine {
             }
         };
         spawn_work(&mut tasks, &shared, &runtimes);
+        spawn(&mut tasks, "keeper", keeper.run(Arc::clone(&runtimes)));
         runtimes.begun().await;
         info!(%instance, version, "engine started");
         Ok(Self {
@@ -218,6 +223,7 @@ impl Engine {
                     trouble: runtime.and_then(|r| r.condition.trouble()),
                     backlog: backlog.remove(&location.name),
                     opens_at: opens_at(location.window.as_ref(), now),
+                    standby: self.shared.ownership.stands_by(&port.host),
                     ..view(&location.name, control, runtime.map(|r| &r.tally))
                 });
             }
@@ -249,6 +255,7 @@ impl Engine {
                 trouble: runtime.and_then(|r| r.condition.trouble()),
                 backlog: backlog.remove(&port.name),
                 opens_at: opens_at(port.window.as_ref(), now),
+                standby: self.shared.ownership.stands_by(&port.host),
                 ..view(&port.name, control, runtime.map(|r| &r.tally))
             });
         }
@@ -578,6 +585,7 @@ fn view(name: &Name, control: PortControl, tally: Option<&Tally>) -> PortView {
         reason: control.reason,
         resting: false,
         running: false,
+        standby: false,
         trouble: None,
         in_flight: 0,
         backlog: None,

@@ -29,6 +29,7 @@ pub mod filter;
 mod held;
 mod options;
 mod outage;
+mod ownership;
 pub mod plan;
 mod publish;
 mod receive;

@@ -16,6 +16,8 @@ pub struct Options {
     pub node: Name,
     /// The hosts it runs; empty: every host of the plan.
     pub hosts: Vec<Name>,
+    /// The clustered ones among them: each runs in one instance at a time, of all that share the store.
+    pub clustered: Vec<Name>,
     /// What it does for them.
     pub roles: Roles,
     /// The timings of the session.
@@ -37,6 +39,7 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("node", &self.node)
             .field("hosts", &self.hosts)
+            .field("clustered", &self.clustered)
             .field("roles", &self.roles)
             .finish_non_exhaustive()
     }

@@ -121,6 +121,8 @@ pub struct SendPort {
     pub name: Name,
     /// The host that sends.
     pub host: Name,
+    /// Whether that host is clustered.
+    pub clustered: bool,
     /// Its subscription; `None`: none (a member of groups only, or an answering port).
     pub filter: Option<Filter>,
     /// The filters of the groups that it is a member of: each is one more subscription.
@@ -156,7 +158,7 @@ impl SendPort {
     /// claims of a dead owner only those under way are in doubt. Elsewhere the claim is the intent.
     #[must_use]
     pub fn marks_sends(&self) -> bool {
-        self.ordered.is_some() || self.in_doubt == InDoubt::Hold
+        self.ordered.is_some() || self.clustered || self.in_doubt == InDoubt::Hold
     }
 }
 

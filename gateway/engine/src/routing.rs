@@ -153,6 +153,7 @@ pub(crate) mod tests {
         SendPort {
             name: name(port),
             host: name("host"),
+            clustered: false,
             filter: compiled.next(),
             group_filters: compiled.map(|filter| (name("app.group"), filter)).collect(),
             primary: TransportPlan {

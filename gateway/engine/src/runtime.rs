@@ -135,6 +135,11 @@ impl Runtimes {
             runtime.rest.forgive();
             shared.wake_claimer.notify_one();
         }
+        let location = self.lock().locations.get(port).map(Arc::clone);
+        if let Some(location) = location {
+            location.forgive();
+            self.refresh(shared);
+        }
     }
 
     /// Opens and shuts gates by time and controls.
@@ -143,12 +148,14 @@ impl Runtimes {
         let routes = shared.routes();
         let state = self.lock();
         for (name, runtime) in &state.locations {
-            runtime.refresh(routes.controls.get(name), now);
+            let stands_by = shared.ownership.stands_by(&runtime.port.host);
+            runtime.refresh(routes.controls.get(name), now, stands_by);
         }
         let mut opened = false;
         for (name, runtime) in &state.send {
             let was = runtime.is_open();
-            opened |= runtime.refresh(routes.controls.get(name), now) && !was;
+            let stands_by = shared.ownership.stands_by(&runtime.plan.host);
+            opened |= runtime.refresh(routes.controls.get(name), now, stands_by) && !was;
         }
         if opened {
             shared.wake_claimer.notify_one();

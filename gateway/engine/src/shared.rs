@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     committer::Committer, counters::Live, exchange::Exchanges, held::Held, options::Options,
-    plan::ReceivePort, routing::Table, send::port::SendRuntime, trust::Trust, writable::Writable,
+    ownership::Ownership, plan::ReceivePort, routing::Table, send::port::SendRuntime, trust::Trust,
+    writable::Writable,
 };
 
 /// Shared by all tasks of one engine.
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     /// What the commits say about the store.
     pub(crate) writable: Arc<Writable>,
     pub(crate) held: Held,
+    /// The clustered hosts.
+    pub(crate) ownership: Ownership,
     pub(crate) counters: Live,
     pub(crate) exchanges: Exchanges,
     /// Wakes the claimer: something may have become ready, or room has been made.
@@ -76,6 +79,7 @@ impl Shared {
         cut: CancellationToken,
     ) -> Self {
         Self {
+            ownership: Ownership::of(&options.clustered),
             store,
             instance,
             options,

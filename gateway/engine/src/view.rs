@@ -37,6 +37,8 @@ pub struct PortView {
     pub resting: bool,
     /// Whether it works in this process right now.
     pub running: bool,
+    /// Whether its host, which is clustered, runs in another process, and this one stands by.
+    pub standby: bool,
     /// What keeps it from working although it is open here: its partner cannot be reached, or takes nothing.
     /// Its adapter goes on by itself when that is over.
     pub trouble: Option<Trouble>,

@@ -33,6 +33,7 @@ fn options() -> Options {
     Options {
         node: name("node-a"),
         hosts: Vec::new(),
+        clustered: Vec::new(),
         roles: Roles::default(),
         timings: quayside_lease::Timings::default(),
         retention: Retention::default(),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use quayside_adapter_api::{
     Accepted, Adapter, AdapterError, Block, Delivery, ErrorKind, Incoming, Receive, Rejected,
-    Reply, Secrets, Services, Settle, Terms, Transmit,
+    Reply, Secrets, SendTerms, Services, Settle, Terms, Transmit,
     model::Fault,
     services::{Secret, SecretRef},
 };
@@ -51,7 +51,7 @@ impl Adapter for Still {
         Vec::new()
     }
 
-    fn check_send(&self, _: &Block) -> Vec<Fault> {
+    fn check_send(&self, _: &Block, _: &SendTerms) -> Vec<Fault> {
         Vec::new()
     }
 
@@ -179,6 +179,7 @@ fn send(filter: &str) -> SendPort {
     SendPort {
         name: name("app.out"),
         host: name("host"),
+        clustered: false,
         filter: Some(Filter::compile(filter).expect("a filter")),
         group_filters: Vec::new(),
         primary: TransportPlan {
@@ -265,6 +266,7 @@ impl World {
         let options = Options {
             node: name("node-a"),
             hosts: Vec::new(),
+            clustered: Vec::new(),
             roles: Roles::default(),
             timings: quayside_lease::Timings::default(),
             retention: Retention::default(),

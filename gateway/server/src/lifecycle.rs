@@ -355,6 +355,7 @@ impl Process<'_> {
         Options {
             node: self.loaded.node.name.clone(),
             hosts: self.loaded.hosts.clone(),
+            clustered: self.loaded.clustered.clone(),
             roles: self.loaded.roles,
             timings: self.loaded.node.timings,
             retention: self.loaded.node.retention,

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use quayside_store::{
     Sessions, StoreError,
     model::{GrantId, InstanceId, Name, SessionId},
-    sessions::{FenceOutcome, InstanceRow, NewInstance, SessionRow},
+    sessions::{FenceOutcome, FenceRow, InstanceRow, NewInstance, SessionRow},
 };
 
 use crate::{
@@ -109,6 +109,16 @@ impl Sessions for PostgresStore {
             .await?
             > 0)
     }
+
+    async fn fences(&self) -> Result<Vec<FenceRow>, StoreError> {
+        let work = self.work(FENCE, async |conn| {
+            let rows = conn.rows(FENCE, Sql::FenceList, vec![]).await?;
+            rows.iter()
+                .map(|row| read_fence(&Reader::new(row, FENCE, "fence")))
+                .collect()
+        });
+        self.run(FENCE, 1, self.work_timeout(), work).await
+    }
 }
 
 impl PostgresStore {
@@ -188,6 +198,16 @@ fn read_session(row: &Reader<'_>) -> Result<SessionRow, StoreError> {
         seq: row.get("seq")?,
         ttl: Duration::from_micros(row.number::<i64, _>("ttl_us")?),
         overdue: row.get("overdue")?,
+    })
+}
+
+fn read_fence(row: &Reader<'_>) -> Result<FenceRow, StoreError> {
+    let owner: Option<Id> = row.get("id")?;
+    let owner = owner.map(|id| Ok::<_, StoreError>((id.into(), row.text("node")?)));
+    Ok(FenceRow {
+        group: row.text("grp")?,
+        epoch: row.get("epoch")?,
+        owner: owner.transpose()?,
     })
 }
 

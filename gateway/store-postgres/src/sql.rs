@@ -66,6 +66,7 @@ statements! {
     ExchangeDelete "exchange_delete"
     ExchangeInsert "exchange_insert"
     FenceGet "fence_get"
+    FenceList "fence_list"
     FenceRelease "fence_release"
     FenceTake "fence_take"
     HistoryInsert "history_insert"

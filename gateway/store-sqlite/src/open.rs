@@ -66,6 +66,7 @@ const TRANSACTIONS: &[&str] = &[
     "list instances",
     "take fence",
     "release fence",
+    "list fences",
     "open body",
     "append chunk",
     "read chunk",

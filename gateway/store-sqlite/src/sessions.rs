@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use quayside_store::{
     Sessions, StoreError,
     model::{GrantId, InstanceId, Name, SessionId},
-    sessions::{FenceOutcome, InstanceRow, NewInstance, SessionRow},
+    sessions::{FenceOutcome, FenceRow, InstanceRow, NewInstance, SessionRow},
 };
 use rusqlite::Row;
 
 use crate::{
-    error::DbResult,
+    error::{DbError, DbResult},
     open::SqliteStore,
     row::{cell, micros},
     tx::Tx,
@@ -121,6 +121,13 @@ impl Sessions for SqliteStore {
         })
         .await
     }
+
+    async fn fences(&self) -> Result<Vec<FenceRow>, StoreError> {
+        self.read("list fences", |tx| {
+            tx.all(include_str!("../sql/fence_list.sql"), [], fence_row)
+        })
+        .await
+    }
 }
 
 /// Whether `instance` may change anything: its row and its session say so.
@@ -138,6 +145,16 @@ fn session_row(row: &Row<'_>) -> DbResult<SessionRow> {
         seq: cell(row, 2, "session.seq")?,
         ttl: Duration::from_micros(cell(row, 3, "session.ttl_us")?),
         overdue: cell(row, 4, "session.lease_until")?,
+    })
+}
+
+fn fence_row(row: &Row<'_>) -> DbResult<FenceRow> {
+    let owner: Option<InstanceId> = cell(row, 2, "fence.instance")?;
+    let owner = owner.map(|id| Ok::<_, DbError>((id, cell(row, 3, "instance.node")?)));
+    Ok(FenceRow {
+        group: cell(row, 0, "fence.grp")?,
+        epoch: cell(row, 1, "fence.epoch")?,
+        owner: owner.transpose()?,
     })
 }
 

@@ -53,6 +53,9 @@ pub trait Sessions: Send + Sync {
 
     /// Gives the fence `group` back if `grant` still is its grant.
     async fn release_fence(&self, group: &Name, grant: GrantId) -> Result<bool, StoreError>;
+
+    /// Every fence that was ever taken, by name.
+    async fn fences(&self) -> Result<Vec<FenceRow>, StoreError>;
 }
 
 /// A session as others see it.
@@ -98,6 +101,17 @@ pub struct InstanceRow {
     pub since: Timestamp,
     /// How many deliveries it holds.
     pub claims: u64,
+}
+
+/// A fence as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FenceRow {
+    /// What it is about.
+    pub group: Name,
+    /// The number of the last take.
+    pub epoch: i64,
+    /// Who has it, and on which node. `None`: nobody who lives, so that the next one who asks gets it.
+    pub owner: Option<(InstanceId, Name)>,
 }
 
 /// The outcome of [`Sessions::take_fence`].

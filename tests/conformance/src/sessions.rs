@@ -162,9 +162,18 @@ pub async fn epochs_never_fall(backend: &dyn Backend) {
             .expect("release"),
         "given back"
     );
+    let listed = async || {
+        let mut fences = scene.store.fences().await.expect("fences");
+        fences.retain(|fence| fence.group == group);
+        let fence = fences.pop().expect("it was taken");
+        (fence.epoch, fence.owner.map(|(instance, _)| instance))
+    };
+    assert_eq!(listed().await, (one, None), "given back");
     let two = taken(take(other, second).await);
     assert!(two > one);
+    assert_eq!(listed().await, (two, Some(other)));
     scene.store.end_instance(other).await.expect("end");
+    assert_eq!(listed().await, (two, None), "the dead have nothing");
     assert_eq!(take(other, third).await, FenceOutcome::Fenced);
     let three = taken(take(scene.me, third).await);
     assert!(three > two, "the dead have no fence");

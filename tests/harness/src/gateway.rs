@@ -30,6 +30,7 @@ pub struct Node {
     app: PathBuf,
     store: Option<String>,
     more: String,
+    group: Option<String>,
     hosts: Vec<String>,
     env: Vec<(String, String)>,
     binary: PathBuf,
@@ -52,6 +53,7 @@ impl Node {
             app: app.to_owned(),
             store: None,
             more: String::new(),
+            group: None,
             hosts: Vec::new(),
             env: Vec::new(),
             binary: program("quayside"),
@@ -80,6 +82,13 @@ impl Node {
     #[must_use]
     pub fn with_config(mut self, toml: &str) -> Self {
         self.more.push_str(toml);
+        self
+    }
+
+    /// The same in an environment with this `group.toml`.
+    #[must_use]
+    pub fn with_group(mut self, toml: &str) -> Self {
+        self.group = Some(toml.to_owned());
         self
     }
 
@@ -116,6 +125,12 @@ impl Node {
         self.admin.addr()
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its data folder.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
@@ -141,6 +156,11 @@ impl Node {
             .arg("--node")
             .arg(&file)
             .current_dir(self.dir.path());
+        if let Some(group) = &self.group {
+            let file = self.dir.path().join("group.toml");
+            fs::write(&file, group).expect("writing group.toml");
+            run.arg("--group").arg(file);
+        }
         for host in &self.hosts {
             run.args(["--host", host]);
         }

@@ -111,8 +111,10 @@ impl LocationRuntime {
     }
 
     /// Takes the operator's word, the dates and the service window into account.
-    pub(crate) fn refresh(&self, control: Option<&PortControl>, now: Timestamp) {
+    /// `stands_by`: another instance runs its host.
+    pub(crate) fn refresh(&self, control: Option<&PortControl>, now: Timestamp, stands_by: bool) {
         let why = resting::why(&self.location, control, now);
+        let why = why.or_else(|| stands_by.then(resting::standby));
         let why = why.or_else(|| self.is_over_threshold().then(resting::failed));
         let open = why.is_none();
         *self.why() = why;
@@ -274,6 +276,8 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
                 runtime.note(&error, shared.options.clock.now());
                 tokio::select! {
                     () = tokio::time::sleep(pause.next(false)) => {}
+                    // Disabled: whoever starts it does not wait.
+                    () = runtime.until_shut() => {}
                     () = over() => break,
                 }
                 continue;
@@ -301,6 +305,7 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
             let worked = runtime.tally.read().done > done;
             tokio::select! {
                 () = tokio::time::sleep(pause.next(worked)) => {}
+                () = runtime.until_shut() => {}
                 () = over() => break,
             }
         } else {

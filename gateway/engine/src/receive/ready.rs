@@ -319,7 +319,7 @@ fn promoted_names(context: &Context) -> String {
         .filter(|(name, p)| p.promoted && !name.contains('.'));
     let names: Vec<&str> = promoted.map(|(name, _)| name.as_str()).collect();
     if names.is_empty() {
-        "none promoted".to_owned()
+        "none promoted from its content".to_owned()
     } else {
         names.join(", ")
     }

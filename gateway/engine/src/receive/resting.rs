@@ -12,6 +12,9 @@ use crate::plan::Location;
 /// When to come back to what nobody knows the end of.
 const UNKNOWN: Duration = Duration::from_secs(60);
 
+/// When to come back to a host that may be taken over at any moment.
+const TAKE_OVER: Duration = Duration::from_secs(1);
+
 /// The longest that a sender is told to stay away: an operator may change their mind.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -61,6 +64,14 @@ pub(crate) fn why(
             Some(opens),
         ),
         None => resting("is outside of its hours".to_owned(), None),
+    }
+}
+
+/// Another instance runs its host, or is about to.
+pub(crate) fn standby() -> Resting {
+    Resting {
+        why: "stands by: its host runs elsewhere".to_owned(),
+        retry_after: TAKE_OVER,
     }
 }
 

@@ -181,7 +181,8 @@ pub(crate) async fn stop_if_asked(shared: &Shared, runtime: &SendRuntime) {
     // Here at once; other processes hear of it from the store. What cannot be recorded now is tried again
     // with every sweep.
     runtime.stop.want();
-    runtime.refresh(None, shared.options.clock.now());
+    let stands_by = shared.ownership.stands_by(&runtime.plan.host);
+    runtime.refresh(None, shared.options.clock.now(), stands_by);
     if let Err(error) = record_stop(shared, runtime).await {
         warn!(code = %error.kind.code(), error = %chain(&error), port = %runtime.plan.name,
             "the stop of the port could not be recorded yet");

@@ -195,6 +195,7 @@ mod tests {
         SendPort {
             name: Name::new("app.port").expect("a name"),
             host: Name::new("host").expect("a name"),
+            clustered: false,
             filter: None,
             group_filters: Vec::new(),
             primary: transport(2),

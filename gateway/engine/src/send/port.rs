@@ -101,10 +101,16 @@ impl SendRuntime {
         (Arc::new(runtime), works)
     }
 
-    /// Takes the operator's word and the service window into account. Returns whether it may send now.
-    pub(crate) fn refresh(&self, control: Option<&PortControl>, now: Timestamp) -> bool {
+    /// Takes the operator's word and the service window into account, and whether another instance runs its
+    /// host. Returns whether it may send now.
+    pub(crate) fn refresh(
+        &self,
+        control: Option<&PortControl>,
+        now: Timestamp,
+        stands_by: bool,
+    ) -> bool {
         let started = control.is_none_or(|control| control.lets_work(now));
-        let allowed = started && !self.stop.holds();
+        let allowed = started && !stands_by && !self.stop.holds();
         let open = allowed
             && self
                 .plan

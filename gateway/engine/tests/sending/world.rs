@@ -12,8 +12,8 @@ use std::{
 
 use async_trait::async_trait;
 use quayside_adapter_api::{
-    Adapter, AdapterError, Block, ErrorKind, Outbound, Receive, RunEnd, Secrets, Sent, Services,
-    Terms, Transmit,
+    Adapter, AdapterError, Block, ErrorKind, Outbound, Receive, RunEnd, Secrets, SendTerms, Sent,
+    Services, Terms, Transmit,
     model::Fault,
     services::{Secret, SecretRef},
 };
@@ -126,7 +126,7 @@ impl Adapter for Shared {
         Vec::new()
     }
 
-    fn check_send(&self, _: &Block) -> Vec<Fault> {
+    fn check_send(&self, _: &Block, _: &SendTerms) -> Vec<Fault> {
         Vec::new()
     }
 
@@ -280,6 +280,7 @@ impl World {
         let options = Options {
             node: scene::name("node-a"),
             hosts: Vec::new(),
+            clustered: Vec::new(),
             roles: Roles {
                 receive: false,
                 send: true,
@@ -318,6 +319,7 @@ pub(crate) fn port(name: &str) -> SendPort {
     SendPort {
         name: scene::name(name),
         host: scene::name("host"),
+        clustered: false,
         filter: None,
         group_filters: Vec::new(),
         primary: TransportPlan {

@@ -19,6 +19,7 @@ use axum::{
 use quayside_adapter_api::{SecretRef, Secrets};
 use quayside_model::hash16;
 
+mod cluster;
 mod deliveries;
 mod extract;
 mod instances;
@@ -141,6 +142,7 @@ fn routes() -> Vec<Route> {
     routes.extend(ports::routes());
     routes.extend(locations::routes());
     routes.extend(instances::routes());
+    routes.extend(cluster::routes());
     routes.extend(store::routes());
     routes.extend(status::routes());
     routes.push(openapi::route());

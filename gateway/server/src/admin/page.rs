@@ -203,6 +203,7 @@ fn state(port: &PortView) -> (String, &'static str) {
         ),
         (PortStatus::Started, None) => match port.opens_at {
             Some(opens) => (format!("shut until {}", second(opens)), "rest"),
+            None if port.standby => ("started, standing by".to_owned(), "rest"),
             None if port.resting => (format!("started, not working{because}"), "bad"),
             None if port.running => match &port.trouble {
                 None => ("started".to_owned(), "good"),

@@ -21,6 +21,10 @@ pub(super) fn all() -> Value {
                 "status": count(), "content_type": maybe("string"), "body": text(),
             }))),
         })),
+        "Cluster": object(json!({ "hosts": list(&object(json!({
+            "host": text(), "epoch": { "type": "integer" }, "node": maybe("string"),
+            "instance": maybe("string"), "here": { "type": "boolean" },
+        }))) })),
         "InstanceList": object(json!({ "instances": list(&instance()) })),
         "BackedUp": object(json!({ "file": text() })),
         "Status": status(),
@@ -144,6 +148,7 @@ fn port() -> Value {
         "reason": maybe("string"),
         "resting": { "type": "boolean" },
         "running": { "type": "boolean" },
+        "standby": { "type": "boolean" },
         "trouble": or_null(object(json!({
             "kind": words(&["disconnected", "back-pressure"]), "code": text(), "detail": text(),
             "since": moment(),

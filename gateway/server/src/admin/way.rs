@@ -265,6 +265,12 @@ fn port_waits(name: &Name, around: &Around<'_>) -> Vec<String> {
         let because = port.reason.as_ref().map(ToString::to_string);
         reasons.push(format!("the port {}", because.unwrap_or_default()));
     }
+    if port.standby {
+        reasons.push(format!(
+            "this process stands by: the host `{}`, which is clustered, runs in another one",
+            port.host
+        ));
+    }
     if let Some(trouble) = port.trouble.as_ref().filter(|_| port.running) {
         let what = words::trouble(trouble.kind);
         reasons.push(format!(

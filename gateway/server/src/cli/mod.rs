@@ -6,6 +6,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 pub(crate) mod check;
 mod client;
+mod cluster;
 pub(crate) mod codes;
 mod docs;
 mod init;
@@ -50,6 +51,9 @@ enum Verb {
     /// Look at ports and receive locations, stop and start them
     #[command(subcommand)]
     Ports(ports::PortsVerb),
+    /// Look at clustered hosts
+    #[command(subcommand)]
+    Cluster(cluster::ClusterVerb),
     /// Declare queues on a broker, look into them, return what was given up
     #[command(subcommand)]
     Queue(queue::QueueVerb),
@@ -223,6 +227,7 @@ fn dispatch(verb: Verb) -> Result<Exit, Failure> {
         Verb::Send(args) => short(send::send(&args)),
         Verb::Messages(verb) => short(messages::messages(&verb)),
         Verb::Ports(verb) => short(ports::ports(&verb)),
+        Verb::Cluster(verb) => short(cluster::cluster(&verb)),
         Verb::Queue(verb) => short(queue::queue(&verb)),
         Verb::Store(verb) => short(store::store(&verb)),
         Verb::Completion { shell } => completion(shell),

@@ -178,6 +178,9 @@ fn state(port: &Value) -> String {
     if status != "started" {
         return status;
     }
+    if port["standby"] == true {
+        return "started, standing by".to_owned();
+    }
     if port["opens_at"].is_string() {
         return format!("shut until {}", moment(port, "opens_at"));
     }

@@ -53,8 +53,8 @@ quayside_model::codes! {
         "Name a folder with an `app.toml` in it, or one whose sub-folders have one; `quayside init DIR` makes one.";
     DUPLICATE = "QS0627", "Two things have the same name.",
         "Give each its own name.";
-    CLUSTERED = "QS0628", "This version does not run clustered hosts.",
-        "Remove `clustered`; a host whose only member is one node runs on that node alone.";
+    CLUSTERED = "QS0628", "This version knows no policies of clustered hosts.",
+        "Write `clustered = true`: one of the host's members runs it, and another one takes over when that is lost.";
     NOTHING_TO_DO = "QS0629", "A port has nothing that makes it work.",
         "Add what the message names, or remove the port.";
     LIMIT = "QS0630", "A number is outside of its limits.",

@@ -27,6 +27,8 @@ pub(crate) struct Host {
     pub(crate) members: Vec<String>,
     /// What it does.
     pub(crate) roles: Vec<String>,
+    /// Whether it runs in one process at a time.
+    pub(crate) clustered: bool,
 }
 
 impl Host {
@@ -37,6 +39,11 @@ impl Host {
 }
 
 impl Group {
+    /// Whether the host `name` runs in one process at a time.
+    pub(crate) fn is_clustered(&self, name: &str) -> bool {
+        self.hosts.get(name).is_some_and(|host| host.clustered)
+    }
+
     /// The hosts that run on `node`.
     pub(crate) fn hosts_of(&self, node: &str) -> Vec<&str> {
         let runs = |host: &Host| host.members.iter().any(|member| member == node);
@@ -96,15 +103,23 @@ fn read_host(section: Section<'_>) -> Host {
     if section.get("roles").is_none() {
         roles = ROLES.map(str::to_owned).to_vec();
     }
-    if section.get("clustered").is_some() {
+    let policies = section.get("clustered").and_then(Node::table).is_some();
+    let clustered = if policies {
         let message = format!(
-            "{} is clustered, which this version does not run",
+            "{} has policies of a cluster, which this version does not know",
             section.path
         );
         section.error(codes::CLUSTERED, "clustered", message);
-    }
+        true
+    } else {
+        section.boolean("clustered").unwrap_or(false)
+    };
     section.finish();
-    Host { members, roles }
+    Host {
+        members,
+        roles,
+        clustered,
+    }
 }
 
 fn names(section: &Section<'_>, key: &str) -> Vec<String> {

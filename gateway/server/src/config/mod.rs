@@ -90,6 +90,8 @@ pub(crate) struct Loaded {
     pub(crate) http: node::Listen,
     /// The hosts of this process.
     pub(crate) hosts: Vec<Name>,
+    /// The clustered ones among them.
+    pub(crate) clustered: Vec<Name>,
     /// What they do.
     pub(crate) roles: Roles,
     /// The folders of the applications.
@@ -120,6 +122,7 @@ impl Loaded {
             ("session.profile", ours.timings != theirs.timings),
             ("retention", ours.retention != theirs.retention),
             ("host", self.hosts != other.hosts),
+            ("host.NAME.clustered", self.clustered != other.clustered),
         ];
         differ
             .into_iter()
@@ -181,6 +184,8 @@ pub(crate) fn load(inputs: &Inputs, adapters: &Adapters, report: &Report) -> Opt
         return None;
     }
     let roles = roles(group.as_ref(), &hosts);
+    let is_clustered = |host: &&Name| group.as_ref().is_some_and(|g| g.is_clustered(host));
+    let clustered = hosts.iter().filter(is_clustered).cloned().collect();
     let outlines = apps.iter().flat_map(|app| app.outlines.clone()).collect();
     let plan = plan(apps, loader.text);
     Some(Loaded {
@@ -190,6 +195,7 @@ pub(crate) fn load(inputs: &Inputs, adapters: &Adapters, report: &Report) -> Opt
         node,
         http,
         hosts,
+        clustered,
         roles,
         folders,
         files: loader.files,

@@ -75,6 +75,9 @@ pub(crate) fn read(reading: &Reading<'_>, name: &str, section: Section<'_>) -> O
     // Where a part is missing there is a fault, so that what stands for it here is never run.
     let value = SendPort {
         name: full?,
+        clustered: host
+            .as_ref()
+            .is_some_and(|host| reading.group.is_some_and(|g| g.is_clustered(host))),
         host: host.unwrap_or_else(|| reading.app.clone()),
         filter,
         group_filters: Vec::new(),
@@ -173,10 +176,10 @@ fn transport_plan(
     reading: &Reading<'_>,
     section: Section<'_>,
     retry: RetryPolicy,
+    terms: SendTerms,
 ) -> (TransportPlan, bool) {
     let retry = self::retry(&section).unwrap_or(retry);
     let transport = transport::read(
-    terms: SendTerms,
         &section,
         reading.adapters,
         Direction::Send(terms),

@@ -143,6 +143,7 @@ post /deliveries/terminate {"ids":["ID.0","ID.1"]}
 post /ports/orders.lost/enlist
 get /messages/ID
 get /instances
+get /cluster
 get /status
 get /openapi.json
 post /store/backup {"to":"/nowhere/at/all.db"}
