@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Bits of an epoch below the timeline.
 const NUMBER_BITS: u32 = 40;
 
 /// The number of one ownership of a group. Rises with each take and never repeats, also across a failover
 /// of the store that lost the last takes, because the timeline stands in the high bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Epoch(i64);
 
 impl Epoch {

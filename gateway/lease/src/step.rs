@@ -1,6 +1,6 @@
 //! What goes into an [`Agent`](crate::Agent) and what comes out.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use quayside_model::{GrantId, InstanceId, Monotonic, Name, SessionId};
 
@@ -283,4 +283,14 @@ pub enum Refusal {
     Excluded(Name, Exclusion),
     /// No other node can run it.
     NoCandidate,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AlreadyThere => f.write_str("it runs there already"),
+            Self::Excluded(node, why) => write!(f, "not on {node}: {why}"),
+            Self::NoCandidate => f.write_str("no other node can run it"),
+        }
+    }
 }
