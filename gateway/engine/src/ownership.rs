@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-use quayside_model::{GrantId, InstanceId, Name, TextError};
-use quayside_store::{StoreError, StoreErrorKind, sessions::FenceOutcome};
+use quayside_model::{GrantId, InstanceId, Name};
+use quayside_store::{StoreError, StoreErrorKind, fence_of, sessions::FenceOutcome};
 use tracing::{info, warn};
 
 use crate::{committer::chain, outage::Outage, runtime::Runtimes, shared::Shared};
@@ -56,6 +56,12 @@ impl Ownership {
         matches!(self.lock().get(host), Some(Standing::Standby { .. }))
     }
 
+    /// An agent has made this instance the active one of `host`.
+    pub(crate) fn grant(&self, host: &Name, epoch: i64) {
+        self.set(host, Standing::Active { epoch });
+        info!(%host, epoch, "this instance is the active one of the clustered host now");
+    }
+
     fn set(&self, host: &Name, standing: Standing) -> Option<Standing> {
         self.lock().insert(host.clone(), standing)
     }
@@ -74,14 +80,6 @@ impl Ownership {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// The fence of a clustered host.
-///
-/// # Errors
-/// The host's name is too long for one.
-pub(crate) fn fence_of(host: &Name) -> Result<Name, TextError> {
-    Name::new(format!("host.{host}"))
 }
 
 /// Asks for the hosts that others have.
@@ -196,12 +194,5 @@ mod tests {
         ownership.set(&name("a"), Standing::Active { epoch: 3 });
         assert!(!ownership.stands_by(&name("a")));
         assert_eq!(ownership.wanted(), [name("b")]);
-    }
-
-    #[test]
-    fn the_fence_of_a_host_is_none_of_the_others() {
-        let fence = fence_of(&name("track.box0")).expect("a name");
-        assert_eq!(fence, name("host.track.box0"));
-        assert!(fence_of(&name(&"x".repeat(Name::MAX))).is_err());
     }
 }

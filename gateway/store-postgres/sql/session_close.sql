@@ -1,2 +1,3 @@
 -- session_close
-UPDATE session SET live = false WHERE id = $1 AND live
+WITH ended AS (UPDATE session SET live = false WHERE id = $1 AND live RETURNING id)
+SELECT pg_notify('quayside_cluster', '') FROM ended

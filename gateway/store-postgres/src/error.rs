@@ -84,6 +84,20 @@ pub(crate) fn fail_after_commit(operation: &'static str, error: Error) -> StoreE
     StoreError::new(kind, operation, words(&error))
 }
 
+/// The server answered with a warning: a failover may forget what it confirmed.
+pub(crate) fn unsure(operation: &'static str) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Unknown,
+        operation,
+        "the server warned that it may not be replicated",
+    )
+}
+
+/// Whether a lock was waited for too long.
+pub(crate) fn is_locked(error: &Error) -> bool {
+    error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+}
+
 /// Nobody answered in time, and nothing can have happened.
 pub(crate) fn too_slow(operation: &'static str) -> StoreError {
     StoreError::new(

@@ -18,9 +18,12 @@
 //!
 //! [`Unknown`]: quayside_store::StoreErrorKind::Unknown
 
+mod access;
+mod address;
 mod bodies;
 mod browse;
 mod claims;
+mod cluster;
 mod commit;
 mod controls;
 mod error;
@@ -35,4 +38,5 @@ mod sources;
 mod sql;
 mod store;
 
+pub use access::{client_tls, password_file, private_file};
 pub use store::{Options, Password, PostgresStore};

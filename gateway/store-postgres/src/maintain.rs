@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use quayside_store::{
     Maintain, StoreError,
+    cluster::COUNTED_FOR,
     maintain::{Retention, Swept},
     model::MessageId,
 };
@@ -80,6 +81,7 @@ async fn sweep(
         .await?;
     conn.change(SWEEP, Sql::InstanceDelete, vec![]).await?;
     conn.change(SWEEP, Sql::SessionDelete, vec![]).await?;
+    let events = sweep_cluster(conn, metadata_before).await?;
 
     swept.messages += messages;
     swept.bodies += bodies;
@@ -89,8 +91,17 @@ async fn sweep(
         || next_part.is_some()
         || keys >= BATCH.unsigned_abs()
         || chunks >= CHUNKS.unsigned_abs()
-        || exchanges >= BATCH.unsigned_abs();
+        || exchanges >= BATCH.unsigned_abs()
+        || events >= BATCH.unsigned_abs();
     Ok(swept)
+}
+
+/// Removes moves that count no more, and events of the cluster from before `before`: how many of these.
+async fn sweep_cluster(conn: &Conn, before: i64) -> Result<u64, StoreError> {
+    let counted = micros(COUNTED_FOR);
+    conn.change(SWEEP, Sql::MoveDelete, vec![&counted]).await?;
+    let params: Params<'_> = vec![&before, &BATCH];
+    conn.change(SWEEP, Sql::EventDelete, params).await
 }
 
 async fn now(conn: &Conn) -> Result<i64, StoreError> {

@@ -17,21 +17,19 @@ use quayside_store::{
     model::{InstanceId, failpoint},
 };
 use tokio::{
-    sync::{OnceCell, Semaphore, SemaphorePermit},
+    sync::{OnceCell, Semaphore, SemaphorePermit, watch},
     task::{AbortHandle, JoinSet},
     time::timeout,
 };
 use tokio_postgres::{
     AsyncMessage, Client, Config, Connection, Error, NoTls, Row, SimpleQueryMessage, Statement,
-    config::{Host, SslMode, TargetSessionAttrs},
-    error::SqlState,
-    tls::TlsStream,
-    types::ToSql,
+    error::SqlState, tls::TlsStream, types::ToSql,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{
     Options, Password,
+    address::hosts,
     error::{fail, too_slow},
     migrate,
     refused::explain,
@@ -58,6 +56,12 @@ SELECT set_config('synchronous_commit', 'on', false)
 /// One to renew, one to look at the other sessions: a slow look must not hold a renewal.
 const SESSION_CONNECTIONS: usize = 2;
 
+/// One to renew, and one for the next try while the server still works on the last.
+const RENEWAL_CONNECTIONS: usize = 2;
+
+/// What every change that an agent may wait for notifies. The statements name it too.
+const CHANNEL: &str = "quayside_cluster";
+
 /// Which work a connection is kept for, so that neither waits for the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
@@ -65,6 +69,8 @@ pub(crate) enum Use {
     Commit,
     /// Renewing this process's session and looking at the others': never late because of load.
     Session,
+    /// Renewing the session of a node whose agent also looks, opens and ends on those for sessions.
+    Renewal,
     /// Everything else.
     Work,
 }
@@ -81,6 +87,7 @@ pub(crate) struct Pool {
     connect_timeout: Duration,
     commit: Shelf,
     session: Shelf,
+    renewal: Shelf,
     work: Shelf,
     instance: OnceLock<InstanceId>,
     tasks: Mutex<JoinSet<()>>,
@@ -108,6 +115,7 @@ impl Pool {
             connect_timeout: options.connect_timeout,
             commit: shelf(options.commit_connections),
             session: shelf(SESSION_CONNECTIONS),
+            renewal: shelf(RENEWAL_CONNECTIONS),
             work: shelf(options.work_connections),
             instance: OnceLock::new(),
             tasks: Mutex::new(JoinSet::new()),
@@ -132,7 +140,7 @@ impl Pool {
         if !held.conn().named
             && let Some(instance) = self.instance.get()
         {
-            let name = format!("SET application_name = 'qs:{instance}'");
+            let name = format!("SET application_name = '{}'", name_of(*instance));
             held.conn()
                 .client
                 .batch_execute(&name)
@@ -152,6 +160,7 @@ impl Pool {
         let shelf = match wanted {
             Use::Commit => &self.commit,
             Use::Session => &self.session,
+            Use::Renewal => &self.renewal,
             Use::Work => &self.work,
         };
         let closed = |_| {
@@ -165,7 +174,7 @@ impl Pool {
         let idle = shelf.take();
         let conn = match idle {
             Some(conn) => conn,
-            None => self.connect(operation).await?,
+            None => self.connect(operation, None).await?,
         };
         Ok(Held {
             shelf,
@@ -176,7 +185,7 @@ impl Pool {
 
     /// Closes every connection and waits for its task; connections in use are cut when `grace` is over.
     pub(crate) async fn close(&self, grace: Duration) {
-        for shelf in [&self.commit, &self.session, &self.work] {
+        for shelf in self.shelves() {
             shelf.permits.close();
             while let Some(mut conn) = shelf.take() {
                 conn.cut.armed = false;
@@ -189,8 +198,40 @@ impl Pool {
         }
     }
 
-    /// Tries each host once, beginning with the one that took writes last.
-    async fn connect(&self, operation: &'static str) -> Result<Conn, StoreError> {
+    /// Drops what is idle. The next connection goes to another host first, where there are several.
+    pub(crate) fn leave(&self) {
+        for shelf in self.shelves() {
+            lock(&shelf.idle).clear();
+        }
+        let at = self.last.load(Ordering::Relaxed);
+        self.last
+            .store((at + 1) % self.hosts.len(), Ordering::Relaxed);
+    }
+
+    fn shelves(&self) -> [&Shelf; 4] {
+        [&self.commit, &self.session, &self.renewal, &self.work]
+    }
+
+    /// A connection that is told of changes. The receiver fails when the connection is over.
+    pub(crate) async fn listen(
+        &self,
+        operation: &'static str,
+    ) -> Result<(Conn, watch::Receiver<()>), StoreError> {
+        let (told, hears) = watch::channel(());
+        let conn = self.connect(operation, Some(told)).await?;
+        let listen = format!("LISTEN {CHANNEL}");
+        let listens = conn.client.batch_execute(&listen).await;
+        listens.map_err(|e| fail(operation, e))?;
+        Ok((conn, hears))
+    }
+
+    /// Tries each host once, beginning with the one that took writes last. Whoever is `told` hears of each
+    /// notification.
+    async fn connect(
+        &self,
+        operation: &'static str,
+        told: Option<watch::Sender<()>>,
+    ) -> Result<Conn, StoreError> {
         let first = self.last.load(Ordering::Relaxed);
         let mut failure = too_slow(operation);
         for turn in 0..self.hosts.len() {
@@ -198,7 +239,7 @@ impl Pool {
             // The time is bounded here and not by the driver, which bounds the connect only: a paused
             // server takes connections and then says nothing.
             let host = self.with_password(&self.hosts[at], operation)?;
-            match timeout(self.connect_timeout, self.connect_to(&host)).await {
+            match timeout(self.connect_timeout, self.connect_to(&host, told.clone())).await {
                 Ok(Ok(conn)) => {
                     self.last.store(at, Ordering::Relaxed);
                     self.let_in.store(true, Ordering::Relaxed);
@@ -241,17 +282,21 @@ impl Pool {
         explain(&self.hosts[at], operation, error)
     }
 
-    async fn connect_to(&self, host: &Config) -> Result<Conn, Error> {
+    async fn connect_to(
+        &self,
+        host: &Config,
+        told: Option<watch::Sender<()>>,
+    ) -> Result<Conn, Error> {
         let warned = Arc::new(AtomicBool::new(false));
         let (client, task) = match &self.tls {
             Some(tls) => {
                 let (client, connection) =
                     host.connect(MakeRustlsConnect::new(tls.clone())).await?;
-                (client, self.drive(connection, Arc::clone(&warned)))
+                (client, self.drive(connection, Arc::clone(&warned), told))
             }
             None => {
                 let (client, connection) = host.connect(NoTls).await?;
-                (client, self.drive(connection, Arc::clone(&warned)))
+                (client, self.drive(connection, Arc::clone(&warned), told))
             }
         };
         let conn = Conn {
@@ -274,13 +319,14 @@ impl Pool {
         &self,
         connection: Connection<tokio_postgres::Socket, T>,
         warned: Arc<AtomicBool>,
+        told: Option<watch::Sender<()>>,
     ) -> AbortHandle
     where
         T: TlsStream + Unpin + Send + 'static,
     {
         let mut tasks = lock(&self.tasks);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(drive(connection, warned))
+        tasks.spawn(drive(connection, warned, told))
     }
 }
 
@@ -397,7 +443,7 @@ impl Conn {
         self.step(sql, params).await.map_err(|e| fail(operation, e))
     }
 
-    /// Runs one statement by itself and says how many rows it changed.
+    /// Runs one statement by itself and says how many rows it changed or gave.
     pub(crate) async fn change(
         &self,
         operation: &'static str,
@@ -444,8 +490,11 @@ impl Conn {
     }
 }
 
-async fn drive<T>(mut connection: Connection<tokio_postgres::Socket, T>, warned: Arc<AtomicBool>)
-where
+async fn drive<T>(
+    mut connection: Connection<tokio_postgres::Socket, T>,
+    warned: Arc<AtomicBool>,
+    told: Option<watch::Sender<()>>,
+) where
     T: TlsStream + Unpin,
 {
     loop {
@@ -455,6 +504,11 @@ where
                 // Before the answer to the statement is passed on: the order of the wire is kept.
                 warned.store(true, Ordering::SeqCst);
                 tracing::warn!(notice = notice.message(), "the database warns");
+            }
+            Some(Ok(AsyncMessage::Notification(_))) => {
+                if let Some(told) = &told {
+                    told.send_replace(());
+                }
             }
             Some(Ok(_)) => {}
             Some(Err(error)) => {
@@ -466,73 +520,9 @@ where
     }
 }
 
-/// One configuration for each host of the address, so that each can be given its own time.
-fn hosts(options: &Options) -> Result<Vec<Config>, StoreError> {
-    let wrong = |what: String| StoreError::new(StoreErrorKind::Config, "read store url", what);
-    let url = for_driver(&options.url);
-    let all: Config = url.parse().map_err(|e: Error| {
-        let cause = std::error::Error::source(&e).map_or_else(String::new, |s| format!(": {s}"));
-        wrong(format!(
-            "`[store] url` is not a PostgreSQL address: {e}{cause}"
-        ))
-    })?;
-    if options.tls.is_none() && all.get_ssl_mode() == SslMode::Require {
-        return Err(wrong(
-            "`[store] url` asks for TLS, but no TLS settings are given".to_owned(),
-        ));
-    }
-    let count = all.get_hosts().len().max(all.get_hostaddrs().len());
-    if count == 0 {
-        return Err(wrong("`[store] url` names no host".to_owned()));
-    }
-    Ok((0..count).map(|at| one_host(&all, at, options)).collect())
-}
-
-/// The driver knows nothing of `verify-ca` and `verify-full`: what is verified is up to the TLS settings.
-fn for_driver(url: &str) -> String {
-    url.replace("sslmode=verify-full", "sslmode=require")
-        .replace("sslmode=verify-ca", "sslmode=require")
-}
-
-fn one_host(all: &Config, at: usize, options: &Options) -> Config {
-    let mut one = Config::new();
-    match all.get_hosts().get(at) {
-        Some(Host::Tcp(name)) => {
-            one.host(name);
-        }
-        Some(Host::Unix(path)) => {
-            one.host_path(path);
-        }
-        None => {}
-    }
-    if let Some(address) = all.get_hostaddrs().get(at) {
-        one.hostaddr(*address);
-    }
-    let ports = all.get_ports();
-    if let Some(port) = ports.get(at).or_else(|| ports.first()) {
-        one.port(*port);
-    }
-    if let Some(user) = all.get_user() {
-        one.user(user);
-    }
-    if let Some(name) = all.get_dbname() {
-        one.dbname(name);
-    }
-    if let Some(text) = all.get_options() {
-        one.options(text);
-    }
-    if let Some(password) = all.get_password() {
-        one.password(password);
-    }
-    one.ssl_mode(all.get_ssl_mode())
-        .ssl_negotiation(all.get_ssl_negotiation())
-        .channel_binding(all.get_channel_binding())
-        .application_name("quayside")
-        .connect_timeout(options.connect_timeout)
-        .tcp_user_timeout(options.commit_timeout)
-        .keepalives_idle(Duration::from_secs(2))
-        .target_session_attrs(TargetSessionAttrs::ReadWrite);
-    one
+/// What the connections of `instance` are called at the server.
+pub(crate) fn name_of(instance: InstanceId) -> String {
+    format!("qs:{instance}")
 }
 
 /// A lock that outlives a panic of another holder: what it guards is consistent between any two lines.

@@ -16,7 +16,7 @@ use crate::{
     sql::Sql,
 };
 
-const SESSION: &str = "keep session";
+pub(crate) const SESSION: &str = "keep session";
 const INSTANCE: &str = "keep instance";
 const FENCE: &str = "keep fence";
 
@@ -122,9 +122,9 @@ impl Sessions for PostgresStore {
 }
 
 impl PostgresStore {
-    /// Changes a session, on a connection that other work never holds.
-    async fn keep(&self, sql: Sql, params: Params<'_>) -> Result<u64, StoreError> {
-        let work = self.on(Use::Session, SESSION, async |conn| {
+    /// Changes a session, on a connection that other work never holds. How many rows it changed.
+    pub(crate) async fn keep(&self, sql: Sql, params: Params<'_>) -> Result<u64, StoreError> {
+        let work = self.surely(Use::Session, SESSION, async |conn| {
             conn.change(SESSION, sql, params).await
         });
         self.run(SESSION, 1, self.work_timeout(), work).await
@@ -144,7 +144,11 @@ impl PostgresStore {
     }
 }
 
-async fn is_live(conn: &Conn, operation: &'static str, id: &Id) -> Result<bool, StoreError> {
+pub(crate) async fn is_live(
+    conn: &Conn,
+    operation: &'static str,
+    id: &Id,
+) -> Result<bool, StoreError> {
     let rows = conn.rows(operation, Sql::InstanceLive, vec![id]).await?;
     rows.first().map_or(Ok(false), |row| {
         Reader::new(row, operation, "instance").get("exists")
@@ -191,7 +195,7 @@ async fn take_fence(
     }
 }
 
-fn read_session(row: &Reader<'_>) -> Result<SessionRow, StoreError> {
+pub(crate) fn read_session(row: &Reader<'_>) -> Result<SessionRow, StoreError> {
     Ok(SessionRow {
         session: row.id("id")?,
         node: row.text("node")?,

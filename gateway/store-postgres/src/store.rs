@@ -12,14 +12,14 @@ use std::{
 };
 
 use quayside_store::{
-    Store, StoreError,
+    Cluster, Store, StoreError,
     measure::Transactions,
-    model::{Clock, Name, SystemClock},
+    model::{Clock, InstanceId, Name, SystemClock},
 };
 use tokio::time::timeout;
 
 use crate::{
-    error::too_slow,
+    error::{too_slow, unsure},
     maintain::Progress,
     pool::{Conn, Pool, Use},
 };
@@ -38,6 +38,8 @@ const TRANSACTIONS: &[&str] = &[
     "keep session",
     "keep instance",
     "keep fence",
+    "keep cluster",
+    "look at cluster",
     "write chunk",
     "read chunk",
     "keep sources",
@@ -237,6 +239,32 @@ impl PostgresStore {
         held.keep();
         Ok(result)
     }
+
+    /// Runs `work` as [`on`](Self::on) does, for a change that must not be taken for done when a failover
+    /// could forget it.
+    ///
+    /// # Errors
+    /// `Unknown` if the server warned: the change is then not known to be replicated.
+    pub(crate) async fn surely<T>(
+        &self,
+        wanted: Use,
+        operation: &'static str,
+        work: impl AsyncFnOnce(&Conn) -> Result<T, StoreError> + Send,
+    ) -> Result<T, StoreError>
+    where
+        T: Send,
+    {
+        let held = self.pool.get(wanted, operation).await?;
+        held.conn().clear_warning();
+        let result = work(held.conn()).await?;
+        let warned = held.conn().was_warned();
+        held.keep();
+        if warned {
+            Err(unsure(operation))
+        } else {
+            Ok(result)
+        }
+    }
 }
 
 impl Store for PostgresStore {
@@ -250,5 +278,13 @@ impl Store for PostgresStore {
 
     fn transactions(&self) -> &Transactions {
         &self.transactions
+    }
+
+    fn cluster(&self) -> Option<&dyn Cluster> {
+        Some(self)
+    }
+
+    fn work_as(&self, instance: InstanceId) {
+        self.pool.name(instance);
     }
 }

@@ -10,3 +10,4 @@ async fn fresh() -> Fresh {
 }
 
 quayside_conformance::store_conformance!(fresh);
+quayside_conformance::cluster_conformance!(fresh);

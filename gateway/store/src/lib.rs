@@ -19,13 +19,14 @@
 //! # What it does not do
 //! It does not route, retry, schedule or call anyone: the engine does. Wake-ups are hints outside of it.
 //!
-//! Reading order: [`commit`], [`claims`], [`sessions`], then the rest as needed.
+//! Reading order: [`commit`], [`claims`], [`sessions`], then the rest as needed; [`cluster`] for several nodes.
 
 use std::sync::Arc;
 
 pub mod bodies;
 pub mod browse;
 pub mod claims;
+pub mod cluster;
 pub mod codes;
 pub mod commit;
 pub mod controls;
@@ -42,6 +43,7 @@ pub use quayside_model as model;
 pub use bodies::Bodies;
 pub use browse::Browse;
 pub use claims::{Claimed, Claims, Want};
+pub use cluster::{Cluster, fence_of};
 pub use commit::{
     Change, Commit, GroupOutcome, Next, Op, Outcome, Publish, PublishOutcome, SettleOutcome,
 };
@@ -66,6 +68,16 @@ pub trait Store:
 
     /// How long each named transaction took and how it ended.
     fn transactions(&self) -> &measure::Transactions;
+
+    /// What several nodes share; `None`: this store is for one process.
+    fn cluster(&self) -> Option<&dyn Cluster> {
+        None
+    }
+
+    /// This process works as `instance`, which an agent has registered: an agent can end its open
+    /// transactions from then on. The first one stays. Without an agent
+    /// [`Sessions::register_instance`] does this.
+    fn work_as(&self, _instance: model::InstanceId) {}
 }
 
 /// A store behind a pointer, as the engine and the server hold it.

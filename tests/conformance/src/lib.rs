@@ -23,6 +23,7 @@ use quayside_store::{
 pub mod bodies;
 pub mod browse;
 pub mod claims;
+pub mod cluster;
 pub mod controls;
 pub mod dedupe;
 pub mod exchange;
@@ -65,6 +66,31 @@ pub trait Backend: Send + Sync {
     fn moment(&self) -> Duration {
         Duration::from_millis(50)
     }
+}
+
+/// Runs the suite of stores that several nodes share: `cluster_conformance!(fresh)`, as
+/// [`store_conformance!`].
+#[macro_export]
+macro_rules! cluster_conformance {
+    ($fresh:ident) => {
+        $crate::store_conformance! { @nouns $fresh;
+            cluster {
+                of_many_that_take_one_wins
+                a_repeated_grant_meets_itself
+                the_dead_own_nothing
+                a_renewal_says_who_answered
+                a_report_dies_with_its_node
+                only_agents_speak_for_their_nodes
+                a_take_ends_an_offer
+                orders_are_numbered_and_answered
+                the_words_of_operators_stand
+                a_clear_forgets_failures_and_moves
+                lost_sessions_count_until_they_are_cleared
+                changes_of_state_are_recorded
+                a_change_wakes_who_waits
+            }
+        }
+    };
 }
 
 /// Runs the suite: `store_conformance!(fresh)`, where `async fn fresh() -> impl Backend`.

@@ -1,5 +1,7 @@
 //! What only PostgreSQL has: several processes, a server that pauses, commits in the dark, partitions.
 
+mod cluster;
+
 use std::{sync::Arc, time::Duration};
 
 use crate::server::{DATABASE, Fresh, open};

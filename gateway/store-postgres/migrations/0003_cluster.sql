@@ -1,0 +1,66 @@
+-- 0003 cluster. Adds only: what the statements of 0002 leave out stays right, so that a program that knows
+-- nothing of it works on beside one that does. A session that such a program has expired is not counted as
+-- lost, and what it changes wakes no listener: agents poll as well.
+
+-- That of a node's agent; other processes have sessions of their own.
+ALTER TABLE session ADD COLUMN agent boolean NOT NULL DEFAULT false;
+-- When another node ended it; NULL for a session that ended at its own wish.
+ALTER TABLE session ADD COLUMN expired_at bigint;
+-- Both are of columns that no renewal touches.
+CREATE INDEX session_live ON session (node) WHERE live;
+CREATE INDEX session_expired ON session (node, expired_at) WHERE expired_at IS NOT NULL;
+
+-- What operators say about nodes. A node has a row from its first look on.
+CREATE TABLE cluster_node (
+  name text PRIMARY KEY,
+  drained boolean NOT NULL DEFAULT false,
+  cleared_at bigint NOT NULL DEFAULT 0     -- sessions lost before count no more
+);
+
+-- What operators and agents say about groups, by the host's name. Who owns one stands in `fence`, under
+-- 'host.' and that name. order_no counts the orders to move; answered_no is the last one dealt with.
+CREATE TABLE cluster_group (
+  name text PRIMARY KEY,
+  online boolean NOT NULL DEFAULT true,
+  paused boolean NOT NULL DEFAULT false,
+  pinned text,
+  clears bigint NOT NULL DEFAULT 0,
+  order_no bigint NOT NULL DEFAULT 0,
+  order_to text,
+  order_at bigint,                -- microseconds; not before this moment
+  answered_no bigint NOT NULL DEFAULT 0,
+  refused text,                   -- why the order answered_no was not followed
+  offered_to text,
+  offered_at bigint,
+  failed_at bigint
+) WITH (fillfactor = 50);
+
+-- Moves of groups because of a fault, kept for a day.
+CREATE TABLE cluster_move (grp text NOT NULL, at bigint NOT NULL);
+CREATE INDEX cluster_move_at ON cluster_move (at);
+
+-- What each node last reported about its processes of each group, under its session of that time: with that
+-- session the report is dead. The text is JSON.
+CREATE TABLE cluster_report (
+  grp text NOT NULL,
+  node text NOT NULL,
+  session uuid NOT NULL,
+  report text NOT NULL,
+  at bigint NOT NULL,
+  PRIMARY KEY (grp, node)
+) WITH (fillfactor = 50);
+
+-- Changes of state of groups on nodes, kept as long as history is. at is by the node's clock.
+CREATE TABLE cluster_event (
+  no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  stored_at bigint NOT NULL,
+  at bigint NOT NULL,
+  lasted_us bigint NOT NULL,
+  epoch bigint,
+  grp text NOT NULL,
+  node text NOT NULL,
+  from_state text NOT NULL,
+  to_state text NOT NULL,
+  cause text NOT NULL,
+  evidence text[] NOT NULL
+);
