@@ -52,6 +52,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "quayside-adapter-amqp",
         ],
     ),
+    // It supervises processes of the server, and knows nothing of what runs in them.
+    (
+        "quayside-cluster-agent",
+        &[
+            "quayside-model",
+            "quayside-lease",
+            "quayside-store",
+            "quayside-store-postgres",
+        ],
+    ),
     // Fixture programs know the wire and nothing of the house but its clock.
     ("mock-partner", &["quayside-model"]),
     (

@@ -4,6 +4,7 @@
 //! partner got, and its store's tables where a promise speaks of the store.
 
 pub mod broker;
+pub mod cluster;
 pub mod judge;
 pub mod queues;
 pub mod site;

@@ -16,6 +16,7 @@ use tracing::warn;
 
 use crate::{
     committer::chain,
+    engine::beating,
     plan::ReceivePort,
     receive::again,
     send::{attempt::give, port::SendRuntime, work::Work},
@@ -31,6 +32,10 @@ const MAX_AGAIN: u32 = 16;
 
 /// Runs until the engine stops taking work.
 pub(crate) async fn run(shared: Arc<Shared>) {
+    beating(&shared, look_again_and_again(&shared)).await;
+}
+
+async fn look_again_and_again(shared: &Arc<Shared>) {
     let mut pace = PACE.0;
     let mut again = Again {
         running: JoinSet::new(),
@@ -39,7 +44,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         while again.running.try_join_next().is_some() {}
         let more = if shared.trust.may_act() {
-            round(&shared, &mut again).await
+            round(shared, &mut again).await
         } else {
             More::Idle
         };

@@ -1,6 +1,6 @@
 //! The front of the engine: start, look, operate, stop.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -10,39 +10,34 @@ use quayside_model::{
     port::PortControl,
 };
 use quayside_store::{
-    AnyStore, PublishOutcome,
+    PublishOutcome,
     browse::{HistoryRow, PortBacklog},
 };
 use tokio::{
     sync::{Mutex, watch},
     task::JoinSet,
 };
-use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
 
 use crate::{
-    claimer, codes,
-    committer::Committer,
+    codes,
     counters::Counters,
-    options::{EngineError, Options, PUBLISH_WITHIN},
-    ownership::Keeper,
+    options::{EngineError, PUBLISH_WITHIN},
     plan::Plan,
     publish::{Extras, places_until, prepare},
     receive::{
         body,
         intake::{self, Arrival},
     },
-    routing::Table,
-    runtime::{self, Runtimes},
-    session::Session,
-    shared::{Routes, Shared},
-    sweep::{self, Housekeeper},
+    runtime::Runtimes,
+    shared::Shared,
     tally::Tally,
-    trust::Trust,
-    view::{Health, PortView, StopReport},
+    view::{Health, PortView},
     window::ServiceWindow,
-    writable::{self, Writable},
 };
+
+mod life;
+
+pub(crate) use life::beating;
 
 /// The property in which a resubmitted message names its source.
 pub const RESUBMITTED_FROM: &str = "msg.resubmitted-from";
@@ -56,75 +51,11 @@ pub struct Engine {
     runtimes: Arc<Runtimes>,
     /// The tasks of the engine itself, each by its name.
     tasks: Mutex<JoinSet<&'static str>>,
-    lost: watch::Receiver<bool>,
+    /// Becomes `true` when its own session was ended; an agent keeps the session for its processes.
+    lost: Option<watch::Receiver<bool>>,
 }
 
 impl Engine {
-    /// Opens a session, registers an instance, records `plan` and runs it. When it returns, the
-    /// configuration is in force, and its locations are open but for those that fail or take long.
-    ///
-    /// # Errors
-    /// [`EngineError`] if the plan cannot run, which changes nothing, or if the store fails.
-    pub async fn start(store: AnyStore, plan: Plan, options: Options) -> Result<Self, EngineError> {
-        runtime::check(&plan, &options)?;
-        let instance = InstanceId::new(options.clock.now(), &*options.entropy);
-        let trust = Trust::none(Arc::clone(&options.clock));
-        let (stopping, cut) = (CancellationToken::new(), CancellationToken::new());
-        let mut tasks = JoinSet::new();
-        let session = Session::open(Arc::clone(&store), &options, instance, trust.clone()).await?;
-        let clock = Arc::clone(&options.clock);
-        let writable = Arc::new(Writable::new(Arc::clone(&clock)));
-        let committer = Committer::start(
-            &mut tasks,
-            Arc::clone(&store),
-            instance,
-            Arc::clone(&writable),
-            clock,
-            cut.clone(),
-        );
-        let shared = Arc::new(Shared::new(
-            store,
-            instance,
-            options,
-            committer,
-            trust,
-            writable,
-            empty_routes(),
-            stopping,
-            cut,
-        ));
-        let runtimes = Runtimes::new();
-        let mut keeper = Keeper::new(Arc::clone(&shared));
-        // What nobody has is ours from the start, as all hosts are on a single machine.
-        keeper.ask().await;
-        let lost = session.lost();
-        spawn(
-            &mut tasks,
-            "watcher",
-            session.watcher().run(shared.cut.clone()),
-        );
-        spawn(&mut tasks, "session", session.run(shared.cut.clone()));
-        let version = match runtimes.apply(&shared, plan).await {
-            Ok(version) => version,
-            Err(error) => {
-                shared.trust.end();
-                shared.cut.cancel();
-                drain(&mut tasks).await;
-                return Err(error);
-            }
-        };
-        spawn_work(&mut tasks, &shared, &runtimes);
-        spawn(&mut tasks, "keeper", keeper.run(Arc::clone(&runtimes)));
-        runtimes.begun().await;
-        info!(%instance, version, "engine started");
-        Ok(Self {
-            shared,
-            runtimes,
-            tasks: Mutex::new(tasks),
-            lost,
-        })
-    }
-
     /// The id of this run.
     #[must_use]
     pub fn instance(&self) -> InstanceId {
@@ -144,10 +75,16 @@ impl Engine {
         if self.shared.stopping.is_cancelled() {
             reasons.push("stopping".to_owned());
         }
-        if *self.lost.borrow() {
+        if self.lost.as_ref().is_some_and(|lost| *lost.borrow()) {
             reasons.push("another node has ended the session of this one".to_owned());
         } else if !self.shared.trust.may_act() {
-            reasons.push("the session at the store could not be renewed".to_owned());
+            let reason = match &self.shared.options.agent {
+                Some(_) => {
+                    "the agent of this node has not granted it, or could not renew its session"
+                }
+                None => "the session at the store could not be renewed",
+            };
+            reasons.push(reason.to_owned());
         }
         reasons.extend(self.shared.writable.reason());
         Health {
@@ -441,11 +378,17 @@ impl Engine {
     /// the engine has failed. Then stop it with no grace and start another one.
     pub async fn fatal(&self) -> EngineError {
         let mut lost = self.lost.clone();
+        let lost = async {
+            match &mut lost {
+                Some(lost) => drop(lost.wait_for(|lost| *lost).await),
+                None => std::future::pending().await,
+            }
+        };
         let mut tasks = self.tasks.lock().await;
         let detail = tokio::select! {
             // A lost session cuts the tasks off: it is the cause, and their ends are not.
             biased;
-            _ = lost.wait_for(|lost| *lost) => "the session was ended by another node".to_owned(),
+            () = lost => "the session was ended by another node".to_owned(),
             end = tasks.join_next() => match end {
                 Some(Ok(name)) => format!("the task `{name}` has ended"),
                 Some(Err(error)) => format!("a task of the engine panicked: {error}"),
@@ -456,53 +399,6 @@ impl Engine {
             code: codes::SESSION_LOST,
             detail,
         }
-    }
-
-    /// Gives up at once whatever is under way: no effect begins after it. [`Engine::stop`] still has to
-    /// end what is left.
-    pub fn cut_off(&self) {
-        self.shared.trust.end();
-        self.shared.stopping.cancel();
-        self.shared.cut.cancel();
-    }
-
-    /// Stops in stages: takes no work, finishes what is under way within `grace`, cuts the rest, ends
-    /// the instance.
-    pub async fn stop(self, grace: Duration) -> StopReport {
-        let mut tasks = self.tasks.into_inner();
-        let mut ports = self.runtimes.take_tasks();
-        self.shared.stopping.cancel();
-        let finished = tokio::time::timeout(grace, drain(&mut ports)).await.is_ok();
-        let unfinished = if finished { 0 } else { self.shared.held.len() };
-        let instance = self.shared.instance;
-        if finished {
-            // The sweeper gives its fence back while the instance still is live.
-            while tasks.len() > LASTING_TASKS
-                && tokio::time::timeout(grace, tasks.join_next())
-                    .await
-                    .is_ok_and(|e| e.is_some())
-            {}
-        }
-        self.shared.trust.end();
-        self.shared.cut.cancel();
-        // Ports may be in the middle of a send; what they would still do needs the trust that has ended.
-        ports.abort_all();
-        let over = async {
-            drain(&mut ports).await;
-            drain(&mut tasks).await;
-        };
-        let ended = tokio::time::timeout(CUT_WITHIN, over).await.is_ok();
-        if !ended {
-            error!(code = %codes::SESSION_LOST, "tasks of the engine did not end after the cut");
-        }
-        match tokio::time::timeout(CUT_WITHIN, self.shared.store.end_instance(instance)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                error!(code = %error.kind.code(), "the instance could not be ended; its session will expire")
-            }
-            Err(_) => error!("the instance could not be ended in time; its session will expire"),
-        }
-        StopReport { ended, unfinished }
     }
 
     fn knows(&self, name: &Name) -> bool {
@@ -518,52 +414,6 @@ impl Engine {
     fn services(&self, name: &Name) -> Services {
         // Of its own: what a test meets is told to who asked for it.
         crate::runtime::services(&self.shared, name, Condition::default())
-    }
-}
-
-/// The tasks that run until the cut: session, watcher, committer and exchanges.
-const LASTING_TASKS: usize = 4;
-/// How long tasks may take to end after the cut.
-const CUT_WITHIN: Duration = Duration::from_secs(2);
-
-/// Starts what works, once a configuration is in force.
-fn spawn_work(tasks: &mut JoinSet<&'static str>, shared: &Arc<Shared>, runtimes: &Arc<Runtimes>) {
-    spawn(tasks, "claimer", claimer::run(Arc::clone(shared)));
-    let sweeper = sweep::sweep(Arc::clone(shared), Arc::clone(runtimes));
-    spawn(tasks, "sweeper", sweeper);
-    spawn(tasks, "probe", writable::probe(Arc::clone(shared)));
-    if shared.options.roles.track {
-        let housekeeper = Housekeeper::new(Arc::clone(shared));
-        spawn(tasks, "housekeeper", housekeeper.run());
-    }
-    let polling = Arc::clone(shared);
-    let polling = async move { polling.exchanges.poll(&polling).await };
-    spawn(tasks, "exchanges", polling);
-}
-
-async fn drain<T: 'static>(tasks: &mut JoinSet<T>) {
-    while tasks.join_next().await.is_some() {}
-}
-
-fn spawn(
-    tasks: &mut JoinSet<&'static str>,
-    name: &'static str,
-    task: impl Future<Output = ()> + Send + 'static,
-) {
-    tasks.spawn(async move {
-        task.await;
-        name
-    });
-}
-
-fn empty_routes() -> Routes {
-    Routes {
-        version: 0,
-        table: Table::compile(&Plan::default(), &std::collections::HashSet::new()),
-        receive: HashMap::new(),
-        send: HashMap::new(),
-        subscribers: HashMap::new(),
-        controls: HashMap::new(),
     }
 }
 

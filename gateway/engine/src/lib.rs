@@ -48,6 +48,6 @@ mod writable;
 
 pub use counters::Counters;
 pub use engine::{Engine, RESUBMITTED_FROM};
-pub use options::{EngineError, Options, Roles};
+pub use options::{Agency, EngineError, Gate, Options, Pulse, Roles};
 pub use tally::Tallied;
 pub use view::{Health, PortView, StopReport};

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use quayside_adapter_api::{Adapter, AdapterError, Secrets};
 use quayside_lease::Timings;
-use quayside_model::{Clock, Code, Entropy, Name};
+use quayside_model::{Clock, Code, Entropy, InstanceId, Monotonic, Name, SessionId};
 use quayside_store::{StoreError, maintain::Retention};
 
 use crate::codes;
@@ -22,6 +22,8 @@ pub struct Options {
     pub roles: Roles,
     /// The timings of the session.
     pub timings: Timings,
+    /// The agent that this process works for; without one it keeps a session of its own.
+    pub agent: Option<Agency>,
     /// How long ended things are kept.
     pub retention: Retention,
     /// The adapters, by their keys.
@@ -32,6 +34,42 @@ pub struct Options {
     pub entropy: Arc<dyn Entropy>,
     /// Where secrets are found.
     pub secrets: Arc<dyn Secrets>,
+}
+
+/// What an agent decides for an engine. It keeps the session, has registered the instance and ends it, and
+/// grants clustered hosts ([`Engine::grant`](crate::Engine::grant)).
+#[derive(Clone)]
+pub struct Agency {
+    /// The session of the node.
+    pub session: SessionId,
+    /// What this engine is to the store.
+    pub instance: InstanceId,
+    /// Until when it may act.
+    pub gate: Arc<dyn Gate>,
+    /// Called by the loop that claims, and by a stop, at least every 100 ms while they go on.
+    pub beat: Arc<dyn Fn(Pulse) + Send + Sync>,
+}
+
+impl fmt::Debug for Agency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Agency")
+            .field("session", &self.session)
+            .field("instance", &self.instance)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Until when a process may act, as its agent has last written it.
+pub trait Gate: Send + Sync {
+    /// The deadline. Read right before each effect, so cheap, and never cached by the caller.
+    fn deadline(&self) -> Monotonic;
+}
+
+/// What an engine reports with each beat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pulse {
+    /// The deliveries that it holds: each may have an effect under way.
+    pub in_flight: usize,
 }
 
 impl fmt::Debug for Options {

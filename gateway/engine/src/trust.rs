@@ -1,7 +1,7 @@
 //! Whether this process may act now, as one number that every effect reads.
 //!
-//! The session task sets the deadline; everyone else only looks. Reading it costs a clock and an atomic
-//! load, so it is read right before each external effect.
+//! The session task sets the deadline, or an agent that keeps the session for this process; everyone else
+//! only looks. Reading it costs a clock and a load, so it is read right before each external effect.
 
 use std::{
     sync::{
@@ -13,10 +13,14 @@ use std::{
 
 use quayside_model::{Clock, Monotonic};
 
+use crate::options::Gate;
+
 /// The deadline of trust, shared.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Trust {
     deadline_micros: Arc<AtomicU64>,
+    /// The agent's word, if there is an agent: both have to allow it.
+    gate: Option<Arc<dyn Gate>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -25,6 +29,16 @@ impl Trust {
     pub(crate) fn none(clock: Arc<dyn Clock>) -> Self {
         Self {
             deadline_micros: Arc::new(AtomicU64::new(0)),
+            gate: None,
+            clock,
+        }
+    }
+
+    /// Trusts for as long as `gate` says, until it is [ended](Self::end).
+    pub(crate) fn granted(clock: Arc<dyn Clock>, gate: Arc<dyn Gate>) -> Self {
+        Self {
+            deadline_micros: Arc::new(AtomicU64::new(u64::MAX)),
+            gate: Some(gate),
             clock,
         }
     }
@@ -43,6 +57,8 @@ impl Trust {
     /// Whether the process may act now.
     pub(crate) fn may_act(&self) -> bool {
         let deadline = Duration::from_micros(self.deadline_micros.load(Ordering::SeqCst));
-        self.clock.monotonic().since_boot() < deadline
+        let gate = self.gate.as_ref().map(|gate| gate.deadline().since_boot());
+        // The clock comes last: nothing is between it and the answer.
+        self.clock.monotonic().since_boot() < gate.map_or(deadline, |gate| gate.min(deadline))
     }
 }

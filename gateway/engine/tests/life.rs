@@ -36,6 +36,7 @@ fn options() -> Options {
         clustered: Vec::new(),
         roles: Roles::default(),
         timings: quayside_lease::Timings::default(),
+        agent: None,
         retention: Retention::default(),
         adapters: BTreeMap::new(),
         clock: Arc::new(SystemClock),

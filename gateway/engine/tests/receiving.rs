@@ -269,6 +269,7 @@ impl World {
             clustered: Vec::new(),
             roles: Roles::default(),
             timings: quayside_lease::Timings::default(),
+            agent: None,
             retention: Retention::default(),
             adapters: BTreeMap::from([("still", still)]),
             clock: Arc::new(SystemClock),

@@ -24,13 +24,18 @@ pub(crate) enum Exit {
     Schema = 11,
     /// The process cannot stay alive as a member of its group: start it again.
     Lost = 12,
+    /// The agent that started the process is gone, or does not speak to it.
+    Orphan = 21,
+    /// A part of the process has failed; its agent starts another one.
+    Broken = 70,
 }
 
 /// The exit codes, as `--help` shows them.
 pub(crate) const HELP: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such thing, 4 no node or broker answers,
 10 the configuration has errors (`check --strict`: or warnings), 11 the store's schema is of another
-version, 12 the process was lost to its group again and again: start it anew.";
+version, 12 the process was lost to its group again and again: start it anew. Under an agent: 21 the
+agent is gone, 70 a part of the process has failed.";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

@@ -9,37 +9,41 @@
 //! That is safe as long as every task of the old one has ended. If one has not, or if engines are lost one
 //! after the other, the process ends with exit code 12, and its supervisor starts a new one.
 //!
+//! With an agent ([`Agency`]) the process runs one host of the node. It serves its API on a socket, is lost only with its
+//! process, and where the host is clustered it stands by until the agent makes it the active one.
+//!
 //! Signals: TERM and INT stop it, a second one hastens that; HUP reads the configuration again. The
 //! process prints one line when it is ready, so that whoever started it knows its ports:
 //! `ready http=IP:PORT admin=IP:PORT pid=N`.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use quayside_adapter_api::Secrets;
-use quayside_adapter_http::{DEFAULT_LISTENER, HttpAdapter, Readiness, ReadinessCheck};
-use quayside_engine::{Engine, EngineError, Options, StopReport};
-use quayside_model::{Entropy, Monotonic};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use quayside_adapter_http::{HttpAdapter, Readiness, ReadinessCheck};
+use quayside_engine::{Engine, EngineError, Options, Roles, StopReport};
+use quayside_lease::{Epoch, HostState};
+use quayside_model::{Entropy, Monotonic, Name};
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    admin::{self, Admin},
+    agency::{Adopted, Agency, Word},
     cli::{check, codes, output},
-    config::{Inputs, Loaded, node::AdminConfig},
+    config::{Inputs, Loaded},
     dev::{self, DevOptions},
     exit::{Exit, Failure, chain},
     gateway::Gateway,
     secrets::FolderSecrets,
     telemetry,
-    tls::{self, TlsListener},
     wiring::{self, OpenStore, Wired},
 };
+
+mod listen;
+mod signals;
+
+pub(crate) use listen::bind;
+use signals::Signals;
 
 /// How long requests and sends under way may take once the process stops.
 const GRACE: Duration = Duration::from_secs(20);
@@ -52,18 +56,40 @@ const LONGEST_WAIT: Duration = Duration::from_secs(2);
 const MAX_LOSSES: usize = 5;
 const LOSS_SPAN: Duration = Duration::from_secs(60);
 
+/// What a process is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// It runs hosts.
+    Hosts,
+    /// It answers for the other processes of its node, and moves no message.
+    Api,
+}
+
+/// The name of what a process runs that runs no host; no host of a configuration can have it.
+const NO_HOST: &str = "quayside.admin";
+
 /// Runs the configuration of `inputs` until a signal ends it.
-pub(crate) fn run(inputs: &Inputs, dev: Option<DevOptions>) -> Result<Exit, Failure> {
-    let loaded = match check::load(inputs, &wiring::adapters_for_checking()) {
+pub(crate) fn run(inputs: &Inputs, work: Work, dev: Option<DevOptions>) -> Result<Exit, Failure> {
+    let adopted = Adopted::here()?;
+    let mut loaded = match check::load(inputs, &wiring::adapters_for_checking()) {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
+    if work == Work::Api {
+        loaded.hosts = Name::new(NO_HOST).into_iter().collect();
+        loaded.clustered = Vec::new();
+        loaded.roles = Roles {
+            receive: false,
+            send: false,
+            track: false,
+        };
+    }
     telemetry::start(&loaded.node.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(|error| Failure::new(codes::INTERNAL, error.to_string()))?;
-    let result = runtime.block_on(live(inputs, loaded, dev));
+    let result = runtime.block_on(live(inputs, work, loaded, dev, adopted));
     // Threads that wait for a disk must not keep a process that has stopped.
     runtime.shutdown_timeout(ADMIN_GRACE);
     if let Err(failure) = &result {
@@ -74,6 +100,8 @@ pub(crate) fn run(inputs: &Inputs, dev: Option<DevOptions>) -> Result<Exit, Fail
 
 /// Everything that runs in a process.
 struct Process<'a> {
+    agency: Option<Agency>,
+    work: Work,
     inputs: &'a Inputs,
     loaded: Loaded,
     dev: bool,
@@ -89,7 +117,14 @@ struct Process<'a> {
     tasks: JoinSet<&'static str>,
 }
 
-async fn live(inputs: &Inputs, loaded: Loaded, dev: Option<DevOptions>) -> Result<Exit, Failure> {
+async fn live(
+    inputs: &Inputs,
+    work: Work,
+    loaded: Loaded,
+    dev: Option<DevOptions>,
+    adopted: Option<Adopted>,
+) -> Result<Exit, Failure> {
+    let agency = adopted.map(Adopted::join).transpose()?;
     let mut signals = Signals::new()?;
     let secrets: Arc<dyn Secrets> = Arc::new(FolderSecrets::new(&loaded.node.secrets));
     let Some(store) = prepare_store(&loaded, &secrets, &mut signals).await? else {
@@ -103,9 +138,14 @@ async fn live(inputs: &Inputs, loaded: Loaded, dev: Option<DevOptions>) -> Resul
         embedded,
         clock,
     ));
-    let wired = wiring::adapters(&loaded.http, readiness(&gateway), Arc::clone(&secrets));
+    // Of the processes of an agent's node only those with HTTP locations listen.
+    let listens = agency.is_none() || listen::takes_requests(&loaded);
+    let http = (listens && work == Work::Hosts).then_some(&loaded.http);
+    let wired = wiring::adapters(http, readiness(&gateway), Arc::clone(&secrets));
     let (over, tasks) = (CancellationToken::new(), JoinSet::new());
     let mut process = Process {
+        agency,
+        work,
         inputs,
         loaded,
         dev: dev.is_some(),
@@ -185,10 +225,17 @@ enum Event {
     Reload,
     Lost(EngineError),
     TaskEnded(String),
+    Agent(Word),
 }
 
 impl Process<'_> {
     async fn serve(&mut self, dev: Option<DevOptions>) -> Result<Exit, Failure> {
+        if self.work == Work::Api {
+            return self.serve_api().await;
+        }
+        if self.agency.is_some() {
+            return self.serve_agent().await;
+        }
         let admin = self.start_admin().await?;
         let http = self.bind_http().await?;
         let (mut saved, mut partner) = (None, None);
@@ -204,9 +251,54 @@ impl Process<'_> {
         }
         let pid = std::process::id();
         output::print(&format!("ready http={http} admin={admin} pid={pid}\n"))?;
+        self.live_on(saved).await
+    }
+
+    /// The same for a process that answers for the others of its node.
+    async fn serve_api(&mut self) -> Result<Exit, Failure> {
+        let admin = self.start_admin().await?;
+        if !self.reach_store().await? || !self.start_engine().await? {
+            return Ok(Exit::Ok);
+        }
+        let pid = std::process::id();
+        output::print(&format!("ready admin={admin} pid={pid}\n"))?;
+        self.live_on(None).await
+    }
+
+    /// The same for a process of an agent.
+    async fn serve_agent(&mut self) -> Result<Exit, Failure> {
+        let Some(agency) = &self.agency else {
+            return Err(Failure::new(codes::INTERNAL, "there is no agent"));
+        };
+        let (api, stands_by) = (agency.api.clone(), agency.is_clustered());
+        self.start_api(&api)?;
+        if listen::takes_requests(&self.loaded) && !stands_by {
+            self.bind_http().await?;
+        }
+        if let Some(agency) = &self.agency {
+            agency.line().set(HostState::Standby);
+        }
+        if !self.reach_store().await? || !self.start_engine().await? {
+            return Ok(Exit::Ok);
+        }
+        if !stands_by && let Some(agency) = &self.agency {
+            agency.line().set(HostState::Online);
+        }
+        self.live_on(None).await
+    }
+
+    /// Goes on until the process is to end.
+    async fn live_on(&mut self, mut saved: Option<dev::Watch>) -> Result<Exit, Failure> {
         loop {
             match self.next(saved.as_mut()).await {
                 Event::Stop => return Ok(self.stop().await),
+                Event::Agent(Word::Gone) => {
+                    // Trust ends by itself, and nobody is there to move it on.
+                    self.drop_engine(Duration::ZERO).await;
+                    return Ok(Exit::Orphan);
+                }
+                Event::Agent(Word::Drain(within)) => return Ok(self.drain(within).await),
+                Event::Agent(Word::Grant(epoch)) => self.become_active(epoch).await?,
                 Event::Reload => self.reload().await,
                 Event::Lost(error) => {
                     if !self.replace_engine(&error).await? {
@@ -220,43 +312,6 @@ impl Process<'_> {
                 }
             }
         }
-    }
-
-    /// Binds the admin listener and serves it: before anything else, so that probes are answered.
-    async fn start_admin(&mut self) -> Result<SocketAddr, Failure> {
-        let AdminConfig { listen, token } = self.loaded.node.admin.clone();
-        let tcp = bind(listen.address).await?;
-        let address = tcp
-            .local_addr()
-            .map_err(|error| bind_failure(listen.address, &error))?;
-        let admin = Admin {
-            gateway: Arc::clone(&self.gateway),
-            store_url: self.loaded.node.store.url.clone(),
-            token,
-            secrets: Arc::clone(&self.secrets),
-        };
-        let router = admin::router(admin);
-        let over = self.over.clone().cancelled_owned();
-        match &listen.tls {
-            None => self.tasks.spawn(async move {
-                ended(axum::serve(tcp, router).with_graceful_shutdown(over).await)
-            }),
-            Some(tls) => {
-                let tcp = TlsListener::new(tcp, tls::server_config(tls, &*self.secrets)?);
-                self.tasks.spawn(async move {
-                    ended(axum::serve(tcp, router).with_graceful_shutdown(over).await)
-                })
-            }
-        };
-        Ok(address)
-    }
-
-    async fn bind_http(&self) -> Result<SocketAddr, Failure> {
-        let addresses = self.wired.http.bind().await;
-        let addresses = addresses.map_err(|error| Failure::new(error.code, error.detail))?;
-        addresses.get(DEFAULT_LISTENER).copied().ok_or_else(|| {
-            Failure::new(codes::INTERNAL, "the HTTP adapter has no default listener")
-        })
     }
 
     /// Reaches the store, waiting for a database that is not there yet. `false`: told to stop meanwhile.
@@ -329,6 +384,11 @@ impl Process<'_> {
     /// # Errors
     /// That it would not be safe, or does not last: the process has to end.
     async fn replace_engine(&mut self, error: &EngineError) -> Result<bool, Failure> {
+        if self.agency.is_some() {
+            // Another process costs the agent little, and is sure to have nothing of this one.
+            let failure = Failure::new(codes::GIVEN_UP, error.to_string());
+            return Err(failure.exiting(Exit::Broken));
+        }
         error!(code = %codes::RESTARTED, cause = %error.code(), error = %chain(error),
             "the engine is lost and starts again");
         self.gateway
@@ -358,6 +418,7 @@ impl Process<'_> {
             clustered: self.loaded.clustered.clone(),
             roles: self.loaded.roles,
             timings: self.loaded.node.timings,
+            agent: self.agency.as_ref().and_then(Agency::for_engine),
             retention: self.loaded.node.retention,
             adapters: self.wired.adapters.clone(),
             clock: wiring::clock(),
@@ -380,7 +441,15 @@ impl Process<'_> {
                 None => std::future::pending().await,
             }
         };
+        let agency = self.agency.as_ref();
+        let told = async {
+            match agency {
+                Some(agency) => agency.next().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            word = told => Event::Agent(word),
             event = self.signals.next() => event,
             () = saved => Event::Reload,
             error = lost => Event::Lost(error),
@@ -420,6 +489,45 @@ impl Process<'_> {
                 }
             }
         }
+    }
+
+    /// Runs its clustered host from now on.
+    async fn become_active(&mut self, epoch: Epoch) -> Result<(), Failure> {
+        if listen::takes_requests(&self.loaded) {
+            self.bind_http().await?;
+        }
+        let Some(agency) = &self.agency else {
+            return Ok(());
+        };
+        if let Some(engine) = self.gateway.engine().await.as_ref() {
+            for host in &self.loaded.clustered {
+                engine.grant(host, epoch);
+            }
+        }
+        agency.line().set(HostState::Online);
+        Ok(())
+    }
+
+    /// Finishes what is under way because the agent wants it, and tells it when nothing is left.
+    async fn drain(&mut self, within: Duration) -> Exit {
+        info!(within_ms = within.as_millis(), "draining");
+        if let Some(agency) = &self.agency {
+            agency.line().set(HostState::Draining);
+        }
+        self.gateway.drain();
+        self.wired.http.drain();
+        self.stop_http(within).await;
+        let report = self.drop_engine(within).await;
+        if report.unfinished > 0 || !report.ended {
+            warn!(code = %codes::UNFINISHED, unfinished = report.unfinished, "work was still under way");
+        }
+        // Otherwise it is over when the process is.
+        if report.ended
+            && let Some(agency) = &self.agency
+        {
+            agency.line().drained();
+        }
+        Exit::Ok
     }
 
     /// Stops in stages: says that it is not ready, finishes what it took, ends.
@@ -507,68 +615,5 @@ impl Process<'_> {
         }
         drop(self.gateway);
         self.store.close().await;
-    }
-}
-
-fn ended(result: std::io::Result<()>) -> &'static str {
-    if let Err(error) = result {
-        error!(code = %codes::INTERNAL, %error, "the admin listener failed");
-    }
-    "admin listener"
-}
-
-/// Listens at `address`.
-pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| bind_failure(address, &error))
-}
-
-fn bind_failure(address: SocketAddr, error: &std::io::Error) -> Failure {
-    Failure::new(codes::BIND, format!("cannot listen on {address}: {error}"))
-}
-
-/// The signals of the process.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    reload: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|error| Failure::new(codes::INTERNAL, format!("signals: {error}")))
-        };
-        Ok(Self {
-            terminate: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            reload: listen(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for any signal.
-    async fn next(&mut self) -> Event {
-        tokio::select! {
-            _ = self.terminate.recv() => Event::Stop,
-            _ = self.interrupt.recv() => Event::Stop,
-            _ = self.reload.recv() => Event::Reload,
-        }
-    }
-
-    /// Waits for a signal to stop.
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
-    /// Waits, at most this long. Whether a signal to stop came.
-    async fn stop_within(&mut self, wait: Duration) -> bool {
-        tokio::select! {
-            () = self.stop() => true,
-            () = sleep(wait) => false,
-        }
     }
 }

@@ -6,6 +6,7 @@
 //! process starts, reloads and stops, [`admin`] for the API.
 
 mod admin;
+mod agency;
 mod cli;
 mod config;
 mod dev;

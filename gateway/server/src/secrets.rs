@@ -3,13 +3,10 @@
 //! The folder is that of `[secrets] folder`, or of systemd's credentials. A file is read again at each
 //! use, so that a rotated secret is taken up without a restart.
 
-use std::{
-    io::Read as _,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use quayside_adapter_api::{AdapterError, ErrorKind, SecretRef, Secrets, services::Secret};
+use quayside_store_postgres::private_file;
 
 use crate::cli::codes;
 
@@ -30,7 +27,11 @@ impl FolderSecrets {
         }
     }
 
-    fn read(&self, name: &str) -> Result<Secret, String> {
+    /// The file of the secret `name`, whether it is there or not.
+    ///
+    /// # Errors
+    /// That no secret can have this name.
+    pub(crate) fn path(&self, name: &str) -> Result<PathBuf, String> {
         let plain = !name.starts_with('.')
             && name
                 .chars()
@@ -38,25 +39,12 @@ impl FolderSecrets {
         if name.is_empty() || !plain {
             return Err("its name may have letters, digits, `-`, `_` and `.` only".to_owned());
         }
-        let path = self.folder.join(name);
-        let at = |error: std::io::Error| format!("{}: {error}", path.display());
-        let file = std::fs::File::open(&path).map_err(at)?;
-        // Of the open file, not of its path: what is checked is what is read.
-        let meta = file.metadata().map_err(at)?;
-        if meta.mode() & 0o077 != 0 {
-            let mode = meta.mode() & 0o777;
-            return Err(format!(
-                "{} has mode {mode:04o}: others may read it",
-                path.display()
-            ));
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_BYTES + 1)
-            .read_to_end(&mut bytes)
-            .map_err(at)?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(format!("{} is longer than 1 MiB", path.display()));
-        }
+        Ok(self.folder.join(name))
+    }
+
+    fn read(&self, name: &str) -> Result<Secret, String> {
+        // The agent reads the password of the store by the same rule.
+        let bytes = private_file(&self.path(name)?, MAX_BYTES)?;
         Ok(Secret::new(&bytes))
     }
 }

@@ -1,11 +1,11 @@
-//! TLS for the admin listener and towards the database: rustls with ring.
+//! TLS for the admin listener: rustls with ring. That towards the database is made by its store.
 
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use quayside_adapter_api::Secrets;
 use quayside_adapter_http::{TextOrSecret, TlsOptions};
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::WebPkiClientVerifier,
 };
@@ -108,13 +108,7 @@ pub(crate) fn check_authorities(
 }
 
 fn authorities(from: &TextOrSecret, secrets: &dyn Secrets) -> Result<RootCertStore, PemFault> {
-    roots(from, certificates(from, secrets)?)
-}
-
-fn roots(
-    from: &TextOrSecret,
-    chain: Vec<CertificateDer<'static>>,
-) -> Result<RootCertStore, PemFault> {
+    let chain = certificates(from, secrets)?;
     let mut roots = RootCertStore::empty();
     // A bundle of a system may hold an old root that rustls does not take; the others still count.
     let (usable, _) = roots.add_parsable_certificates(chain);
@@ -128,11 +122,8 @@ fn certificates(
     from: &TextOrSecret,
     secrets: &dyn Secrets,
 ) -> Result<Vec<CertificateDer<'static>>, PemFault> {
-    chain(from, &bytes(from, secrets)?)
-}
-
-fn chain(from: &TextOrSecret, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemFault> {
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let pem = bytes(from, secrets)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let chain = chain.map_err(|error| PemFault::unusable(from, &error.to_string()))?;
     if chain.is_empty() {
         return Err(PemFault::unusable(from, "it holds no certificate in PEM"));
@@ -170,20 +161,6 @@ fn shown(from: &TextOrSecret) -> String {
         TextOrSecret::Text(path) => path.clone(),
         TextOrSecret::Secret(reference) => format!("the secret `{}`", reference.secret),
     }
-}
-
-/// The configuration of a client that trusts the authorities of the PEM file `ca`.
-pub(crate) fn client_config(ca: &Path) -> Result<ClientConfig, Failure> {
-    let failed = |cause: String| Failure::new(codes::TLS_FILES, format!("store.ca: {cause}"));
-    let from = TextOrSecret::Text(ca.display().to_string());
-    let roots = read_file(&ca.display().to_string())
-        .and_then(|pem| roots(&from, chain(&from, &pem)?))
-        .map_err(|fault| failed(fault.into_message()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(error.to_string()))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// A listener whose connections speak TLS. A slow handshake holds up no other client.

@@ -11,7 +11,7 @@ use quayside_adapter_http::{
 };
 use quayside_model::{Clock, SystemClock, SystemEntropy};
 use quayside_store::{AnyStore, StoreError};
-use quayside_store_postgres::{Options as PostgresOptions, Password, PostgresStore};
+use quayside_store_postgres::{Options as PostgresOptions, Password, PostgresStore, client_tls};
 use quayside_store_sqlite::{Options as SqliteOptions, SqliteStore, Synchronous};
 
 use crate::{
@@ -22,7 +22,6 @@ use crate::{
     },
     exit::{Exit, Failure, chain},
     secrets::FolderSecrets,
-    tls,
 };
 
 /// The adapters of a process, by their keys; the HTTP one once more, because it has listeners to bind.
@@ -44,18 +43,19 @@ pub(crate) fn adapters_for_checking() -> Adapters {
     wire(HttpAdapter::new(options)).adapters
 }
 
-/// The adapters of a process that listens at `listen`.
+/// The adapters of a process that listens at `listen`, if anywhere.
 pub(crate) fn adapters(
-    listen: &Listen,
+    listen: Option<&Listen>,
     readiness: ReadinessCheck,
     secrets: Arc<dyn Secrets>,
 ) -> Wired {
-    let options = ListenerOptions {
+    let listener = |listen: &Listen| ListenerOptions {
         listen: listen.address.to_string(),
         tls: listen.tls.clone(),
         ..listen.limits.clone()
     };
-    let listeners = BTreeMap::from([(DEFAULT_LISTENER.to_owned(), options)]);
+    let listeners = listen.map(|listen| (DEFAULT_LISTENER.to_owned(), listener(listen)));
+    let listeners = listeners.into_iter().collect();
     wire(HttpAdapter::new(HttpOptions {
         listeners,
         readiness,
@@ -141,7 +141,7 @@ pub(crate) async fn prepare_store(
         let password = password.map(|reference| password_of(secrets, reference));
         let options = PostgresOptions {
             password,
-            tls: postgres_tls(url, node.store.ca.as_deref())?,
+            tls: client_tls(url, node.store.ca.as_deref())?,
             clock,
             ..PostgresOptions::new(url.as_str())
         };
@@ -190,28 +190,6 @@ impl OpenStore {
             postgres.close().await;
         }
     }
-}
-
-/// Where Debian and its relatives keep the authorities that the machine trusts.
-const SYSTEM_CA: &str = "/etc/ssl/certs/ca-certificates.crt";
-
-/// TLS towards the database, where its address asks for it. The name of the server is always verified:
-/// `sslmode=require` is no weaker here than `verify-full`.
-fn postgres_tls(
-    url: &str,
-    ca: Option<&Path>,
-) -> Result<Option<rustls::ClientConfig>, StoreFailure> {
-    let modes = [
-        "sslmode=require",
-        "sslmode=verify-ca",
-        "sslmode=verify-full",
-    ];
-    if !modes.iter().any(|mode| url.contains(mode)) {
-        return Ok(None);
-    }
-    let path = ca.unwrap_or(Path::new(SYSTEM_CA));
-    let config = tls::client_config(path).map_err(StoreFailure::Other)?;
-    Ok(Some(config))
 }
 
 /// Full durability; a test that shows that it would notice the lack of it can switch it off in a build

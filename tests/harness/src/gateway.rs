@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -31,6 +31,7 @@ pub struct Node {
     store: Option<String>,
     more: String,
     group: Option<String>,
+    agent: bool,
     hosts: Vec<String>,
     env: Vec<(String, String)>,
     binary: PathBuf,
@@ -54,6 +55,7 @@ impl Node {
             store: None,
             more: String::new(),
             group: None,
+            agent: false,
             hosts: Vec::new(),
             env: Vec::new(),
             binary: program("quayside"),
@@ -89,6 +91,14 @@ impl Node {
     #[must_use]
     pub fn with_group(mut self, toml: &str) -> Self {
         self.group = Some(toml.to_owned());
+        self
+    }
+
+    /// The same run by an agent: each host has a process of its own, and the agent is [`Gateway::process`]. Needs
+    /// a group and a store that several processes share.
+    #[must_use]
+    pub fn with_agent(mut self) -> Self {
+        self.agent = true;
         self
     }
 
@@ -150,9 +160,16 @@ impl Node {
         fs::create_dir_all(&self.data).expect("creating the data folder");
         let file = self.dir.path().join("node.toml");
         fs::write(&file, self.node_toml()).expect("writing node.toml");
-        let mut run = command(&self.binary);
-        run.arg("run")
-            .arg(&self.app)
+        let mut run = if self.agent {
+            let mut run = command(&program("quayside-agent"));
+            run.arg("--program").arg(&self.binary);
+            run
+        } else {
+            let mut run = command(&self.binary);
+            run.arg("run");
+            run
+        };
+        run.arg(&self.app)
             .arg("--node")
             .arg(&file)
             .current_dir(self.dir.path());
@@ -168,6 +185,7 @@ impl Node {
         let process = Process::spawn(&self.name, run, self.dir.path());
         Gateway {
             process,
+            agent: self.agent,
             http: self.http(),
             admin: self.admin(),
         }
@@ -193,8 +211,9 @@ impl Node {
 /// A running gateway.
 #[derive(Debug)]
 pub struct Gateway {
-    /// Its process.
+    /// Its process, or its agent's.
     pub process: Process,
+    agent: bool,
     /// Where its HTTP receive locations listen.
     pub http: SocketAddr,
     /// Where its admin API listens.
@@ -204,6 +223,11 @@ pub struct Gateway {
 impl Gateway {
     /// Returns when it says that it is ready; it must say so with its true addresses and pid.
     pub async fn ready(&mut self) {
+        if self.agent {
+            let what = "the admin API of the agent's node";
+            wait_for(what, START, async || self.api("ports").await.map(drop)).await;
+            return;
+        }
         let said = self.process.wait_line("ready ", START).await;
         let expected = format!(
             "http={} admin={} pid={}",
@@ -212,6 +236,25 @@ impl Gateway {
             self.process.pid()
         );
         assert_eq!(said, expected, "the ready line tells addresses and pid");
+    }
+
+    /// The process of `host`, if its agent runs one now: the oldest one if there are several.
+    #[must_use]
+    pub fn process_of(&self, host: &str) -> Option<Pid> {
+        let mut runs = children(self.process.pid());
+        runs.retain(|(_, args)| args.windows(2).any(|pair| pair == ["--host", host]));
+        let oldest = runs.into_iter().map(|(pid, _)| pid).min();
+        oldest.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+    }
+
+    /// The processes of the whole node: its agent and those that the agent runs.
+    #[must_use]
+    pub fn family(&self) -> Vec<Pid> {
+        let agent = self.process.pid();
+        let pids = children(agent).into_iter().map(|(pid, _)| pid);
+        let pids = std::iter::once(agent).chain(pids);
+        pids.filter_map(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+            .collect()
     }
 
     /// Kills it (SIGKILL).
@@ -283,6 +326,22 @@ impl Gateway {
         })
         .await;
     }
+}
+
+/// The processes that `parent` has started and that live, with their arguments.
+fn children(parent: u32) -> Vec<(u32, Vec<String>)> {
+    let parent = format!("PPid:\t{parent}");
+    let entries = fs::read_dir("/proc").expect("reading /proc");
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    let children = pids.filter_map(|pid| {
+        // One that has ended meanwhile is none.
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let child = status.lines().any(|line| line == parent) && !status.contains("State:\tZ");
+        let args = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+        let args = args.split('\0').map(str::to_owned).collect();
+        child.then_some((pid, args))
+    });
+    children.collect()
 }
 
 /// The metrics of a gateway, as Prometheus reads them.

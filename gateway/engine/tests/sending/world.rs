@@ -287,6 +287,7 @@ impl World {
                 track: false,
             },
             timings: quayside_lease::Timings::default(),
+            agent: None,
             retention: Retention::default(),
             adapters: BTreeMap::from([("probe", probe)]),
             clock: Arc::new(SystemClock),

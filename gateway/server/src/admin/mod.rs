@@ -5,6 +5,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
 };
 
@@ -23,6 +24,7 @@ mod cluster;
 mod deliveries;
 mod extract;
 mod instances;
+mod joined;
 mod locations;
 mod messages;
 mod metrics;
@@ -38,6 +40,9 @@ mod way;
 mod words;
 
 use crate::{cli::codes, gateway::Gateway};
+#[cfg(test)]
+pub(crate) use cluster::samples as cluster_samples;
+pub(crate) use cluster::{Policies, lasting, policies};
 pub(crate) use messages::STATES as MESSAGE_STATES;
 use problem::Problem;
 pub(crate) use words::second;
@@ -52,10 +57,14 @@ const MAX_BODY: usize = 1024 * 1024;
 pub(crate) struct Admin {
     /// What runs here.
     pub(crate) gateway: Arc<Gateway>,
+    /// The policies of the clustered hosts.
+    pub(crate) policies: Policies,
     /// Where its store is, if that is PostgreSQL.
     pub(crate) store_url: Option<String>,
     /// Which token callers have to bear.
     pub(crate) token: Option<SecretRef>,
+    /// Where the processes of this node have their sockets, if this one answers for all.
+    pub(crate) joined: Option<PathBuf>,
     /// Where the token is found, anew for each call.
     pub(crate) secrets: Arc<dyn Secrets>,
 }

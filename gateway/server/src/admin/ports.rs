@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{
     Admin, Route,
     extract::{Body, Operator, Segment},
-    names,
+    joined, names,
     problem::{Answer, Problem},
     words,
 };
@@ -78,7 +78,11 @@ struct Word {
 async fn list(State(admin): State<Admin>) -> Answer<Json<Value>> {
     let engine = admin.gateway.engine().await;
     let engine = engine.as_ref().ok_or_else(Problem::not_running)?;
-    Ok(Json(json!({ "ports": engine.ports().await? })))
+    let mut answer = json!({ "ports": engine.ports().await? });
+    if let (Some(dir), Some(ports)) = (&admin.joined, answer["ports"].as_array_mut()) {
+        joined::join_ports(dir, ports).await;
+    }
+    Ok(Json(answer))
 }
 
 async fn show(State(admin): State<Admin>, Segment(name): Segment<Name>) -> Answer<Json<PortView>> {

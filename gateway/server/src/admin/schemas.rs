@@ -21,10 +21,15 @@ pub(super) fn all() -> Value {
                 "status": count(), "content_type": maybe("string"), "body": text(),
             }))),
         })),
-        "Cluster": object(json!({ "hosts": list(&object(json!({
-            "host": text(), "epoch": { "type": "integer" }, "node": maybe("string"),
-            "instance": maybe("string"), "here": { "type": "boolean" },
-        }))) })),
+        "Cluster": object(json!({
+            "shared": { "type": "boolean" },
+            "hosts": list(&reference("ClusterHost")),
+            "nodes": list(&reference("ClusterNode")),
+        })),
+        "ClusterHost": cluster_host(),
+        "ClusterNode": cluster_node(),
+        "ClusterMove": object(json!({ "order": count(), "host": reference("ClusterHost") })),
+        "ClusterHistory": object(json!({ "events": list(&cluster_event()) })),
         "InstanceList": object(json!({ "instances": list(&instance()) })),
         "BackedUp": object(json!({ "file": text() })),
         "Status": status(),
@@ -172,6 +177,76 @@ fn instance() -> Value {
     object(json!({
         "instance": text(), "node": text(), "hosts": text(), "live": { "type": "boolean" },
         "since": moment(), "claims": count(),
+    }))
+}
+
+fn cluster_host() -> Value {
+    let states = super::cluster::HostState::ALL.map(|(_, word)| word);
+    let spent = or_null(object(json!({
+        "used": count(), "allowed": count(), "within_ms": count(),
+    })));
+    let since = object(json!({
+        "at": moment(), "ago_ms": count(), "node": text(), "cause": text(), "evidence": list(&text()),
+    }));
+    let report = object(json!({
+        "node": text(), "warm": { "type": "boolean" }, "broken": maybe("string"),
+        "adapters_down": list(&text()), "adapters_up": list(&text()),
+    }));
+    let lease = or_null(words(&["renewed", "overdue"]));
+    let order = object(json!({ "order": count(), "to": maybe("string"), "at": maybe("string") }));
+    object(json!({
+        "host": text(),
+        "state": words(&states),
+        "node": maybe("string"),
+        "instance": maybe("string"),
+        "here": { "type": "boolean" },
+        "agent": { "type": "boolean" },
+        "epoch": text(),
+        "since": or_null(since),
+        "why": maybe("string"),
+        "claims": maybe("integer"),
+        "in_doubt": maybe("integer"),
+        "lease": lease,
+        "online": { "type": "boolean" },
+        "paused": { "type": "boolean" },
+        "pinned": maybe("string"),
+        "order": or_null(order),
+        "answered": or_null(object(json!({ "order": count(), "refused": maybe("string") }))),
+        "failed_ms": maybe("integer"),
+        "moves": spent,
+        "restarts": spent,
+        "next": maybe("string"),
+        "candidates": list(&text()),
+        "excluded": list(&object(json!({ "node": text(), "why": text() }))),
+        "reports": list(&report),
+        "advice": list(&cluster_advice()),
+    }))
+}
+
+fn cluster_node() -> Value {
+    object(json!({
+        "node": text(),
+        "session": words(&["live", "overdue", "none"]),
+        "processes": count(),
+        "drained": { "type": "boolean" },
+        "quarantined_ms": maybe("integer"),
+        "lost": count(),
+        "last_lost_ms": maybe("integer"),
+        "runs": list(&text()),
+        "advice": list(&cluster_advice()),
+    }))
+}
+
+fn cluster_advice() -> Value {
+    let command = object(json!({ "command": text(), "for": text() }));
+    object(json!({ "title": text(), "means": text(), "then": text(), "commands": list(&command) }))
+}
+
+fn cluster_event() -> Value {
+    object(json!({
+        "no": count(), "host": text(), "node": text(), "from": text(), "to": text(), "cause": text(),
+        "evidence": list(&text()), "epoch": maybe("string"), "at": moment(), "stored_at": moment(),
+        "lasted_ms": count(),
     }))
 }
 

@@ -8,7 +8,7 @@ quayside_model::codes! {
     UNAUTHORIZED = "QS0703", "The admin API wants a token.",
         "Give it in QUAYSIDE_TOKEN; it is the secret that `[admin] token` of the node names.";
     NOT_FOUND = "QS0704", "There is no such thing.",
-        "List what there is with `quayside messages list` or `quayside ports list`.";
+        "List what there is with `quayside messages list`, `quayside ports list` or `quayside cluster status`.";
     BAD_REQUEST = "QS0705", "The call cannot be understood.",
         "Correct the parameter that the message names; /api/v1/openapi.json describes all of them.";
     NOT_RUNNING = "QS0706", "The engine is starting, restarting or stopping.",
@@ -41,6 +41,16 @@ quayside_model::codes! {
         "Call the admin API by its IP address or as localhost, from a program or from its own pages.";
     GIVEN_UP = "QS0721", "The process cannot stay alive as a member of its group and ends.",
         "Let its supervisor start it again (exit code 12); look for long pauses of the machine, the network or the store.";
+    AGENT = "QS0722", "The process and the agent that started it do not understand each other.",
+        "Run `quayside` and `quayside-agent` of one version; the agent starts the process anew.";
+    NO_CLUSTER = "QS0723", "The store is for one process: it keeps no cluster.",
+        "Name a PostgreSQL database in `[store] url`, and run `quayside-agent` on each node; one process needs no cluster.";
+    NOTHING_TO_MOVE = "QS0724", "The host cannot be moved: it runs nowhere under a cluster agent.",
+        "Look at `quayside cluster status`: it tells what keeps the host from running.";
+    NOT_MOVED = "QS0725", "The host was not moved as it was ordered.",
+        "`quayside cluster status -o json` tells which nodes can take it, and why the others cannot.";
+    NOT_YET = "QS0726", "It is not done within the time that was given.",
+        "Nothing: what was ordered stands; `quayside cluster status` tells how far it is.";
     INTERNAL = "QS0719", "A part of the program failed.",
         "Report it with the log line.";
 }

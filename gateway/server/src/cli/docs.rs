@@ -15,6 +15,7 @@ pub(super) const ALL: &[(&str, &[Code])] = &[
     ("The configuration", crate::config::codes::ALL),
     ("The command line and the process", super::codes::ALL),
     ("The engine", quayside_engine::codes::ALL),
+    ("The agent", quayside_lease::codes::ALL),
 ];
 
 /// The page.

@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 pub(crate) mod codes;
 mod docs;
+mod hosts;
 mod init;
 mod messages;
 pub(crate) mod output;
@@ -41,8 +42,13 @@ enum Verb {
     Dev(run::DevArgs),
     /// Run the hosts of this node
     Run(run::RunArgs),
+    /// Serve the admin API of a node whose hosts an agent runs; the agent starts it
+    #[command(hide = true)]
+    Admin(run::RunArgs),
     /// Find every fault of a configuration; needs no network
     Check(check::CheckArgs),
+    /// Tell which hosts a node runs and by which policies; what its agent goes by
+    Hosts(hosts::HostsArgs),
     /// Hand a file to a receive location of a running node
     Send(send::SendArgs),
     /// Look at messages and decide about suspended ones
@@ -223,7 +229,9 @@ fn dispatch(verb: Verb) -> Result<Exit, Failure> {
         Verb::Init(args) => init::init(&args),
         Verb::Dev(args) => run::dev(&args),
         Verb::Run(args) => run::run(&args),
+        Verb::Admin(args) => run::admin(&args),
         Verb::Check(args) => check::check(&args),
+        Verb::Hosts(args) => hosts::hosts(&args),
         Verb::Send(args) => short(send::send(&args)),
         Verb::Messages(verb) => short(messages::messages(&verb)),
         Verb::Ports(verb) => short(ports::ports(&verb)),

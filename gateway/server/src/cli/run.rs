@@ -8,7 +8,7 @@ use crate::{
     config::{self, Defaults, Inputs, Purpose, codes::NOT_LOOPBACK},
     dev::DevOptions,
     exit::{Exit, Failure},
-    lifecycle,
+    lifecycle::{self, Work},
 };
 
 /// What to run, and where its settings are.
@@ -48,15 +48,23 @@ pub(super) struct DevArgs {
 
 /// Runs until it is told to stop.
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Failure> {
-    let inputs = Inputs {
+    lifecycle::run(&inputs_of(args), Work::Hosts, None)
+}
+
+/// Answers for the processes of an agent's node until it is told to stop.
+pub(super) fn admin(args: &RunArgs) -> Result<Exit, Failure> {
+    lifecycle::run(&inputs_of(args), Work::Api, None)
+}
+
+fn inputs_of(args: &RunArgs) -> Inputs {
+    Inputs {
         dir: args.dir.clone(),
         group: args.group.clone(),
         node: args.node.clone(),
         hosts: args.hosts.clone(),
         purpose: Purpose::Run,
         defaults: Defaults::of_this_machine(PathBuf::from(config::DATA_DIR)),
-    };
-    lifecycle::run(&inputs, None)
+    }
 }
 
 /// Runs an application with everything it needs until it is told to stop.
@@ -82,6 +90,7 @@ pub(super) fn dev(args: &DevArgs) -> Result<Exit, Failure> {
     };
     lifecycle::run(
         &inputs,
+        Work::Hosts,
         Some(DevOptions {
             partner: args.partner_listen,
         }),

@@ -21,6 +21,7 @@ use crate::{
 pub(super) struct Watch {
     /// Look again every so many seconds, 2 if no number is given, until Ctrl-C
     #[arg(
+        short = 'W',
         long,
         value_name = "SECONDS",
         num_args = 0..=1,

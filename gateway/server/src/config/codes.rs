@@ -53,8 +53,6 @@ quayside_model::codes! {
         "Name a folder with an `app.toml` in it, or one whose sub-folders have one; `quayside init DIR` makes one.";
     DUPLICATE = "QS0627", "Two things have the same name.",
         "Give each its own name.";
-    CLUSTERED = "QS0628", "This version knows no policies of clustered hosts.",
-        "Write `clustered = true`: one of the host's members runs it, and another one takes over when that is lost.";
     NOTHING_TO_DO = "QS0629", "A port has nothing that makes it work.",
         "Add what the message names, or remove the port.";
     LIMIT = "QS0630", "A number is outside of its limits.",
@@ -81,4 +79,10 @@ quayside_model::codes! {
         "Name the queue once. The machine of a name of MSMQ is not part of the queue's: two machines need two names, or two virtual hosts in `url`.";
     ROUND = "QS0641", "A send port puts messages into the queue that they are taken from.",
         "Name another queue, or narrow the filter. The machine of a name of MSMQ is not part of the queue's: two machines need two names, or two virtual hosts in `url`.";
+    PLACEMENT = "QS0642", "A clustered host cannot be placed as its policies say.",
+        "Name members of the host in `preferred`, and in `with` another clustered host that shares its members.";
+    ALONE = "QS0643", "A clustered host has one member, so that no other node can take it over.",
+        "Add the nodes that may take over to `members`, or leave `clustered` out.";
+    HEARTBEAT = "QS0644", "A clustered host would wait too long for the queue of an owner that is paused.",
+        "Give a `heartbeat` of 5s or less: nobody closes the old owner's connections at the broker, which notices a paused one only after about three heartbeats.";
 }

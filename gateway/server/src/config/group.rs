@@ -1,9 +1,11 @@
 //! `group.toml`: the hosts of an environment, and its variables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use quayside_lease::{Policy, Quarantine};
 
 use super::{
-    codes,
+    cluster, codes,
     report::{Report, SourceId},
     section::{Section, is_name, list},
     spans::Node,
@@ -11,24 +13,24 @@ use super::{
 };
 
 /// What a host can do.
-const ROLES: [&str; 4] = ["receive", "process", "send", "track"];
+pub(crate) const ROLES: [&str; 4] = ["receive", "process", "send", "track"];
 
 /// The hosts of an environment.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Group {
     /// By name.
     pub(crate) hosts: BTreeMap<String, Host>,
 }
 
 /// A host of a group.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Host {
     /// The nodes that run it.
     pub(crate) members: Vec<String>,
     /// What it does.
     pub(crate) roles: Vec<String>,
-    /// Whether it runs in one process at a time.
-    pub(crate) clustered: bool,
+    /// By what it runs in one process at a time; `None`: each of its members runs it.
+    pub(crate) clustered: Option<Policy>,
 }
 
 impl Host {
@@ -41,7 +43,12 @@ impl Host {
 impl Group {
     /// Whether the host `name` runs in one process at a time.
     pub(crate) fn is_clustered(&self, name: &str) -> bool {
-        self.hosts.get(name).is_some_and(|host| host.clustered)
+        self.policy(name).is_some()
+    }
+
+    /// The policies of the host `name`, if it is clustered.
+    pub(crate) fn policy(&self, name: &str) -> Option<&Policy> {
+        self.hosts.get(name)?.clustered.as_ref()
     }
 
     /// The hosts that run on `node`.
@@ -58,9 +65,10 @@ impl Group {
 /// Reads a group's file.
 pub(crate) fn read(report: &Report, source: SourceId, root: &Node) -> (Group, Vars) {
     let file = Section::new(report, source, String::new(), root);
+    let quarantine = cluster::quarantine(&file);
     let hosts = file.named("host").into_iter();
     let hosts: BTreeMap<String, Host> = hosts
-        .map(|(name, section)| (name.to_owned(), read_host(section)))
+        .map(|(name, section)| (name.to_owned(), read_host(section, quarantine)))
         .collect();
     if hosts.is_empty() {
         file.error(
@@ -72,6 +80,7 @@ pub(crate) fn read(report: &Report, source: SourceId, root: &Node) -> (Group, Va
         let message = "no host has the role `track`: nothing removes what is past its retention";
         file.warning(codes::ROLE, "host", message);
     }
+    cluster::check(&file, &hosts);
     let vars = file
         .get("vars")
         .and_then(Node::table)
@@ -85,7 +94,7 @@ pub(crate) fn read(report: &Report, source: SourceId, root: &Node) -> (Group, Va
     (Group { hosts }, Vars::new(source, vars))
 }
 
-fn read_host(section: Section<'_>) -> Host {
+fn read_host(section: Section<'_>, quarantine: Quarantine) -> Host {
     let members = names(&section, "members");
     if members.is_empty() {
         section.missing("members");
@@ -103,17 +112,7 @@ fn read_host(section: Section<'_>) -> Host {
     if section.get("roles").is_none() {
         roles = ROLES.map(str::to_owned).to_vec();
     }
-    let policies = section.get("clustered").and_then(Node::table).is_some();
-    let clustered = if policies {
-        let message = format!(
-            "{} has policies of a cluster, which this version does not know",
-            section.path
-        );
-        section.error(codes::CLUSTERED, "clustered", message);
-        true
-    } else {
-        section.boolean("clustered").unwrap_or(false)
-    };
+    let clustered = cluster::read(&section, &members, quarantine);
     section.finish();
     Host {
         members,
@@ -123,14 +122,17 @@ fn read_host(section: Section<'_>) -> Host {
 }
 
 fn names(section: &Section<'_>, key: &str) -> Vec<String> {
-    let proper = |(name, node): (&str, &Node)| {
+    let mut seen = BTreeSet::new();
+    let mut names = Vec::new();
+    for (name, node) in section.texts(key) {
         if !is_name(name) {
             let message = format!("`{name}` is not a name");
             section
                 .report
                 .error(codes::BAD_NAME, section.source, node.key_at, message);
         }
-        name.to_owned()
-    };
-    section.texts(key).into_iter().map(proper).collect()
+        cluster::once(section, key, (name, node), &mut seen);
+        names.push(name.to_owned());
+    }
+    names
 }

@@ -18,13 +18,14 @@ pub(crate) struct LogConfig {
 
 /// How much is logged, from nothing to everything.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-/// The parts of this program that log, by the names that stand before their lines.
-const PARTS: [&str; 10] = [
+/// The parts of this program and of its agent that log, by the names that stand before their lines.
+const PARTS: [&str; 11] = [
     "quayside",
     "quayside_adapter_amqp",
     "quayside_adapter_api",
     "quayside_adapter_file",
     "quayside_adapter_http",
+    "quayside_agent",
     "quayside_engine",
     "quayside_lease",
     "quayside_store",

@@ -15,8 +15,9 @@ use quayside_model::Name;
 use sha2::{Digest, Sha256};
 
 pub(crate) mod app;
+pub(crate) mod cluster;
 pub(crate) mod codes;
-mod group;
+pub(crate) mod group;
 mod literal;
 pub(crate) mod log;
 mod machine;
@@ -92,6 +93,8 @@ pub(crate) struct Loaded {
     pub(crate) hosts: Vec<Name>,
     /// The clustered ones among them.
     pub(crate) clustered: Vec<Name>,
+    /// The group, if there is one.
+    pub(crate) group: Option<Group>,
     /// What they do.
     pub(crate) roles: Roles,
     /// The folders of the applications.
@@ -105,6 +108,15 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
+    /// What the host `name` does.
+    pub(crate) fn roles_of(&self, name: &Name) -> Vec<&str> {
+        let group = self.group.as_ref();
+        match group.and_then(|group| group.hosts.get(name.as_str())) {
+            Some(host) => host.roles.iter().map(String::as_str).collect(),
+            None => group::ROLES.to_vec(),
+        }
+    }
+
     /// The settings of `other` that a running process cannot take up.
     pub(crate) fn fixed_settings_that_differ(&self, other: &Self) -> Vec<&'static str> {
         let (ours, theirs) = (&self.node, &other.node);
@@ -170,6 +182,9 @@ pub(crate) fn load(inputs: &Inputs, adapters: &Adapters, report: &Report) -> Opt
     vars.report_unused(report);
     routing::check(report, &apps, adapters);
     rules::check(report, &apps, group.is_none());
+    if let Some(group) = &group {
+        cluster::check_ports(report, group, &apps);
+    }
     let (source, root) = &node_place;
     machine::check(
         report,
@@ -196,6 +211,7 @@ pub(crate) fn load(inputs: &Inputs, adapters: &Adapters, report: &Report) -> Opt
         http,
         hosts,
         clustered,
+        group,
         roles,
         folders,
         files: loader.files,

@@ -30,6 +30,8 @@ pub(crate) struct NodeConfig {
     pub(crate) name: Name,
     /// Where the embedded store lies, and what relative folders are relative to.
     pub(crate) data_dir: PathBuf,
+    /// Where the agent of the node keeps its sockets.
+    pub(crate) run_dir: PathBuf,
     /// The store.
     pub(crate) store: StoreConfig,
     /// The listener of the HTTP receive locations.
@@ -46,6 +48,10 @@ pub(crate) struct NodeConfig {
     pub(crate) log: LogConfig,
     /// The timings of the session.
     pub(crate) timings: Timings,
+    /// How often the agent of the node looks at the store.
+    pub(crate) poll: Duration,
+    /// Whether a failover of the store may lose what it has acknowledged.
+    pub(crate) allow_loss: bool,
     /// How long ended things are kept.
     pub(crate) retention: Retention,
 }
@@ -134,6 +140,7 @@ pub(crate) fn read(
 ) -> NodeConfig {
     let file = Section::new(report, source, String::new(), root);
     let (name, data_dir) = node(&file, defaults);
+    let (timings, poll) = session(&file);
     let config = NodeConfig {
         store: store(&file),
         http: http(&file, defaults),
@@ -142,8 +149,11 @@ pub(crate) fn read(
         admin: admin(&file, defaults),
         secrets: secrets(&file, defaults, &data_dir),
         log: log::read(&file),
-        timings: timings(&file),
+        timings,
+        poll,
+        allow_loss: allow_loss(&file),
         retention: retention(&file),
+        run_dir: run_dir(&file, &data_dir),
         name,
         data_dir,
     };
@@ -160,8 +170,8 @@ pub(crate) fn read(
 }
 
 /// The sections and their keys.
-const SECTIONS: [(&str, &[&str]); 7] = [
-    ("node", &["name", "data_dir"]),
+const SECTIONS: [(&str, &[&str]); 8] = [
+    ("node", &["name", "data_dir", "run_dir"]),
     ("store", &["url", "password", "ca"]),
     (
         "http",
@@ -181,6 +191,7 @@ const SECTIONS: [(&str, &[&str]); 7] = [
     ("secrets", &["folder"]),
     ("log", &["format", "level"]),
     ("session", &["profile"]),
+    ("cluster", &["allow_loss"]),
 ];
 
 fn node(file: &Section<'_>, defaults: &Defaults) -> (Name, PathBuf) {
@@ -202,6 +213,14 @@ fn node(file: &Section<'_>, defaults: &Defaults) -> (Name, PathBuf) {
         name.unwrap_or_else(|_| Name::new("node").expect("`node` is a name")),
         data_dir,
     )
+}
+
+fn run_dir(file: &Section<'_>, data_dir: &Path) -> PathBuf {
+    let section = file.section("node");
+    let run_dir = section.as_ref().and_then(|section| section.text("run_dir"));
+    let run_dir = run_dir.map_or_else(|| data_dir.join("run"), PathBuf::from);
+    // As with the data folder.
+    std::path::absolute(&run_dir).unwrap_or(run_dir)
 }
 
 fn store(file: &Section<'_>) -> StoreConfig {
@@ -389,17 +408,26 @@ fn secrets(file: &Section<'_>, defaults: &Defaults, data_dir: &Path) -> PathBuf 
     }
 }
 
-fn timings(file: &Section<'_>) -> Timings {
+/// The timings of a profile, and how often an agent looks at the store.
+fn session(file: &Section<'_>) -> (Timings, Duration) {
+    const LAN: (Timings, Duration) = (Timings::LAN, Duration::from_millis(250));
     let profiles = [
-        ("lan", Timings::LAN),
-        ("fast", Timings::FAST),
-        ("cloud", Timings::CLOUD),
-        ("wan", Timings::WAN),
+        ("lan", LAN),
+        ("fast", (Timings::FAST, Duration::from_millis(100))),
+        ("cloud", (Timings::CLOUD, Duration::from_millis(500))),
+        ("wan", (Timings::WAN, Duration::from_secs(1))),
     ];
     let section = file.section("session");
     section
         .and_then(|section| section.choice("profile", &profiles))
-        .unwrap_or(Timings::LAN)
+        .unwrap_or(LAN)
+}
+
+fn allow_loss(file: &Section<'_>) -> bool {
+    let section = file.section("cluster");
+    section
+        .and_then(|section| section.boolean("allow_loss"))
+        .unwrap_or(false)
 }
 
 fn retention(file: &Section<'_>) -> Retention {

@@ -258,7 +258,8 @@ impl<'a> Section<'a> {
         self.error(codes::MISSING_KEY, key, message);
     }
 
-    fn wrong(&self, node: &Node, name: &str, wanted: &str) {
+    /// `node`, which is called `name`, is not what is wanted there.
+    pub(crate) fn wrong(&self, node: &Node, name: &str, wanted: &str) {
         if vars::reference(node).is_some() {
             // The variable is not defined, which is the one fault to tell.
             return;

@@ -2,6 +2,7 @@
 
 mod api;
 mod backup;
+mod cluster;
 mod dev;
 mod tls;
 mod told;
