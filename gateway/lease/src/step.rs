@@ -283,6 +283,8 @@ pub enum Refusal {
     Excluded(Name, Exclusion),
     /// No other node can run it.
     NoCandidate,
+    /// The owner that it was given to was lost before it had followed.
+    OwnerLost,
 }
 
 impl fmt::Display for Refusal {
@@ -291,6 +293,7 @@ impl fmt::Display for Refusal {
             Self::AlreadyThere => f.write_str("it runs there already"),
             Self::Excluded(node, why) => write!(f, "not on {node}: {why}"),
             Self::NoCandidate => f.write_str("no other node can run it"),
+            Self::OwnerLost => f.write_str("its owner was lost before it had followed"),
         }
     }
 }

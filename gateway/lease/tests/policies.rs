@@ -382,6 +382,31 @@ fn an_order_to_move_is_followed_once_or_refused_with_the_reason() {
 }
 
 #[test]
+fn an_order_whose_owner_is_lost_is_answered_by_the_next_one() {
+    for (to, refused) in [("c", Some(Refusal::OwnerLost)), ("a", None)] {
+        let mut rig = Rig::new(|_| {});
+        rig.owned_by("b", false);
+        let to = Some(name(to));
+        rig.group().control.order = Some(MoveOrder {
+            no: 4,
+            to,
+            at: None,
+        });
+        rig.pass(2000);
+        assert_eq!(rig.state(), State::Online);
+        let answers: Vec<_> = rig
+            .did
+            .iter()
+            .filter_map(|action| match action {
+                Action::Answer { order, refused, .. } => Some((*order, refused.clone())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(answers, [(4, refused)]);
+    }
+}
+
+#[test]
 fn a_drained_node_gives_its_groups_away_if_somebody_can_have_them() {
     let mut rig = Rig::new(|_| {});
     rig.pass(1000);

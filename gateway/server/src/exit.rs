@@ -34,8 +34,8 @@ pub(crate) enum Exit {
 pub(crate) const HELP: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such thing, 4 no node or broker answers,
 10 the configuration has errors (`check --strict`: or warnings), 11 the store's schema is of another
-version, 12 the process was lost to its group again and again: start it anew. Under an agent: 21 the
-agent is gone, 70 a part of the process has failed.";
+version, 12 the process was lost to its group again and again: start it anew, 21 the agent that started
+the process is gone, 70 a part of a process of an agent has failed.";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

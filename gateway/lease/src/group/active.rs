@@ -251,12 +251,20 @@ impl Group {
         leave
     }
 
-    /// An order that was due before this node took the group was for its former owner.
-    pub(super) fn note_order(&mut self, ctx: &Ctx<'_>) {
+    /// An order that was due before this node took the group was for its former owner. If that has answered it,
+    /// this answer comes too late to count.
+    pub(super) fn note_order(&mut self, ctx: &mut Ctx<'_>) {
         if let Some(order) = &self.seen.control.order
             && order.at.is_none_or(|at| at <= ctx.now.wall)
+            && order.no > self.order_served
         {
-            self.order_served = self.order_served.max(order.no);
+            self.order_served = order.no;
+            let here = order.to.as_ref().is_none_or(|to| to == ctx.node);
+            ctx.out.push(Action::Answer {
+                group: self.name.clone(),
+                order: order.no,
+                refused: (!here).then_some(Refusal::OwnerLost),
+            });
         }
     }
 
