@@ -119,8 +119,10 @@ struct Lease {
     watchdog: Arc<Watchdog>,
     processes: Processes,
     plain: Plain,
-    /// Who answered last.
+    /// The newest history of the store that has answered.
     incarnation: Option<Incarnation>,
+    /// Whether a task asks who answers.
+    asking: bool,
     /// The session that the next run would find.
     remembered: Option<SessionId>,
     news: mpsc::Receiver<News>,
@@ -160,6 +162,7 @@ impl Lease {
             watchdog: driver.watchdog,
             plain: Plain::new(driver.plan.plain(), now.boot),
             incarnation: None,
+            asking: false,
             remembered: previous,
             news,
             hints,
@@ -171,7 +174,7 @@ impl Lease {
             stopped: false,
             asker,
         };
-        lease.ask_who_answers();
+        lease.ask_who_answers(Duration::ZERO);
         Ok(lease)
     }
 
@@ -219,7 +222,10 @@ impl Lease {
         match input {
             Input::Tick => self.step(Event::Tick),
             Input::Hint => self.step(Event::Hint),
-            Input::Connected(incarnation) => self.connected(incarnation),
+            Input::Connected(incarnation) => {
+                self.asking = false;
+                self.connected(incarnation);
+            }
             Input::Answer(Answer { from, event }) => {
                 let event = match from {
                     Some(incarnation) if self.is_stale(incarnation) => unknown(event),
@@ -258,6 +264,7 @@ impl Lease {
         self.start_plain();
     }
 
+    /// Whether an old primary answers; then the core has its connections dropped.
     fn is_stale(&mut self, incarnation: Incarnation) -> bool {
         if incarnation.after(self.incarnation) != Arrival::Stale {
             return false;
@@ -268,16 +275,17 @@ impl Lease {
     }
 
     fn connected(&mut self, incarnation: Incarnation) {
-        if self.incarnation != Some(incarnation) {
-            drop(sd_notify::notify(&[NotifyState::Ready]));
-            info!(
-                system = incarnation.system,
-                timeline = incarnation.timeline,
-                "connected to the store"
-            );
-            self.incarnation = Some(incarnation);
-            self.step(Event::Connected(incarnation));
+        if self.incarnation == Some(incarnation) || self.is_stale(incarnation) {
+            return;
         }
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        info!(
+            system = incarnation.system,
+            timeline = incarnation.timeline,
+            "connected to the store"
+        );
+        self.incarnation = Some(incarnation);
+        self.step(Event::Connected(incarnation));
     }
 
     fn hear(&mut self, news: News) {
@@ -342,7 +350,7 @@ impl Lease {
             Action::Record(transition) => self.record(transition),
             Action::Disconnect => {
                 self.asker.disconnect();
-                self.ask_who_answers();
+                self.ask_who_answers(STORE_AGAIN);
             }
             Action::Stopped => self.stopped = true,
             action => {
@@ -441,10 +449,14 @@ impl Lease {
         }
     }
 
-    /// Asks until somebody answers.
-    fn ask_who_answers(&mut self) {
+    /// Asks until somebody answers; one task at a time does.
+    fn ask_who_answers(&mut self, wait: Duration) {
+        if std::mem::replace(&mut self.asking, true) {
+            return;
+        }
         let asker = self.asker.clone();
         self.questions.spawn(async move {
+            sleep(wait).await;
             loop {
                 if let Some(incarnation) = asker.incarnation().await {
                     return Some(Input::Connected(incarnation));

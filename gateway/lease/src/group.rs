@@ -186,8 +186,12 @@ impl Group {
         self.seen = seen;
         self.seen_at = Some(ctx.now.boot);
         self.end_unknown(ctx);
-        if self.seen.live_owner().is_some() {
+        if let Some(owner) = self.seen.live_owner() {
             self.free_since = None;
+            if owner.node != *ctx.node {
+                // Somebody took what was given away: if that one is lost it is as any other owner.
+                self.yields_until = ctx.now.boot;
+            }
         }
         if cleared {
             self.restarts.clear();

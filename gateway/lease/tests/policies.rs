@@ -407,6 +407,30 @@ fn an_order_whose_owner_is_lost_is_answered_by_the_next_one() {
 }
 
 #[test]
+fn what_was_given_away_is_taken_back_at_once_when_its_new_owner_is_lost() {
+    let mut rig = Rig::new(|_| {});
+    rig.peer("b");
+    rig.pass(1000);
+    let to = Some(name("b"));
+    rig.group().control.order = Some(MoveOrder {
+        no: 1,
+        to,
+        at: None,
+    });
+    rig.pass(500);
+    assert_eq!(rig.state(), State::Standby);
+    rig.group().control.order = None;
+    rig.group().offered = None;
+    rig.owned_by("b", true);
+    rig.pass(500);
+    assert_eq!(rig.state(), State::Standby, "it is b's");
+    rig.owned_by("b", false);
+    rig.group().standbys.retain(|s| s.node != name("b"));
+    rig.pass(300);
+    assert_eq!(rig.state(), State::Online);
+}
+
+#[test]
 fn a_drained_node_gives_its_groups_away_if_somebody_can_have_them() {
     let mut rig = Rig::new(|_| {});
     rig.pass(1000);
