@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 mod broker;
 mod ceiling;
 mod client;
+mod failover;
 mod forward;
 mod latency;
 mod passthrough;
@@ -36,6 +37,8 @@ enum Command {
     Passthrough(passthrough::Options),
     /// Queue in, store, queue out: rates as ratios to the broker's own shovel.
     Queue(queue::Options),
+    /// Two nodes with agents: how long nothing comes out when the owner of a clustered host is lost or moved.
+    Failover(failover::Options),
     /// The store ceiling alone, for batches of a given size.
     StoreCeiling(passthrough::StoreCeiling),
     /// The clients, as a process of their own.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Passthrough(options) => run(passthrough::run(options)),
         Command::Queue(options) => run(queue::run(options)),
+        Command::Failover(options) => run(failover::run(options)),
         Command::StoreCeiling(options) => run(passthrough::store_ceiling(options)),
         Command::Client(options) => client::run(options).map(|()| true),
         Command::Forward(options) => forward::run(options).map(|()| true),

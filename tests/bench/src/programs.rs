@@ -17,6 +17,8 @@ pub(crate) fn build() -> anyhow::Result<()> {
         "-p",
         "quayside-server",
         "-p",
+        "quayside-cluster-agent",
+        "-p",
         "mock-partner",
     ]);
     if !cfg!(debug_assertions) {
@@ -25,7 +27,7 @@ pub(crate) fn build() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let status = build.current_dir(root).status().context("starting cargo")?;
     if !status.success() {
-        bail!("the gateway or the partner does not build");
+        bail!("the gateway, its agent or the partner does not build");
     }
     Ok(())
 }
