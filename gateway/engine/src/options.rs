@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use quayside_adapter_api::{Adapter, AdapterError, Secrets};
 use quayside_lease::Timings;
-use quayside_model::{Clock, Code, Entropy, InstanceId, Monotonic, Name, SessionId};
+use quayside_model::{Clock, Code, Entropy, InstanceId, Monotonic, Name};
 use quayside_store::{StoreError, maintain::Retention};
 
 use crate::codes;
@@ -40,8 +40,6 @@ pub struct Options {
 /// grants clustered hosts ([`Engine::grant`](crate::Engine::grant)).
 #[derive(Clone)]
 pub struct Agency {
-    /// The session of the node.
-    pub session: SessionId,
     /// What this engine is to the store.
     pub instance: InstanceId,
     /// Until when it may act.
@@ -53,7 +51,6 @@ pub struct Agency {
 impl fmt::Debug for Agency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Agency")
-            .field("session", &self.session)
             .field("instance", &self.instance)
             .finish_non_exhaustive()
     }

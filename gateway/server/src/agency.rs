@@ -173,10 +173,9 @@ fn first_packet(socket: &OwnedFd) -> Result<(ToHost, Page), String> {
 impl Agency {
     /// What the engine of a clustered host works by; an unclustered one is only supervised.
     pub(crate) fn for_engine(&self) -> Option<EngineAgency> {
-        let Member { session, instance } = self.member?;
+        let Member { instance, .. } = self.member?;
         let line = self.line.clone();
         Some(EngineAgency {
-            session,
             instance,
             gate: Arc::clone(&self.page) as Arc<dyn Gate>,
             beat: Arc::new(move |pulse| line.beat(pulse)),

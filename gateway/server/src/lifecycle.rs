@@ -21,7 +21,6 @@ use std::{sync::Arc, time::Duration};
 use quayside_adapter_api::Secrets;
 use quayside_adapter_http::{HttpAdapter, Readiness, ReadinessCheck};
 use quayside_engine::{Engine, EngineError, Options, Roles, StopReport};
-use quayside_lease::{Epoch, HostState};
 use quayside_model::{Entropy, Monotonic, Name};
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +38,7 @@ use crate::{
     wiring::{self, OpenStore, Wired},
 };
 
+mod agent;
 mod listen;
 mod signals;
 
@@ -265,28 +265,6 @@ impl Process<'_> {
         self.live_on(None).await
     }
 
-    /// The same for a process of an agent.
-    async fn serve_agent(&mut self) -> Result<Exit, Failure> {
-        let Some(agency) = &self.agency else {
-            return Err(Failure::new(codes::INTERNAL, "there is no agent"));
-        };
-        let (api, stands_by) = (agency.api.clone(), agency.is_clustered());
-        self.start_api(&api)?;
-        if listen::takes_requests(&self.loaded) && !stands_by {
-            self.bind_http().await?;
-        }
-        if let Some(agency) = &self.agency {
-            agency.line().set(HostState::Standby);
-        }
-        if !self.reach_store().await? || !self.start_engine().await? {
-            return Ok(Exit::Ok);
-        }
-        if !stands_by && let Some(agency) = &self.agency {
-            agency.line().set(HostState::Online);
-        }
-        self.live_on(None).await
-    }
-
     /// Goes on until the process is to end.
     async fn live_on(&mut self, mut saved: Option<dev::Watch>) -> Result<Exit, Failure> {
         loop {
@@ -489,45 +467,6 @@ impl Process<'_> {
                 }
             }
         }
-    }
-
-    /// Runs its clustered host from now on.
-    async fn become_active(&mut self, epoch: Epoch) -> Result<(), Failure> {
-        if listen::takes_requests(&self.loaded) {
-            self.bind_http().await?;
-        }
-        let Some(agency) = &self.agency else {
-            return Ok(());
-        };
-        if let Some(engine) = self.gateway.engine().await.as_ref() {
-            for host in &self.loaded.clustered {
-                engine.grant(host, epoch);
-            }
-        }
-        agency.line().set(HostState::Online);
-        Ok(())
-    }
-
-    /// Finishes what is under way because the agent wants it, and tells it when nothing is left.
-    async fn drain(&mut self, within: Duration) -> Exit {
-        info!(within_ms = within.as_millis(), "draining");
-        if let Some(agency) = &self.agency {
-            agency.line().set(HostState::Draining);
-        }
-        self.gateway.drain();
-        self.wired.http.drain();
-        self.stop_http(within).await;
-        let report = self.drop_engine(within).await;
-        if report.unfinished > 0 || !report.ended {
-            warn!(code = %codes::UNFINISHED, unfinished = report.unfinished, "work was still under way");
-        }
-        // Otherwise it is over when the process is.
-        if report.ended
-            && let Some(agency) = &self.agency
-        {
-            agency.line().drained();
-        }
-        Exit::Ok
     }
 
     /// Stops in stages: says that it is not ready, finishes what it took, ends.
