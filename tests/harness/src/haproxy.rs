@@ -92,8 +92,8 @@ fn config(listen: SocketAddr, servers: &[SocketAddr], check: bool, more: &[&str]
     );
     if check {
         text.push_str(
-            "  option httpchk GET /readyz\n  default-server check inter 100ms fall 1 rise 1 observe layer4 \
-         error-limit 1 on-error mark-down\n",
+            "  option httpchk GET /readyz\n  timeout check 2s\n  default-server check inter 100ms fall 1 rise 1 \
+         observe layer4 error-limit 1 on-error mark-down\n",
         );
     }
     for line in more {
