@@ -159,6 +159,7 @@ mod tests {
             key: key.to_owned(),
             id: format!("m-0-{no}"),
             order: "m-0".to_owned(),
+            epoch: 0,
             at_us: 0,
             status: 200,
             effect,

@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod cluster;
 pub mod judge;
+pub mod nemesis;
 pub mod queues;
 pub mod site;
 

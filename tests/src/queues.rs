@@ -26,6 +26,12 @@ pub fn in_order(name: &str) -> bool {
 /// a key unconfirmed at a time, in the same order with several, and as they come.
 #[must_use]
 pub fn three_moves(url: &str) -> String {
+    format!("[app]\nname = \"t\"\n{}", moves_at(&format!("\"{url}\"")))
+}
+
+/// The ports of [`three_moves`]; `url` is the setting as it stands in the file.
+#[must_use]
+pub fn moves_at(url: &str) -> String {
     let one = |(name, _): (&str, usize)| {
         let (receive, send) = if in_order(name) {
             let send = "ordered = { by = \"amqp.header.key\", on_failure = \"hold-key\" }";
@@ -40,7 +46,7 @@ pub fn three_moves(url: &str) -> String {
 host = "edge"
 {receive}
 [receive.{name}.location.in.amqp]
-url = "{url}"
+url = {url}
 queue = "{name}-in"
 
 [send.{name}]
@@ -49,13 +55,13 @@ filter = "msg.origin == 't.{name}.in'"
 retry = {{ attempts = 1000, first = "50ms", factor = 1.5, max = "500ms" }}
 {send}
 [send.{name}.primary.amqp]
-url = "{url}"
+url = {url}
 queue = "{name}-out"
 pipeline = {pipeline}
 "#
         )
     };
-    format!("[app]\nname = \"t\"\n{}", MOVES.map(one).concat())
+    MOVES.map(one).concat()
 }
 
 /// Declares the queues of [`three_moves`], and returns those that messages come out of.
@@ -196,6 +202,7 @@ mod tests {
             id: format!("k.{sequence}"),
             key: "k".to_owned(),
             sequence,
+            epoch: 0,
         }
     }
 

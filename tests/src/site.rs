@@ -101,8 +101,8 @@ impl Site {
         let nodes: Vec<_> = names[..machines]
             .iter()
             .map(|name| {
-                let node = made(Node::new(name, app.path()));
-                url.iter().fold(node, |node, url| node.with_store(url))
+                let node = Node::new(name, app.path());
+                made(url.iter().fold(node, |node, url| node.with_store(url)))
             })
             .collect();
         let mut gateways = Vec::new();

@@ -27,6 +27,9 @@ const TEMPLATES: [&str; 5] = [
 ];
 /// Of a message that came from a queue, its headers.
 const HEADER: &str = "amqp.header.";
+/// The epoch of the clustered host that sends, by which a consumer can tell a late owner. That of a message that
+/// came from another gateway says nothing of this one.
+const EPOCH: &str = "quayside-epoch";
 
 /// `[send.PORT.primary.amqp.properties]`
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -228,7 +231,7 @@ impl Written {
         let mut headers = FieldTable::default();
         if self.carry.contains(&Carried::Headers) {
             for (name, property) in outbound.message.context.iter() {
-                if let Some(name) = name.strip_prefix(HEADER) {
+                if let Some(name) = name.strip_prefix(HEADER).filter(|name| *name != EPOCH) {
                     headers.insert(short("headers", name)?, own(&property.value));
                 }
             }
@@ -243,6 +246,9 @@ impl Written {
                 }
             };
             headers.insert(short("headers", name)?, value);
+        }
+        if let Some(epoch) = outbound.epoch {
+            headers.insert(EPOCH.into(), AMQPValue::LongLongInt(epoch));
         }
         Ok(headers)
     }

@@ -199,6 +199,8 @@ pub struct Outbound {
     pub in_doubt: bool,
     /// Whether the answer is wanted: then [`Sent::answer`] must be there.
     pub answer_wanted: bool,
+    /// The epoch of a clustered host: a target that refuses a lower one than it has seen is safe from late owners.
+    pub epoch: Option<i64>,
     /// Whether this process still may act; see [`Outbound::may_act`].
     pub guard: Arc<dyn Fn() -> bool + Send + Sync>,
 }

@@ -19,6 +19,9 @@ use crate::{
     oauth::Tokens,
 };
 
+/// The epoch of the clustered host that sends, by which a partner can tell a late owner.
+const EPOCH: HeaderName = HeaderName::from_static("quayside-epoch");
+
 /// Headers that go on from the message to the partner, so that one trace spans both.
 const TRACE: [(&str, HeaderName); 2] = [
     (
@@ -121,6 +124,9 @@ impl Headers {
         }
         if self.idempotency_key {
             headers.insert(idempotency::HEADER, self.key(outbound)?);
+        }
+        if let Some(epoch) = outbound.epoch {
+            headers.insert(EPOCH, epoch.into());
         }
         Ok(headers)
     }

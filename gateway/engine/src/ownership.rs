@@ -56,6 +56,14 @@ impl Ownership {
         matches!(self.lock().get(host), Some(Standing::Standby { .. }))
     }
 
+    /// The epoch of `host`, if it is clustered and this instance runs it.
+    pub(crate) fn epoch(&self, host: &Name) -> Option<i64> {
+        match self.lock().get(host) {
+            Some(Standing::Active { epoch }) => Some(*epoch),
+            _ => None,
+        }
+    }
+
     /// An agent has made this instance the active one of `host`.
     pub(crate) fn grant(&self, host: &Name, epoch: i64) {
         self.set(host, Standing::Active { epoch });
@@ -193,6 +201,8 @@ mod tests {
         let ownership = Ownership::of(&[name("a"), name("b")]);
         ownership.set(&name("a"), Standing::Active { epoch: 3 });
         assert!(!ownership.stands_by(&name("a")));
+        let epochs = ["a", "b", "c"].map(|host| ownership.epoch(&name(host)));
+        assert_eq!(epochs, [Some(3), None, None]);
         assert_eq!(ownership.wanted(), [name("b")]);
     }
 }

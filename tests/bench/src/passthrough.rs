@@ -581,6 +581,7 @@ mod tests {
             key: String::new(),
             id: id.to_owned(),
             order: String::new(),
+            epoch: 0,
             at_us: 5,
             status: 200,
             effect: true,

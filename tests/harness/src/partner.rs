@@ -39,6 +39,9 @@ pub struct Seen {
     pub id: String,
     /// The order key in its body.
     pub order: String,
+    /// The epoch of the clustered host that sent it; 0 for none.
+    #[serde(default)]
+    pub epoch: i64,
     /// When its body was read, in microseconds since the epoch.
     pub at_us: u64,
     /// What was answered; 0 for nothing.

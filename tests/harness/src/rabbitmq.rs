@@ -1,8 +1,9 @@
 //! A RabbitMQ server of one's own, in a temporary folder, and a client of it that is not ours.
 
 use std::{
+    fmt::Write as _,
     fs,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::chown,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -19,6 +20,7 @@ use tokio::net::TcpStream;
 
 use crate::{
     Process, free_port,
+    network::seen_from,
     port::Port,
     process::{children, command, has_ended, is_paused, signal_pid, unprivileged},
     wait_for,
@@ -85,6 +87,14 @@ impl RabbitMq {
     /// # Panics
     /// When RabbitMQ is not installed or does not start.
     pub async fn start_with(plugins: &[&str]) -> Self {
+        Self::start_at(plugins, &[]).await
+    }
+
+    /// The same listening on these loopback addresses too: the machines of a [network](crate::network).
+    ///
+    /// # Panics
+    /// When RabbitMQ is not installed or does not start.
+    pub async fn start_at(plugins: &[&str], machines: &[Ipv4Addr]) -> Self {
         assert!(
             Path::new(SERVER).exists(),
             "{SERVER} is missing: tests/run installs it"
@@ -108,11 +118,15 @@ impl RabbitMq {
             process: None,
             dir,
         };
-        let config = format!(
+        let mut config = format!(
             "listeners.tcp.1 = {}\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = {}\n",
             server.addr(),
             server.management.number()
         );
+        for (no, machine) in machines.iter().enumerate() {
+            let addr = seen_from(*machine, server.addr());
+            writeln!(config, "listeners.tcp.{} = {addr}", no + 2).expect("writing to a string");
+        }
         fs::write(server.path("rabbitmq.conf"), config).expect("writing rabbitmq.conf");
         server.plugins(plugins);
         if let Some((uid, gid)) = run_as {

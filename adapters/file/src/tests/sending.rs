@@ -73,6 +73,7 @@ fn outbound(file_name: &str, pieces: &[&str]) -> Outbound {
         rendered: BTreeMap::from([("file_name".to_owned(), Text::lossy(file_name))]),
         in_doubt: false,
         answer_wanted: false,
+        epoch: None,
         guard: Arc::new(|| true),
     }
 }
@@ -85,6 +86,7 @@ fn in_doubt(outbound: &Outbound) -> Outbound {
         rendered: outbound.rendered.clone(),
         in_doubt: true,
         answer_wanted: false,
+        epoch: None,
         guard: outbound.guard.clone(),
     }
 }

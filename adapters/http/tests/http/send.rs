@@ -65,6 +65,7 @@ pub(crate) fn outbound(body: &'static str) -> Outbound {
         rendered: BTreeMap::new(),
         in_doubt: false,
         answer_wanted: false,
+        epoch: None,
         guard: Arc::new(|| true),
     }
 }

@@ -290,6 +290,7 @@ pub(crate) fn outbound(
         rendered: rendered::read(names, claimed.transport),
         in_doubt: claimed.in_doubt,
         answer_wanted: runtime.plan.answers,
+        epoch: shared.ownership.epoch(&runtime.plan.host),
         guard: Arc::new(move || trust.may_act()),
     }
 }

@@ -1,7 +1,7 @@
 """Takes what comes into queues of a RabbitMQ on this machine: `PORT LOG QUEUE...`.
 
-LOG gets a line `TIME QUEUE MESSAGE_ID REDELIVERED ID KEY SEQUENCE` for each message, the last three from its
-body, with the time in microseconds since the epoch. A message is acknowledged after its line is written.
+LOG gets a line `TIME QUEUE MESSAGE_ID REDELIVERED ID KEY SEQUENCE EPOCH` for each message, the next three from its
+body, the last one from its header `quayside-epoch` or 0, with the time in microseconds since the epoch. A message is acknowledged after its line is written.
 After SIGTERM it ends when the queues are empty.
 """
 
@@ -39,7 +39,8 @@ def consume(port, log, queues):
         body = json.loads(body)
         redelivered = int(method.redelivered)
         where = (method.routing_key, properties.message_id, redelivered)
-        print(at, *where, body["id"], body["key"], body["seq"], file=log)
+        epoch = (properties.headers or {}).get("quayside-epoch", 0)
+        print(at, *where, body["id"], body["key"], body["seq"], epoch, file=log)
 
     def cancelled(_method):
         connection.close()

@@ -72,6 +72,8 @@ pub struct Arrival {
     pub key: String,
     /// The number in its key, from its body.
     pub sequence: u64,
+    /// The epoch of the clustered host that sent it; 0 for none.
+    pub epoch: i64,
 }
 
 /// A running producer.
@@ -219,6 +221,7 @@ impl Consumer {
                 id: word(words, line),
                 key: word(words, line),
                 sequence: word(words, line),
+                epoch: word(words, line),
             });
         }
     }

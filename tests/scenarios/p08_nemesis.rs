@@ -1,0 +1,41 @@
+//! P8 under a nemesis: three nodes with agents under load, faults of every kind one after the other in an order that a
+//! seed decides, and a judge of everything that was seen from outside.
+//!
+//! `QUAYSIDE_NEMESIS_FAULTS` says how many faults (30), `QUAYSIDE_NEMESIS_SEED` which order (a new one each time).
+
+use std::{env, str::FromStr};
+
+use quayside_harness::{Network, unix_micros};
+use quayside_tests::{
+    nemesis::{Arena, Schedule},
+    note,
+};
+
+/// How many faults a run has: every kind twice, and two more.
+const FAULTS: usize = 30;
+
+fn asked<T: FromStr>(name: &str) -> Option<T> {
+    let text = env::var(name).ok()?;
+    let value = text.parse().ok();
+    Some(value.unwrap_or_else(|| panic!("{name} is `{text}`, not a number")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_invariant_holds_under_faults_of_every_kind() {
+    let name = "every_invariant_holds_under_faults_of_every_kind";
+    let Some(network) = Network::of_test(name) else {
+        return;
+    };
+    let seed = asked("QUAYSIDE_NEMESIS_SEED").unwrap_or_else(unix_micros);
+    let count = asked("QUAYSIDE_NEMESIS_FAULTS").unwrap_or(FAULTS);
+    note(&format!("QUAYSIDE_NEMESIS_SEED={seed}, {count} faults"));
+    let mut arena = Arena::start(network, &|node| node).await;
+    for step in &Schedule::new(seed, count).steps {
+        arena.suffer(step).await;
+    }
+    let history = arena.finish().await;
+    let ruling = history.rule();
+    note(&ruling.to_string());
+    note(&history.line(seed, &ruling).to_string());
+    assert!(ruling.holds(), "QUAYSIDE_NEMESIS_SEED={seed}: {ruling}");
+}
