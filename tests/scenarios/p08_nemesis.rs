@@ -1,9 +1,10 @@
 //! P8 under a nemesis: three nodes with agents under load, faults of every kind one after the other in an order that a
 //! seed decides, and a judge of everything that was seen from outside.
 //!
-//! `QUAYSIDE_NEMESIS_FAULTS` says how many faults (30), `QUAYSIDE_NEMESIS_SEED` which order (a new one each time).
+//! `QUAYSIDE_NEMESIS_FAULTS` says how many faults (30), `QUAYSIDE_NEMESIS_SEED` which order (a new one each time), and
+//! `QUAYSIDE_NEMESIS_REPORT` a file for the result.
 
-use std::{env, str::FromStr};
+use std::{env, fs, str::FromStr};
 
 use quayside_harness::{Network, unix_micros};
 use quayside_tests::{
@@ -36,6 +37,10 @@ async fn every_invariant_holds_under_faults_of_every_kind() {
     let history = arena.finish().await;
     let ruling = history.rule();
     note(&ruling.to_string());
-    note(&history.line(seed, &ruling).to_string());
+    let line = history.line(seed, &ruling).to_string();
+    note(&line);
+    if let Ok(file) = env::var("QUAYSIDE_NEMESIS_REPORT") {
+        fs::write(file, format!("{line}\n")).expect("writing the report");
+    }
     assert!(ruling.holds(), "QUAYSIDE_NEMESIS_SEED={seed}: {ruling}");
 }

@@ -85,11 +85,18 @@ impl Partner {
     /// # Panics
     /// When the partner does not answer.
     pub async fn log(&self) -> Vec<Seen> {
+        self.log_from(0).await
+    }
+
+    /// The requests from place `from` on, in the order of arrival.
+    ///
+    /// # Panics
+    /// When the partner does not answer.
+    pub async fn log_from(&self, from: usize) -> Vec<Seen> {
         let mut log: Vec<Seen> = Vec::new();
         loop {
-            let page = self
-                .control("GET", &format!("log?from={}", log.len()), "")
-                .await;
+            let path = format!("log?from={}", from + log.len());
+            let page = self.control("GET", &path, "").await;
             let before = log.len();
             log.extend(String::from_utf8_lossy(&page).lines().map(parse));
             if log.len() == before {
