@@ -7,7 +7,7 @@
 use std::{fmt, time::Duration};
 
 use quayside_harness::{
-    RabbitMq,
+    RabbitMq, lasts,
     rabbitmq::{Arrival, Consumer, Producer},
     unix_micros, wait_for,
 };
@@ -273,20 +273,6 @@ impl fmt::Display for Times {
             at(sorted.len().max(1) - 1)
         )
     }
-}
-
-/// Returns when `time` has passed: the length of a fault is part of it.
-async fn lasts(time: Duration) {
-    let begin = unix_micros();
-    wait_for("time to pass", time + PATIENCE, async || {
-        let passed = Duration::from_micros(unix_micros() - begin);
-        if passed >= time {
-            Ok(())
-        } else {
-            Err(format!("{passed:?}"))
-        }
-    })
-    .await;
 }
 
 /// In this order: the management API, which only the last one needs, stops slowly.

@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command, time::Duration};
 
 use bytes::Bytes;
 use quayside_harness::{
-    App, Gateway, Load, LoadPlan, LoadReport, Node, OnBreak, Partner, Postgres, Stopwatch, client,
+    App, Gateway, Load, LoadPlan, LoadReport, Node, OnBreak, Partner, Postgres, client, lasts,
     pass_through, unix_micros, wait_for,
 };
 use quayside_tests::{Site, Store, Verdict, judge};
@@ -105,19 +105,6 @@ fn all_answered(report: &LoadReport, verdict: &Verdict) {
         }
     }
     assert!(refused > 0, "the outage was not noticed: {verdict}");
-}
-
-/// Returns when `time` has passed: the length of an outage is part of the promise.
-async fn lasts(time: Duration) {
-    let watch = Stopwatch::start();
-    wait_for("time to pass", time + Duration::from_secs(5), async || {
-        if watch.elapsed() >= time {
-            Ok(())
-        } else {
-            Err(format!("{:?}", watch.elapsed()))
-        }
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

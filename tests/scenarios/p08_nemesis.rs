@@ -1,14 +1,14 @@
 //! P8 under a nemesis: three nodes with agents under load, faults of every kind one after the other in an order that a
 //! seed decides, and a judge of everything that was seen from outside.
 //!
-//! `QUAYSIDE_NEMESIS_FAULTS` says how many faults (30), `QUAYSIDE_NEMESIS_SEED` which order (a new one each time), and
-//! `QUAYSIDE_NEMESIS_REPORT` a file for the result.
+//! `QUAYSIDE_NEMESIS_FAULTS` says how many faults (30), `QUAYSIDE_NEMESIS_SEED` which order (a new one each time),
+//! `QUAYSIDE_NEMESIS_KINDS` which kinds alone, as a JSON array, and `QUAYSIDE_NEMESIS_REPORT` a file for the result.
 
 use std::{env, fs, str::FromStr};
 
 use quayside_harness::{Network, unix_micros};
 use quayside_tests::{
-    nemesis::{Arena, Schedule},
+    nemesis::{Arena, Fault, Schedule},
     note,
 };
 
@@ -29,9 +29,12 @@ async fn every_invariant_holds_under_faults_of_every_kind() {
     };
     let seed = asked("QUAYSIDE_NEMESIS_SEED").unwrap_or_else(unix_micros);
     let count = asked("QUAYSIDE_NEMESIS_FAULTS").unwrap_or(FAULTS);
+    let kinds = env::var("QUAYSIDE_NEMESIS_KINDS").ok();
+    let kinds = kinds.map(|list| serde_json::from_str(&list).expect("a JSON array of kinds"));
+    let kinds: Vec<Fault> = kinds.unwrap_or_else(|| Fault::ALL.to_vec());
     note(&format!("QUAYSIDE_NEMESIS_SEED={seed}, {count} faults"));
     let mut arena = Arena::start(network, &|node| node).await;
-    for step in &Schedule::new(seed, count).steps {
+    for step in &Schedule::new(seed, count, &kinds).steps {
         arena.suffer(step).await;
     }
     let history = arena.finish().await;

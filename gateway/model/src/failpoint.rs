@@ -13,7 +13,9 @@ use std::sync::{
 };
 
 /// The names a process knows.
-pub const NAMES: [&str; 4] = [
+pub const NAMES: [&str; 5] = [
+    // Trust does not end by the clock, as for a machine that does not know that it was paused.
+    "no-gate",
     "no-idempotency-key",
     "no-dedupe",
     "no-claim-release",

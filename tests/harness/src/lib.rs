@@ -44,4 +44,4 @@ pub use process::{Process, program};
 pub use rabbitmq::RabbitMq;
 pub use scenario::{App, order_xml, pass_through};
 pub use trace::{Syscall, Trace};
-pub use wait::{look_for, wait_for};
+pub use wait::{lasts, look_for, wait_for};

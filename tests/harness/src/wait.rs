@@ -49,6 +49,15 @@ pub async fn look_for<T>(
     }
 }
 
+/// Returns when `time` has passed: the length of a fault is a part of it, and never a guess of how long something else
+/// takes.
+pub async fn lasts(time: Duration) {
+    let watch = Stopwatch::start();
+    while watch.elapsed() < time {
+        tokio::time::sleep(PAUSE.1.min(time)).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
@@ -190,10 +191,16 @@ impl Arena {
         arena
     }
 
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &Postgres {
+        self.site.server.as_ref().expect("a server")
+    }
+
     /// The port of the store.
     #[must_use]
     pub fn store_port(&self) -> u16 {
-        self.site.server.as_ref().expect("a server").addr().port()
+        self.store().addr().port()
     }
 
     /// Does `step`, waits for what must follow, puts everything right, and waits until all works.
@@ -240,8 +247,8 @@ impl Arena {
     }
 
     /// Waits until somebody else owns the host.
-    async fn another_owner(&mut self, step: &Step, before: &Owner) {
-        let what = format!("another owner after {step}");
+    pub(super) async fn another_owner(&mut self, why: &dyn fmt::Display, before: &Owner) {
+        let what = format!("another owner after {why}");
         let found = look_for(PATIENCE, async || match self.owner().await {
             Some(now) if now.instance != before.instance => Ok(()),
             now => Err(format!("{now:?}")),
@@ -253,12 +260,16 @@ impl Arena {
 
     /// Lets a fault that takes no owner away last while messages are put in.
     async fn hold(&mut self, mend: &Mend) {
-        let more = match mend {
-            Mend::Nothing => return,
-            Mend::Heal => SHORT,
-            _ => LONG,
-        };
-        let goal = self.producer.confirmed().len() + more;
+        match mend {
+            Mend::Nothing => {}
+            Mend::Heal => self.more(SHORT).await,
+            _ => self.more(LONG).await,
+        }
+    }
+
+    /// Waits until so many more messages are put in.
+    pub(super) async fn more(&mut self, count: usize) {
+        let goal = self.producer.confirmed().len() + count;
         wait_for("messages to be put in", PATIENCE, async || {
             match self.producer.confirmed().len() {
                 now if now >= goal => Ok(()),
@@ -285,13 +296,27 @@ impl Arena {
 
     /// The last changes of state that the agents have recorded, for whoever looks for the cause of a failure.
     pub async fn events(&self) -> String {
-        let server = self.site.server.as_ref().expect("a server");
-        let session = server.connect(DATABASE).await;
+        let session = self.store().connect(DATABASE).await;
         let query = "SELECT format('%s %s %s: %s -> %s, %s, %s', to_timestamp(at / 1e6)::time, node, epoch, from_state, \
                      to_state, cause, evidence) FROM cluster_event ORDER BY no DESC LIMIT 24";
         let rows = session.query(query, &[]).await.expect("the history");
         let lines = rows.iter().rev().map(|row| row.get::<_, String>(0));
         lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// What the store is doing and who waits for whom there, for the same reader.
+    async fn waits(&self) -> String {
+        let session = self.store().connect(DATABASE).await;
+        let query = "SELECT format('%s %s %s %s/%s since %s blocked by %s: %s', pid, application_name, state, wait_event_type, \
+                     wait_event, clock_timestamp() - xact_start, pg_blocking_pids(pid), left(query, 120)) \
+                     FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle'";
+        let mut looks = Vec::new();
+        for _ in 0..3 {
+            let rows = session.query(query, &[]).await.expect("the activity");
+            looks.extend(rows.iter().map(|row| row.get::<_, String>(0)));
+            looks.push(String::new());
+        }
+        looks.join("\n")
     }
 
     /// Waits until one node runs the host and the others stand by, and returns the owner.
@@ -352,7 +377,8 @@ impl Arena {
                 nodes.push('\n');
             }
             let events = self.events().await;
-            panic!("not everything goes on: {counts}\n{events}\n{broker}\n{nodes}");
+            let waits = self.waits().await;
+            panic!("not everything goes on: {counts}\n{events}\n{waits}\n{broker}\n{nodes}");
         }
     }
 

@@ -4,14 +4,14 @@ use std::{fmt, net::Ipv4Addr};
 
 use quayside_harness::{Cut, Way, network::machine};
 use rustix::process::{Pid, Signal, kill_process};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::arena::{Arena, HOST, Owner};
 use crate::cluster::PATIENCE;
 
 /// A fault, or an operator's order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
     /// The process of the clustered host is killed.
@@ -120,18 +120,18 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// `count` steps with every kind equally often, as far as that goes, mostly to the owner.
+    /// `count` steps with every one of `kinds` equally often, as far as that goes, mostly to the owner.
     #[must_use]
-    pub fn new(seed: u64, count: usize) -> Self {
+    pub fn new(seed: u64, count: usize, kinds: &[Fault]) -> Self {
         let mut random = Random(seed);
         let mut steps: Vec<_> = (0..count)
             .map(|no| {
-                let fault = Fault::ALL[no % Fault::ALL.len()];
+                let fault = kinds[no % kinds.len()];
                 // Orders are for owners: to move what stands by means nothing.
                 let order = matches!(fault, Fault::Move);
                 Step {
                     fault,
-                    to_owner: order || no < Fault::ALL.len() || random.below(4) > 0,
+                    to_owner: order || no < kinds.len() || random.below(4) > 0,
                     pick: random.below(2),
                 }
             })
@@ -158,7 +158,7 @@ impl Random {
     }
 }
 
-fn send(pids: &[Pid], signal: Signal) {
+pub(super) fn send(pids: &[Pid], signal: Signal) {
     for pid in pids {
         // One that its agent has killed meanwhile is no fault.
         let _ = kill_process(*pid, signal);
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_seed_decides_the_schedule_and_every_kind_is_in_it() {
-        let steps = |seed| Schedule::new(seed, 30).steps;
+        let steps = |seed| Schedule::new(seed, 30, &Fault::ALL).steps;
         assert_eq!(steps(7), steps(7));
         assert_ne!(steps(7), steps(8));
         let mut kinds = BTreeMap::new();
