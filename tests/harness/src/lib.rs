@@ -1,8 +1,8 @@
 //! Real processes for tests and measurements: started, watched, paused, killed, and never left behind.
 //!
 //! Everything that a scenario needs beside the gateway is a value that owns what it started:
-//! [`Postgres`], [`RabbitMq`], [`Gateway`], [`Partner`], [`Haproxy`], [`Load`]. Dropping the value ends the process
-//! by its own pid; if the harness itself is killed, the kernel does it.
+//! [`Postgres`], [`RabbitMq`], [`Gateway`], [`Partner`], [`Haproxy`], [`Proxy`], [`Load`]. Dropping the value ends
+//! the process by its own pid; if the harness itself is killed, the kernel does it.
 //!
 //! # Rules
 //! - **Wait for a condition, never for a time**: [`wait_for`] looks again and again and, when the time
@@ -25,6 +25,7 @@ pub mod partner;
 pub mod port;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod rabbitmq;
 pub mod scenario;
 pub mod trace;
@@ -41,6 +42,7 @@ pub use partner::{Effects, Partner, Seen, effects};
 pub use port::{Port, free_port};
 pub use postgres::{Postgres, Session};
 pub use process::{Process, program};
+pub use proxy::{Lost, Proxy};
 pub use rabbitmq::RabbitMq;
 pub use scenario::{App, order_xml, pass_through};
 pub use trace::{Syscall, Trace};

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
 
 use crate::{
-    Process, free_port,
+    Process, Proxy, free_port,
     port::Port,
     process::{children, signal_pid, unprivileged},
     wait_for,
@@ -116,10 +116,13 @@ impl Postgres {
     /// The URL of a database for the gateway's configuration.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        format!(
-            "postgres://{USER}@{}/{database}?sslmode=disable",
-            self.addr()
-        )
+        url(self.addr(), database)
+    }
+
+    /// The same through a proxy before it.
+    #[must_use]
+    pub fn url_through(&self, proxy: &Proxy, database: &str) -> String {
+        url(proxy.addr(), database)
     }
 
     /// The pid of the postmaster.
@@ -308,6 +311,10 @@ impl Drop for Postgres {
             signal_pid(backend, Signal::KILL);
         }
     }
+}
+
+fn url(addr: SocketAddr, database: &str) -> String {
+    format!("postgres://{USER}@{addr}/{database}?sslmode=disable")
 }
 
 /// The newest installed version's folder of programs.
