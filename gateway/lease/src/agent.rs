@@ -8,8 +8,8 @@ use std::{collections::BTreeMap, time::Duration};
 use quayside_model::{Entropy, InstanceId, Monotonic, Name, SessionId};
 
 use crate::{
-    Action, Arrival, Event, GroupStatus, Incarnation, Now, Observer, Policy, Renewal, Replication,
-    SessionLease, Timings, View,
+    Action, Arrival, Event, Exit, GroupStatus, Incarnation, Now, Observer, Policy, Renewal,
+    Replication, SessionLease, Timings, View,
     group::{Ctx, Group},
     status,
 };
@@ -75,6 +75,8 @@ pub struct Agent {
     looking: bool,
     looked_at: Option<Monotonic>,
     hinted: bool,
+    /// What the last look has told the others of each group: whether a process is ready, and if not, why none is.
+    told: Vec<(bool, Option<Exit>)>,
     awake: Monotonic,
     stopping: bool,
 }
@@ -105,6 +107,7 @@ impl Agent {
             looking: false,
             looked_at: None,
             hinted: false,
+            told: Vec::new(),
             awake: now.boot,
             stopping: false,
         }
@@ -404,9 +407,12 @@ impl Agent {
             .looked_at
             .is_none_or(|at| now.boot.since(at) >= self.options.poll);
         let live = matches!(self.session, Session::Live { .. });
-        if self.looking || !live || !(due || self.hinted) {
+        // A standby that is ready is known to the others at once: they may be waiting for one.
+        let ready: Vec<_> = self.groups.iter().map(Group::readiness).collect();
+        if self.looking || !live || !(due || self.hinted || self.told != ready) {
             return;
         }
+        self.told = ready;
         (self.looking, self.hinted, self.looked_at) = (true, false, Some(now.boot));
         let node = &self.options.node;
         let report = |g: &Group| (g.name.clone(), g.report(node, now.boot));

@@ -56,6 +56,11 @@ impl Budget {
         left
     }
 
+    /// Takes back the last one that was spent: it was not needed.
+    pub fn give_back(&mut self) {
+        self.spent.pop_back();
+    }
+
     /// How many are spent at `now`.
     #[must_use]
     pub fn used(&self, now: Monotonic) -> u32 {

@@ -120,6 +120,8 @@ pub(crate) struct Group {
     /// When the view that `seen` is from was answered.
     seen_at: Option<Monotonic>,
     free_since: Option<Monotonic>,
+    /// Since when it is known that `seen` is not true any more: it shows as free what somebody has.
+    outdated: Option<Monotonic>,
     /// Not a candidate until then, because it has just given the group away.
     yields_until: Monotonic,
     order_served: u64,
@@ -143,6 +145,7 @@ impl Group {
             broken: None,
             seen_at: None,
             free_since: None,
+            outdated: None,
             yields_until: now,
             order_served: 0,
             epoch: None,
@@ -185,6 +188,7 @@ impl Group {
         let cleared = self.seen_at.is_some() && seen.control.clears != self.seen.control.clears;
         self.seen = seen;
         self.seen_at = Some(ctx.now.boot);
+        self.outdated = self.outdated.filter(|since| asked < *since);
         self.end_unknown(ctx);
         if let Some(owner) = self.seen.live_owner() {
             self.free_since = None;
@@ -330,7 +334,9 @@ impl Group {
         seen.standbys.retain(|s| s.node != *node);
         seen.standbys.push(self.report(node, now));
         let mut placement = candidate::place(&self.policy, &seen, view, dead);
+        // Only to somebody: a group that nobody else can take is not left alone.
         if now < self.yields_until
+            && placement.best_but(node).is_some()
             && let Some(place) = placement.rank(node)
         {
             placement.order.remove(place as usize);
@@ -344,16 +350,27 @@ impl Group {
         self.placement(ctx.node, ctx.view, ctx.dead, ctx.now.boot)
     }
 
-    /// What the other nodes should know about this one.
-    pub(crate) fn report(&self, node: &Name, now: Monotonic) -> StandbySeen {
+    /// The process that acts or could.
+    fn best(&self) -> Option<&Process> {
         let active = self.active_instance();
         let mut alive = self.processes.iter().filter(|p| p.is_alive());
-        let best = alive.find(|p| Some(p.instance) == active || p.is_warm());
+        alive.find(|p| Some(p.instance) == active || p.is_warm())
+    }
+
+    /// Whether there is one, and if none is kept, why.
+    pub(crate) fn readiness(&self) -> (bool, Option<Exit>) {
+        (self.best().is_some(), self.broken.map(|(exit, _)| exit))
+    }
+
+    /// What the other nodes should know about this one.
+    pub(crate) fn report(&self, node: &Name, now: Monotonic) -> StandbySeen {
+        let best = self.best();
+        let (warm, broken) = self.readiness();
         let patience = self.policy.limits.adapter_patience;
         StandbySeen {
             node: node.clone(),
-            warm: best.is_some(),
-            broken: self.broken.map(|(exit, _)| exit),
+            warm,
+            broken,
             adapters_down: best.map(Process::adapters_down).unwrap_or_default(),
             adapters_up: best
                 .map(|p| p.adapters_up(now, patience))

@@ -59,7 +59,7 @@ pub trait Cluster: Send + Sync {
     fn disconnect(&self);
 
     /// Writes what `node` reports about its processes, then reads everything, its own report included, in
-    /// one snapshot. Rows that are as reported already are not written: most calls write nothing.
+    /// one snapshot. Rows that are as reported already are not written: most calls write nothing, and wake nobody.
     async fn look(&self, node: &Name, report: &[(Name, StandbySeen)]) -> Result<Look, StoreError>;
 
     /// Reads everything as [`Cluster::look`] does, for somebody who is no node.

@@ -572,6 +572,9 @@ pub async fn a_change_wakes_who_waits(backend: &dyn Backend) {
         hint.unwrap_or_else(|_| panic!("{by} wakes nobody"))
             .expect("the connection lives");
     };
+    let told = [(queues.clone(), report(&one, true))];
+    cluster.look(&one.name, &told).await.expect("look");
+    woken("a new report").await;
     let grant = grant(&scene);
     taken(take(&scene, "queues", one.instance, grant).await);
     woken("a take").await;

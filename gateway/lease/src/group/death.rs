@@ -1,6 +1,6 @@
 //! What follows when the process that was active has died: another one here, another node, or a failure.
 
-use quayside_model::{InstanceId, Monotonic};
+use quayside_model::{InstanceId, Monotonic, Name};
 
 use super::{Ctx, Group, Phase, process::Process};
 use crate::{Cause, Exit, Fact, KillReason, OnDeath, Verdict};
@@ -58,8 +58,7 @@ impl Group {
     fn replace(&mut self, ctx: &mut Ctx<'_>, old: InstanceId, mut evidence: Vec<Fact>) {
         let now = ctx.now.boot;
         let spare = self.processes.iter().any(Process::is_warm);
-        let elsewhere = self.place(ctx).best_but(ctx.node).cloned();
-        let elsewhere = elsewhere.filter(|_| self.policy.limits.moves.allows(&self.seen.moves));
+        let elsewhere = self.standby_elsewhere(ctx);
         let here_first = self.policy.on_death == OnDeath::InPlace || spare || elsewhere.is_none();
         if here_first && self.restarts.spend(now) {
             // A warm process goes on at once; a cold one waits the longer the more of them failed.
@@ -72,11 +71,7 @@ impl Group {
             let restarting = Phase::Restarting { old, at };
             self.enter(ctx, restarting, Cause::ProcessEnded, evidence);
         } else if let Some(to) = elsewhere {
-            evidence.push(Fact::To(to.clone()));
-            evidence.push(self.moves());
-            // Not counted here: the node that takes it counts the move.
-            self.offer(ctx, Some(&to), false);
-            self.enter(ctx, Phase::Idle, Cause::ProcessEnded, evidence);
+            self.leave_to(ctx, &to, evidence);
         } else {
             evidence.push(Fact::Restarts(
                 self.restarts.used(now),
@@ -87,13 +82,41 @@ impl Group {
         }
     }
 
-    /// Gives up a restart that takes too long: the place of the dead process is kept no longer, so that
-    /// whoever can may take the group.
+    /// The best other node that is ready, if a move there is allowed.
+    fn standby_elsewhere(&self, ctx: &Ctx<'_>) -> Option<Name> {
+        let best = self.place(ctx).best_but(ctx.node).cloned();
+        best.filter(|_| self.policy.limits.moves.allows(&self.seen.moves))
+    }
+
+    /// Leaves the group of a dead process to the node `to`.
+    fn leave_to(&mut self, ctx: &mut Ctx<'_>, to: &Name, mut evidence: Vec<Fact>) {
+        evidence.push(Fact::To(to.clone()));
+        evidence.push(self.moves());
+        // Not counted here: the node that takes it counts the move.
+        self.offer(ctx, Some(to), false);
+        self.enter(ctx, Phase::Idle, Cause::ProcessEnded, evidence);
+    }
+
+    /// Waits for a process here, unless a standby of another node is ready before. The place of the dead process
+    /// is kept no longer when that is so, when the restart takes too long or when nobody wants it any more: whoever
+    /// can may take the group.
     pub(super) fn restart(&mut self, ctx: &mut Ctx<'_>, old: InstanceId, at: Monotonic) {
         let late = ctx.now.boot.since(at) > self.policy.limits.online_within;
-        if late || !self.has(old) {
+        let control = &self.seen.control;
+        let unwanted = ctx.stopping || !control.online || control.paused;
+        if late || unwanted || !self.has(old) {
             self.enter(ctx, Phase::Idle, Cause::ProcessEnded, vec![]);
+        } else if self.policy.on_death == OnDeath::Warm
+            && ctx.may_act()
+            && !self.has_warm()
+            && let Some(to) = self.standby_elsewhere(ctx)
+        {
+            // Nothing was restarted.
+            self.restarts.give_back();
+            self.leave_to(ctx, &to, vec![]);
         }
+        // Now, and not with the next beat or tick: others wait for it.
+        self.declare_dead(ctx);
     }
 
     /// The store knows that `old` is dead: the epoch is free for its successor.

@@ -172,13 +172,14 @@ impl Group {
         }
     }
 
-    /// Has the store told of processes that have exited, except of one whose place is kept for a restart.
-    fn declare_dead(&mut self, ctx: &mut Ctx<'_>) {
+    /// Has the store told of processes that have exited, except of one whose place is kept until another one is
+    /// ready here.
+    pub(super) fn declare_dead(&mut self, ctx: &mut Ctx<'_>) {
         if !ctx.may_act() {
             return;
         }
         let kept = match self.phase {
-            Phase::Restarting { old, at } => (ctx.now.boot < at || !self.has_warm()).then_some(old),
+            Phase::Restarting { old, .. } => (!self.has_warm()).then_some(old),
             _ => None,
         };
         for process in &mut self.processes {

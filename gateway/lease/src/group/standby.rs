@@ -5,7 +5,7 @@ use std::time::Duration;
 use quayside_model::{GrantId, InstanceId, Monotonic};
 
 use super::{Ctx, Group, Phase, Process, Question, RETRY, Taking, active::Active};
-use crate::{Action, Cause, Fact, KillReason, Take};
+use crate::{Action, Cause, Fact, KillReason, Placement, Take};
 
 /// How long a take waits behind an open transaction that was told to end.
 const UNLOCK: Duration = Duration::from_millis(50);
@@ -17,6 +17,9 @@ impl Group {
     pub(super) fn consider(&mut self, ctx: &mut Ctx<'_>) {
         let control = &self.seen.control;
         let Some(seen_at) = self.seen_at else { return };
+        if self.outdated.is_some() {
+            return;
+        }
         if !ctx.may_act() || !ctx.settled || ctx.stopping || !control.online || control.paused {
             return;
         }
@@ -44,11 +47,12 @@ impl Group {
         else {
             return;
         };
-        let Some(rank) = self.place(ctx).rank(ctx.node) else {
+        let placement = self.place(ctx);
+        let Some(rank) = placement.rank(ctx.node) else {
             return;
         };
         let free = ctx.now.boot.since(free_since);
-        if free < self.patience(ctx, rank, age) {
+        if free < self.patience(ctx, &placement, rank, age) {
             return;
         }
         let owner = self.seen.owner.as_ref();
@@ -76,16 +80,19 @@ impl Group {
         })
     }
 
-    /// How long this node leaves a free group to others.
-    fn patience(&self, ctx: &Ctx<'_>, rank: u32, age: Duration) -> Duration {
+    /// How long this node leaves a free group to others. An offer to a node that can take it no more counts for
+    /// nothing.
+    fn patience(&self, ctx: &Ctx<'_>, placement: &Placement, rank: u32, age: Duration) -> Duration {
         let limits = &self.policy.limits;
         let in_order = limits.rank_delay * rank;
         match &self.seen.offered {
             Some((to, made)) if *made + age < limits.offer_lasts => {
                 if to == ctx.node {
                     Duration::ZERO
-                } else {
+                } else if placement.rank(to).is_some() {
                     limits.offer_lasts + in_order
+                } else {
+                    in_order
                 }
             }
             _ => in_order,
@@ -149,6 +156,8 @@ impl Group {
             }
             Take::Held => {
                 self.free_since = None;
+                // Asked again before the next look, it would be asked again and again.
+                self.outdated = Some(ctx.now.boot);
                 self.discard_used(ctx, taking.instance);
                 self.enter(ctx, Phase::Idle, Cause::HeldElsewhere, vec![]);
             }
