@@ -32,7 +32,7 @@ pub mod trace;
 pub mod wait;
 
 pub use client::{Broken, Connection, Reply, get_json};
-pub use clock::{Stopwatch, unix_micros};
+pub use clock::{FakeClock, Stopwatch, unix_micros};
 pub use gateway::{Gateway, Metrics, Node, items};
 pub use guide::{guide_block, operations_guide};
 pub use haproxy::Haproxy;

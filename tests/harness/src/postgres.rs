@@ -1,5 +1,7 @@
 //! A PostgreSQL server of one's own, in a temporary folder, with default durability.
 
+mod standby;
+
 use std::{
     fs,
     net::SocketAddr,
@@ -15,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
 
 use crate::{
-    Process, Proxy, free_port,
+    FakeClock, Process, Proxy, free_port,
     port::Port,
     process::{children, signal_pid, unprivileged},
     wait_for,
@@ -32,6 +34,7 @@ const START: Duration = Duration::from_secs(60);
 pub struct Postgres {
     port: Port,
     settings: Vec<(String, String)>,
+    env: Vec<(String, String)>,
     run_as: Option<(String, u32, u32)>,
     data: PathBuf,
     process: Option<Process>,
@@ -61,22 +64,29 @@ impl Postgres {
 
     /// A server with settings of the test.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
-        Self::start_on(
-            tempfile::tempdir().expect("a temporary folder"),
-            None,
-            settings,
-        )
-        .await
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        Self::start_on(dir, None, settings, &[]).await
+    }
+
+    /// A server that lives by `clock`.
+    pub async fn start_by(clock: &FakeClock) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        Self::start_on(dir, None, &[], &clock.env()).await
     }
 
     /// A server whose tables lie in `dir`, on a small disk, say; its log lies on the usual one. (A server
     /// whose log cannot grow ends itself; one whose tables cannot grow refuses.)
     pub async fn start_in(dir: TempDir) -> Self {
         let wal = tempfile::tempdir().expect("a temporary folder");
-        Self::start_on(dir, Some(wal), &[]).await
+        Self::start_on(dir, Some(wal), &[], &[]).await
     }
 
-    async fn start_on(dir: TempDir, wal: Option<TempDir>, settings: &[(&str, &str)]) -> Self {
+    async fn start_on(
+        dir: TempDir,
+        wal: Option<TempDir>,
+        settings: &[(&str, &str)],
+        env: &[(String, String)],
+    ) -> Self {
         let run_as = unprivileged();
         let data = dir.path().join("pgdata");
         fs::create_dir(&data).expect("a folder for the cluster");
@@ -96,6 +106,7 @@ impl Postgres {
         let mut server = Self {
             port,
             settings,
+            env: env.to_vec(),
             run_as,
             data,
             process: None,
@@ -257,6 +268,11 @@ impl Postgres {
         let mut process = self.process.take().expect("PostgreSQL is running");
         let backends = children(process.pid());
         process.signal(signal);
+        if signal == Signal::KILL {
+            for backend in &backends {
+                signal_pid(*backend, signal);
+            }
+        }
         process.wait_exit(START).await;
         wait_for("the last backend to end", START, async || {
             let left = backends
@@ -293,9 +309,13 @@ impl Postgres {
                 .arg(format!("--regid={gid}"));
             command.arg("--clear-groups");
         }
-        command
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(bin_dir().join(name));
+        command.args(["--pdeathsig", "KILL", "--"]);
+        if !self.env.is_empty() {
+            // Not before the user is another one: what is loaded then makes files as the one who runs it.
+            command.arg("env");
+            command.args(self.env.iter().map(|(k, v)| format!("{k}={v}")));
+        }
+        command.arg(bin_dir().join(name));
         command.current_dir("/");
         command
     }
@@ -371,6 +391,24 @@ mod tests {
         assert!(paused.is_err(), "a paused server answers nothing");
         server.resume();
         answer.await.expect("it answers when it runs on");
+    }
+
+    #[tokio::test]
+    async fn the_clock_of_a_server_is_stepped_while_it_runs() {
+        let clock = FakeClock::new();
+        let server = Postgres::start_by(&clock).await;
+        let session = server.connect("postgres").await;
+        let ahead = async || {
+            let now = "SELECT extract(epoch FROM clock_timestamp())::bigint";
+            let row = session.query_one(now, &[]).await.expect("the time");
+            let here = i64::try_from(crate::unix_micros() / 1_000_000).expect("seconds");
+            row.get::<_, i64>(0) - here
+        };
+        for step in [0, 3600, -3600, 0] {
+            clock.step_to(step);
+            let off = ahead().await - step;
+            assert!(off.abs() <= 2, "{off} s beside {step} s");
+        }
     }
 
     #[tokio::test]
