@@ -13,13 +13,15 @@ use std::sync::{
 };
 
 /// The names a process knows.
-pub const NAMES: [&str; 5] = [
+pub const NAMES: [&str; 6] = [
     // Trust does not end by the clock, as for a machine that does not know that it was paused.
     "no-gate",
     "no-idempotency-key",
     "no-dedupe",
     "no-claim-release",
     "no-sync",
+    // The database lets a client that is paused within a transaction hold its locks for ever.
+    "no-idle-limit",
 ];
 
 /// The places at which work can be held.

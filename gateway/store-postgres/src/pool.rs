@@ -1,57 +1,32 @@
 //! Connections: a few, each with its statements prepared, each driven by a task that the pool owns.
 
+mod connect;
+
 use std::{
     fmt,
     future::Future,
     pin::{Pin, pin},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
 use futures_util::future::{join_all, try_join_all};
-use quayside_store::{
-    StoreError, StoreErrorKind,
-    model::{InstanceId, failpoint},
-};
+use quayside_store::{StoreError, StoreErrorKind, lease::Incarnation, model::InstanceId};
 use tokio::{
     sync::{OnceCell, Semaphore, SemaphorePermit, watch},
     task::{AbortHandle, JoinSet},
     time::timeout,
 };
 use tokio_postgres::{
-    AsyncMessage, Client, Config, Connection, Error, NoTls, Row, SimpleQueryMessage, Statement,
+    AsyncMessage, Client, Config, Connection, Error, Row, SimpleQueryMessage, Statement,
     error::SqlState, tls::TlsStream, types::ToSql,
 };
-use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::{
-    Options, Password,
-    address::hosts,
-    error::{fail, too_slow},
-    migrate,
-    refused::explain,
-    sql::Sql,
-};
-
-/// The settings of every connection. Plans are fixed: statistics of a queue that was empty a moment ago
-/// would make the planner read the whole table when it is not.
-const SETTINGS: &str = "
-SET idle_in_transaction_session_timeout = '2s';
-SET lock_timeout = '1s';
-SET plan_cache_mode = force_generic_plan;
-SET enable_seqscan = off;
-SET enable_hashjoin = off;
-SET enable_mergejoin = off;
-SET jit = off;
-SET client_min_messages = warning";
-
-/// synchronous_commit is raised where the server's default is below `on`, never lowered.
-const DURABLE: &str = "
-SELECT set_config('synchronous_commit', 'on', false)
- WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')";
+use self::connect::Seen;
+use crate::{Options, Password, address::hosts, error::fail, migrate, refused::explain, sql::Sql};
 
 /// One to renew, one to look at the other sessions: a slow look must not hold a renewal.
 const SESSION_CONNECTIONS: usize = 2;
@@ -78,8 +53,7 @@ pub(crate) enum Use {
 /// The connections of a store.
 pub(crate) struct Pool {
     hosts: Vec<Config>,
-    /// Which host took writes last: it is asked first.
-    last: AtomicUsize,
+    seen: Mutex<Seen>,
     password: Option<Password>,
     /// Whether the database has ever let this process in.
     let_in: AtomicBool,
@@ -108,7 +82,7 @@ impl Pool {
         };
         Ok(Self {
             hosts: hosts(options)?,
-            last: AtomicUsize::new(0),
+            seen: Mutex::default(),
             password: options.password.clone(),
             let_in: AtomicBool::new(false),
             tls: options.tls.clone(),
@@ -171,7 +145,7 @@ impl Pool {
             )
         };
         let permit = shelf.permits.acquire().await.map_err(closed)?;
-        let idle = shelf.take();
+        let idle = shelf.take(|conn| !lock(&self.seen).is_later_than(conn.incarnation));
         let conn = match idle {
             Some(conn) => conn,
             None => self.connect(operation, None).await?,
@@ -187,7 +161,7 @@ impl Pool {
     pub(crate) async fn close(&self, grace: Duration) {
         for shelf in self.shelves() {
             shelf.permits.close();
-            while let Some(mut conn) = shelf.take() {
+            while let Some(mut conn) = shelf.take(|_| true) {
                 conn.cut.armed = false;
             }
         }
@@ -198,14 +172,11 @@ impl Pool {
         }
     }
 
-    /// Drops what is idle. The next connection goes to another host first, where there are several.
+    /// Drops what is idle.
     pub(crate) fn leave(&self) {
         for shelf in self.shelves() {
             lock(&shelf.idle).clear();
         }
-        let at = self.last.load(Ordering::Relaxed);
-        self.last
-            .store((at + 1) % self.hosts.len(), Ordering::Relaxed);
     }
 
     fn shelves(&self) -> [&Shelf; 4] {
@@ -225,108 +196,10 @@ impl Pool {
         Ok((conn, hears))
     }
 
-    /// Tries each host once, beginning with the one that took writes last. Whoever is `told` hears of each
-    /// notification.
-    async fn connect(
-        &self,
-        operation: &'static str,
-        told: Option<watch::Sender<()>>,
-    ) -> Result<Conn, StoreError> {
-        let first = self.last.load(Ordering::Relaxed);
-        let mut failure = too_slow(operation);
-        for turn in 0..self.hosts.len() {
-            let at = (first + turn) % self.hosts.len();
-            // The time is bounded here and not by the driver, which bounds the connect only: a paused
-            // server takes connections and then says nothing.
-            let host = self.with_password(&self.hosts[at], operation)?;
-            match timeout(self.connect_timeout, self.connect_to(&host, told.clone())).await {
-                Ok(Ok(conn)) => {
-                    self.last.store(at, Ordering::Relaxed);
-                    self.let_in.store(true, Ordering::Relaxed);
-                    return Ok(conn);
-                }
-                Ok(Err(e)) => failure = self.refused(explain(&host, operation, e)),
-                Err(_) => failure = too_slow(operation),
-            }
-        }
-        Err(failure)
-    }
-
-    /// The address with the password of this moment.
-    fn with_password(&self, host: &Config, operation: &'static str) -> Result<Config, StoreError> {
-        let mut host = host.clone();
-        if let Some(password) = &self.password {
-            let password = password();
-            let password =
-                password.map_err(|e| StoreError::new(StoreErrorKind::Unavailable, operation, e))?;
-            host.password(password);
-        }
-        Ok(host)
-    }
-
-    /// A refusal at the start is a fault of the configuration, for which nobody waits. Later it is a change
-    /// of password or rights under way: what is in hand must not be given up for that.
-    fn refused(&self, error: StoreError) -> StoreError {
-        if error.kind == StoreErrorKind::Config && self.let_in.load(Ordering::Relaxed) {
-            return StoreError {
-                kind: StoreErrorKind::Unavailable,
-                ..error
-            };
-        }
-        error
-    }
-
     /// What `error` means for whoever configured this store.
     pub(crate) fn explain(&self, operation: &'static str, error: Error) -> StoreError {
-        let at = self.last.load(Ordering::Relaxed);
+        let at = lock(&self.seen).host;
         explain(&self.hosts[at], operation, error)
-    }
-
-    async fn connect_to(
-        &self,
-        host: &Config,
-        told: Option<watch::Sender<()>>,
-    ) -> Result<Conn, Error> {
-        let warned = Arc::new(AtomicBool::new(false));
-        let (client, task) = match &self.tls {
-            Some(tls) => {
-                let (client, connection) =
-                    host.connect(MakeRustlsConnect::new(tls.clone())).await?;
-                (client, self.drive(connection, Arc::clone(&warned), told))
-            }
-            None => {
-                let (client, connection) = host.connect(NoTls).await?;
-                (client, self.drive(connection, Arc::clone(&warned), told))
-            }
-        };
-        let conn = Conn {
-            client,
-            statements: OnceCell::new(),
-            warned,
-            named: false,
-            cut: Cut { task, armed: true },
-        };
-        conn.client.batch_execute(SETTINGS).await?;
-        // With the fail point the server's own setting stays in force.
-        if !failpoint::enabled("no-sync") {
-            conn.client.batch_execute(DURABLE).await?;
-        }
-        Ok(conn)
-    }
-
-    /// Starts the task that moves the bytes of one connection.
-    fn drive<T>(
-        &self,
-        connection: Connection<tokio_postgres::Socket, T>,
-        warned: Arc<AtomicBool>,
-        told: Option<watch::Sender<()>>,
-    ) -> AbortHandle
-    where
-        T: TlsStream + Unpin + Send + 'static,
-    {
-        let mut tasks = lock(&self.tasks);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(drive(connection, warned, told))
     }
 }
 
@@ -341,10 +214,11 @@ impl fmt::Debug for Pool {
 }
 
 impl Shelf {
-    fn take(&self) -> Option<Conn> {
+    /// The first one that is open and good; others are dropped.
+    fn take(&self, is_good: impl Fn(&Conn) -> bool) -> Option<Conn> {
         let mut idle = lock(&self.idle);
         while let Some(conn) = idle.pop() {
-            if !conn.client.is_closed() {
+            if !conn.client.is_closed() && is_good(&conn) {
                 return Some(conn);
             }
         }
@@ -393,6 +267,7 @@ pub(crate) struct Conn {
     statements: OnceCell<Vec<Statement>>,
     warned: Arc<AtomicBool>,
     named: bool,
+    incarnation: Incarnation,
     cut: Cut,
 }
 

@@ -60,7 +60,7 @@ fn advice(state: &SqlState) -> Option<&'static str> {
 }
 
 /// Who wants what, and where.
-fn place(config: &Config) -> String {
+pub(crate) fn place(config: &Config) -> String {
     let host = match (config.get_hosts().first(), config.get_hostaddrs().first()) {
         (Some(Host::Tcp(name)), _) => name.clone(),
         (Some(Host::Unix(path)), _) => path.display().to_string(),

@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quayside_store::{
-    Sessions, StoreError,
+    Sessions, StoreError, StoreErrorKind,
     model::{GrantId, InstanceId, Name, SessionId},
     sessions::{FenceOutcome, FenceRow, InstanceRow, NewInstance, SessionRow},
 };
 
+use tokio_postgres::Row;
+
 use crate::{
     PostgresStore,
+    error::fail,
     pool::{Conn, Params, Use},
     row::{Id, Reader, micros},
     sql::Sql,
@@ -98,7 +101,9 @@ impl Sessions for PostgresStore {
         grant: GrantId,
     ) -> Result<FenceOutcome, StoreError> {
         let (id, grant, group) = (Id::from(instance), Id::from(grant), group.as_str());
-        let work = self.work(FENCE, async |conn| take_fence(conn, group, id, grant).await);
+        let work = self.surely(Use::Work, FENCE, async |conn| {
+            take_fence(conn, group, id, grant).await
+        });
         self.run(FENCE, 1, self.work_timeout(), work).await
     }
 
@@ -155,43 +160,60 @@ pub(crate) async fn is_live(
     })
 }
 
+/// Takes a fence. Asked about first: whoever stands by asks all the time, and must lock nothing by that. Then as
+/// agents take a group: the owner that died is ended before the take, which waits for the batches that it has open,
+/// so that none of them is committed after it.
 async fn take_fence(
     conn: &Conn,
     group: &str,
     instance: Id,
     grant: Id,
 ) -> Result<FenceOutcome, StoreError> {
-    let taken = conn
-        .rows(FENCE, Sql::FenceTake, vec![&group, &instance, &grant])
-        .await?;
-    if let Some(row) = taken.first() {
-        return Ok(FenceOutcome::Taken(
-            Reader::new(row, FENCE, "fence").get("epoch")?,
-        ));
-    }
-    let rows = conn
+    let asked = conn
         .rows(FENCE, Sql::FenceGet, vec![&group, &instance])
         .await?;
+    if let Some(outcome) = standing(&asked, instance, grant)? {
+        return Ok(outcome);
+    }
+    let steps = vec![
+        conn.simple("BEGIN"),
+        conn.step(Sql::FenceAdd, vec![&group]),
+        conn.step(Sql::FenceLock, vec![&group]),
+        conn.step(Sql::OwnerEnd, vec![&group]),
+        conn.step(Sql::FenceTake, vec![&group, &instance, &grant]),
+        conn.step(Sql::FenceGet, vec![&group, &instance]),
+        conn.simple("COMMIT"),
+    ];
+    let rows = conn.trip(steps).await.map_err(|e| fail(FENCE, e))?;
+    if let Some(row) = rows[4].first() {
+        let row = Reader::new(row, FENCE, "fence");
+        return Ok(FenceOutcome::Taken(row.get("epoch")?));
+    }
+    // It was given back in between: the next call takes it.
+    let free = || {
+        let what = "the fence was given back at this moment";
+        StoreError::new(StoreErrorKind::Contended, FENCE, what)
+    };
+    standing(&rows[5], instance, grant)?.ok_or_else(free)
+}
+
+/// Why `instance` does not take the fence, or that it has it; `None` if it is free.
+fn standing(rows: &[Row], instance: Id, grant: Id) -> Result<Option<FenceOutcome>, StoreError> {
     let Some(row) = rows.first() else {
-        return Ok(FenceOutcome::Fenced);
+        return Ok(Some(FenceOutcome::Fenced));
     };
     let row = Reader::new(row, FENCE, "fence");
     if !row.get::<bool>("live")? {
-        return Ok(FenceOutcome::Fenced);
+        return Ok(Some(FenceOutcome::Fenced));
     }
     let (owner, theirs): (Option<Id>, Option<Id>) = (row.get("instance")?, row.get("grant_id")?);
     match owner {
         // An earlier call took it, and its answer was lost.
         Some(owner) if owner == instance && theirs == Some(grant) => {
-            Ok(FenceOutcome::Taken(row.get("epoch")?))
+            Ok(Some(FenceOutcome::Taken(row.get("epoch")?)))
         }
-        Some(owner) => Ok(FenceOutcome::HeldBy(owner.into())),
-        // It was given back in between: the next call takes it.
-        None => Err(StoreError::new(
-            quayside_store::StoreErrorKind::Contended,
-            FENCE,
-            "the fence was given back at this moment",
-        )),
+        Some(owner) if row.get("held")? => Ok(Some(FenceOutcome::HeldBy(owner.into()))),
+        _ => Ok(None),
     }
 }
 

@@ -54,8 +54,7 @@ pub trait Cluster: Send + Sync {
     /// Who answers on the connections for sessions.
     async fn incarnation(&self) -> Result<Incarnation, StoreError>;
 
-    /// Drops every connection that is not in use, and tries another host of the address first when the next
-    /// one is made: for a database that turns out to be an old primary.
+    /// Drops every connection that is not in use: for a database that turns out to be an old primary.
     fn disconnect(&self);
 
     /// Writes what `node` reports about its processes, then reads everything, its own report included, in

@@ -13,7 +13,7 @@ use quayside_store::{
     lease::{Arrival, Epoch, StandbySeen, Take},
     maintain::Retention,
     model::{Clock, GrantId, InstanceId, SessionId, SystemClock, SystemEntropy},
-    sessions::NewInstance,
+    sessions::{FenceOutcome, NewInstance},
 };
 use quayside_store_postgres::PostgresStore;
 use tokio::task::JoinSet;
@@ -117,13 +117,12 @@ async fn a_frozen_client_delays_a_takeover_by_a_second_at_most() {
 }
 
 /// The fence of a batch may have looked at the session before its end, and at the instance after the take.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_that_looked_too_early_is_fenced_after_the_take() {
+async fn a_batch_looks_too_early(take: impl AsyncFn(&PostgresStore, InstanceId)) {
     let fresh = Fresh::start().await;
     let store = &fresh.store;
     let (session, old) = process(store, "a", Duration::from_millis(50)).await;
     let (_, other) = process(store, "b", LONG).await;
-    taken(take(store, old).await);
+    take(store, old).await;
     let admin = fresh.server.connect(DATABASE).await;
     let lock = "SELECT pg_advisory_lock(7)";
     admin.batch_execute(lock).await.expect("lock");
@@ -146,11 +145,60 @@ async fn a_batch_that_looked_too_early_is_fenced_after_the_take() {
     })
     .await;
     expire(store, session).await;
-    taken(take(store, other).await);
+    take(store, other).await;
     let unlock = admin.query_one("SELECT pg_advisory_unlock(7)", &[]).await;
     unlock.expect("unlock");
     let rows = looking.join_all().await.remove(0).expect("it runs on");
     assert_eq!(rows.len(), 0, "it is fenced");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_looked_too_early_is_fenced_after_the_take() {
+    a_batch_looks_too_early(async |store, instance| {
+        taken(take(store, instance).await);
+    })
+    .await;
+}
+
+/// Without agents too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_looked_too_early_is_fenced_after_the_take_of_a_fence() {
+    a_batch_looks_too_early(async |store, instance| {
+        let taken = store.take_fence(&name("sweep"), instance, grant()).await;
+        let taken = taken.expect("asked");
+        assert!(matches!(taken, FenceOutcome::Taken(_)), "{taken:?}");
+    })
+    .await;
+}
+
+/// The batches that a dead owner has open are waited for, and whoever stands by locks nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_is_not_taken_while_its_dead_owner_has_a_batch_open() {
+    let fresh = Fresh::start().await;
+    let store = &fresh.store;
+    let (session, old) = process(store, "a", Duration::from_millis(50)).await;
+    let (_, other) = process(store, "b", LONG).await;
+    let fence = name("sweep");
+    let take = async |instance| store.take_fence(&fence, instance, grant()).await;
+    let first = take(old).await.expect("asked");
+    let client = frozen(&fresh, old, old).await;
+    let admin = fresh.server.connect(DATABASE).await;
+    admin
+        .batch_execute("BEGIN; SELECT FROM fence FOR UPDATE")
+        .await
+        .expect("locked");
+    assert_eq!(take(other).await.expect("asked"), FenceOutcome::HeldBy(old));
+    admin.batch_execute("COMMIT").await.expect("unlocked");
+    expire(store, session).await;
+    let error = take(other).await.expect_err("its batch is open");
+    assert_eq!(error.kind, StoreErrorKind::Contended, "{error:?}");
+    client.batch_execute("COMMIT").await.expect("it is in time");
+    let second = take(other).await.expect("asked");
+    let epoch = |outcome| match outcome {
+        FenceOutcome::Taken(epoch) => epoch,
+        other => panic!("not taken: {other:?}"),
+    };
+    assert!(epoch(second) > epoch(first));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! What only PostgreSQL has: several processes, a server that pauses, commits in the dark, partitions.
 
 mod cluster;
+mod hosts;
 
 use std::{sync::Arc, time::Duration};
 
