@@ -41,6 +41,8 @@ const UNRECORDED_MAX: usize = 4096;
 const SHORT: usize = 8;
 /// How long a store that is not there yet is waited for before it is asked again.
 const STORE_AGAIN: Duration = Duration::from_millis(500);
+/// The exit code of what only a change of settings mends.
+const BAD_CONFIG: u8 = 10;
 /// How long the last changes of state may take to be recorded, and connections to end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -74,8 +76,17 @@ impl Driver {
 /// Waits for a store that is there. `false`: told to stop meanwhile.
 async fn reach(asker: &Asker, signals: &mut Signals) -> Result<bool, Failure> {
     loop {
-        match asker.migrate().await {
-            Ok(()) => return Ok(true),
+        let reached = match asker.migrate().await {
+            Ok(()) => asker.may_lose().await,
+            Err(error) => Err(error),
+        };
+        match reached {
+            Ok(None) => return Ok(true),
+            Ok(Some(loss)) => {
+                let mut failure = Failure::new(codes::ASYNCHRONOUS, loss);
+                failure.exit = BAD_CONFIG;
+                return Err(failure);
+            }
             Err(error) if error.kind.is_transient() => {
                 warn!(code = %error.kind.code(), error = %crate::store::chain(&error),
                     "the store cannot be reached yet");
@@ -284,7 +295,13 @@ impl Lease {
             timeline = incarnation.timeline,
             "connected to the store"
         );
-        self.incarnation = Some(incarnation);
+        if self.incarnation.replace(incarnation).is_some() {
+            let asker = self.asker.clone();
+            self.questions.spawn(async move {
+                asker.tell_of_loss().await;
+                None
+            });
+        }
         self.step(Event::Connected(incarnation));
     }
 

@@ -64,7 +64,7 @@ pub(crate) struct Plan {
     pub(crate) run_dir: PathBuf,
     pub(crate) store: StorePlan,
     session: SessionPlan,
-    allow_loss: bool,
+    pub(crate) allow_loss: bool,
     pub(crate) log: LogPlan,
     pub(crate) hosts: Vec<HostPlan>,
 }
@@ -253,6 +253,12 @@ impl Plan {
             Some((host.name.clone(), policy))
         });
         clustered.collect()
+    }
+
+    /// Whether other nodes run clustered hosts of this one as well.
+    pub(crate) fn is_shared(&self) -> bool {
+        let mut policies = self.hosts.iter().filter_map(|host| host.clustered.as_ref());
+        policies.any(|policy| policy.possible.len() > 1)
     }
 
     /// The others, and the process that answers for all of them.

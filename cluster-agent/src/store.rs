@@ -13,7 +13,7 @@ use quayside_store::{
 };
 use quayside_store_postgres::{Options, PostgresStore, client_tls, password_file};
 use tokio::{sync::mpsc, time::timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{Failure, codes, plan::Plan};
 
@@ -45,6 +45,8 @@ pub(crate) struct Asker {
     node: Name,
     ttl: Duration,
     within: Duration,
+    /// Whether a failover may lose something: it is allowed, or nobody else would take over.
+    may_be_lossy: bool,
 }
 
 impl Asker {
@@ -67,6 +69,7 @@ impl Asker {
             node: plan.node.clone(),
             ttl: timings.ttl,
             within: timings.client_timeout * PATIENCE,
+            may_be_lossy: plan.allow_loss || !plan.is_shared(),
         })
     }
 
@@ -74,6 +77,25 @@ impl Asker {
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
         self.store.reach().await?;
         self.store.migrate().await
+    }
+
+    /// What a failover of the database may lose, if it may and nobody has allowed it.
+    pub(crate) async fn may_lose(&self) -> Result<Option<String>, StoreError> {
+        if self.may_be_lossy {
+            return Ok(None);
+        }
+        let replicas = self.store.replicas().await?;
+        Ok(replicas.may_lose().then(|| {
+            let standbys = replicas.standbys.join(", ");
+            format!("no commit waits for the standbys of PostgreSQL ({standbys}), and several nodes share a host")
+        }))
+    }
+
+    /// Tells of a failover that may lose something, now that another database answers.
+    pub(crate) async fn tell_of_loss(&self) {
+        if let Some(Some(loss)) = self.known("look at standbys", self.may_lose()).await {
+            error!(code = %codes::ASYNCHRONOUS, "{loss}");
+        }
     }
 
     /// Who answers.

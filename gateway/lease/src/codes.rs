@@ -21,4 +21,6 @@ quayside_model::codes! {
         "Stop the old primary: two databases take writes.";
     WATCHDOG = "QS1010", "The agent's watchdog had to act because its lease thread hung.",
         "Look for a machine without processor time or memory at that moment.";
+    ASYNCHRONOUS = "QS1011", "A failover of the database may lose what was accepted.",
+        "Set `synchronous_standby_names` at PostgreSQL, or allow that by `[cluster] allow_loss = true` on every node.";
 }

@@ -13,7 +13,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use quayside_store::{
     Cluster, StoreError,
-    cluster::{ControlChange, Ending, EventRow, Hints, Look, MoveAnswer, Renewed, encode_report},
+    cluster::{
+        ControlChange, Ending, EventRow, Hints, Look, MoveAnswer, Renewed, Replicas, encode_report,
+    },
     lease::{Incarnation, StandbySeen, Take, Transition},
     model::{GrantId, InstanceId, Name, SessionId},
     sessions::NewInstance,
@@ -49,6 +51,18 @@ impl Cluster for PostgresStore {
             })
         });
         self.run(SESSION, 1, self.work_timeout(), work).await
+    }
+
+    async fn replicas(&self) -> Result<Replicas, StoreError> {
+        let work = self.work(CLUSTER, async |conn| {
+            let rows = conn.rows(CLUSTER, Sql::ClusterReplicas, vec![]).await?;
+            let row = view::only(&rows, CLUSTER, "pg_stat_replication")?;
+            Ok(Replicas {
+                standbys: row.get("standbys")?,
+                waits: row.get("waits")?,
+            })
+        });
+        self.run(CLUSTER, 1, self.work_timeout(), work).await
     }
 
     async fn incarnation(&self) -> Result<Incarnation, StoreError> {

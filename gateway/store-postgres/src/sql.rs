@@ -37,6 +37,7 @@ statements! {
     ChunkWrite "chunk_write"
     ClusterOpen "cluster_open"
     ClusterRenew "cluster_renew"
+    ClusterReplicas "cluster_replicas"
     ClusterSessions "cluster_sessions"
     ClusterWho "cluster_who"
     CommitPlain "commit_plain"

@@ -51,6 +51,9 @@ pub trait Cluster: Send + Sync {
     /// connection that neither work nor a look holds.
     async fn renew(&self, session: SessionId) -> Result<Renewed, StoreError>;
 
+    /// Which standbys follow the database, and whether commits wait for them.
+    async fn replicas(&self) -> Result<Replicas, StoreError>;
+
     /// Who answers on the connections for sessions.
     async fn incarnation(&self) -> Result<Incarnation, StoreError>;
 
@@ -170,6 +173,24 @@ pub struct Renewed {
     pub live: bool,
     /// Who answered.
     pub incarnation: Incarnation,
+}
+
+/// The answer to [`Cluster::replicas`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replicas {
+    /// What the standbys are called.
+    pub standbys: Vec<String>,
+    /// Whether a commit waits for one of those that the database was told to wait for.
+    pub waits: bool,
+}
+
+impl Replicas {
+    /// Whether a failover may lose what was committed: there is something to fail over to, and no commit waits
+    /// for it.
+    #[must_use]
+    pub fn may_lose(&self) -> bool {
+        !self.waits && !self.standbys.is_empty()
+    }
 }
 
 /// The answer to [`Cluster::look`].

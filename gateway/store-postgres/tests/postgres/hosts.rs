@@ -85,6 +85,34 @@ async fn the_host_that_takes_writes_is_found_and_a_silent_one_costs_no_time() {
     assert!(text.contains("does not allow writes"), "{text}");
 }
 
+/// Of standbys that no commit waits for, whoever asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_that_may_lose_something_is_known() {
+    let server = Postgres::start().await;
+    let url = server.create_database(DATABASE).await;
+    let store = open(&url).await;
+    store.migrate().await.expect("an empty store");
+    let admin = server.connect(DATABASE).await;
+    let user = "CREATE ROLE app LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO app";
+    admin.batch_execute(user).await.expect("a user");
+    let other = open(&url.replacen("quayside@", "app@", 1)).await;
+    let both = async || {
+        let seen = store.replicas().await.expect("it answers");
+        assert_eq!(other.replicas().await.expect("it answers"), seen);
+        seen
+    };
+    let alone = both().await;
+    assert_eq!((alone.standbys.len(), alone.may_lose()), (0, false));
+    let _standby = server.standby("second").await;
+    let asynchronous = both().await;
+    assert_eq!(asynchronous.standbys, ["second"]);
+    assert!(asynchronous.may_lose());
+    server.wait_for_one_of(&["second"]).await;
+    let synchronous = both().await;
+    assert_eq!(synchronous.standbys, ["second"]);
+    assert!(synchronous.waits && !synchronous.may_lose());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_primary_that_comes_back_is_written_to_by_nobody() {
     let (mut old, new) = pair().await;
