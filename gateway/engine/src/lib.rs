@@ -23,6 +23,7 @@ mod claimer;
 pub mod codes;
 mod committer;
 mod counters;
+mod effects;
 mod engine;
 mod exchange;
 pub mod filter;

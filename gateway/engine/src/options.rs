@@ -65,7 +65,7 @@ pub trait Gate: Send + Sync {
 /// What an engine reports with each beat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pulse {
-    /// The deliveries that it holds: each may have an effect under way.
+    /// The effects that are under way: sends that have begun and not come back.
     pub in_flight: usize,
 }
 

@@ -12,9 +12,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    committer::Committer, counters::Live, exchange::Exchanges, held::Held, options::Options,
-    ownership::Ownership, plan::ReceivePort, routing::Table, send::port::SendRuntime, trust::Trust,
-    writable::Writable,
+    committer::Committer, counters::Live, effects::Effects, exchange::Exchanges, held::Held,
+    options::Options, ownership::Ownership, plan::ReceivePort, routing::Table,
+    send::port::SendRuntime, trust::Trust, writable::Writable,
 };
 
 /// Shared by all tasks of one engine.
@@ -27,6 +27,7 @@ pub(crate) struct Shared {
     /// What the commits say about the store.
     pub(crate) writable: Arc<Writable>,
     pub(crate) held: Held,
+    pub(crate) effects: Effects,
     /// The clustered hosts.
     pub(crate) ownership: Ownership,
     pub(crate) counters: Live,
@@ -87,6 +88,7 @@ impl Shared {
             trust,
             writable,
             held: Held::default(),
+            effects: Effects::default(),
             counters: Live::default(),
             exchanges: Exchanges::default(),
             wake_claimer: Notify::new(),

@@ -210,7 +210,7 @@ pub(crate) async fn beating<T>(shared: &Shared, work: impl Future<Output = T>) -
         tokio::select! {
             done = &mut work => return done,
             _ = beats.tick() => (agent.beat)(Pulse {
-                in_flight: shared.held.len(),
+                in_flight: shared.effects.count(),
             }),
         }
     }

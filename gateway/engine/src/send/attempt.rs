@@ -236,7 +236,10 @@ async fn send_when_trusted(
             continue;
         }
         let outbound = outbound(shared, runtime, claimed, names);
-        match timeout(limit, transmit.send(outbound)).await {
+        let under_way = shared.effects.begin(1);
+        let sent = timeout(limit, transmit.send(outbound)).await;
+        drop(under_way);
+        match sent {
             // The gate shut between our look and the adapter's: nothing was done, so wait again. That
             // is not an attempt.
             Ok(Err(error)) if !error.in_doubt && !shared.trust.may_act() => {}

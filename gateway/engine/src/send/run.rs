@@ -171,7 +171,10 @@ async fn send_when_trusted(
         };
         let all = outbounds(shared, runtime, work);
         let count = all.len();
-        match timeout(limit, transmit.send_run(all)).await {
+        let under_way = shared.effects.begin(count);
+        let sent = timeout(limit, transmit.send_run(all)).await;
+        drop(under_way);
+        match sent {
             // The gate shut between our look and the adapter's: nothing was done, so wait again.
             Ok(end) if end.did_nothing() && !shared.trust.may_act() => {}
             Ok(end) => return Some(complete(end, count)),
