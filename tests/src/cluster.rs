@@ -4,7 +4,7 @@
 use std::{fmt, time::Duration};
 
 use quayside_harness::{
-    Node, Postgres, RabbitMq, look_for,
+    Node, Postgres, Proxy, RabbitMq, look_for,
     rabbitmq::{Consumer, Producer},
     wait_for,
 };
@@ -33,8 +33,13 @@ pub struct Cluster {
     pub site: Site,
     producer: Producer,
     consumer: Consumer,
-    server: RabbitMq,
+    /// The broker.
+    pub server: RabbitMq,
 }
+
+/// What each node has of its own in a cluster that is started [behind proxies](Cluster::behind): the URL of its
+/// proxy, as a variable of the group's file.
+const BROKER: &str = "{ var = \"broker\" }";
 
 /// What a node says of the ports of the clustered host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +113,36 @@ impl Cluster {
             site,
             server: broker,
         }
+    }
+
+    /// The same with a proxy for each node, through which it reaches the broker. `app` and
+    /// `made` have the last word on the application and the nodes.
+    pub async fn behind(
+        broker: RabbitMq,
+        group: &str,
+        app: &dyn Fn(String) -> String,
+        made: &dyn Fn(Node) -> Node,
+    ) -> (Self, [Proxy; 2]) {
+        let out = declare_moves(&broker).await;
+        let server = Postgres::start().await;
+        let proxies = [
+            Proxy::start(broker.addr()).await,
+            Proxy::start(broker.addr()).await,
+        ];
+        let clustered = |node: Node| {
+            let proxy = &proxies[usize::from(node.name() == "node-b")];
+            let group = format!("{group}\n[vars]\nbroker = \"amqp://{}\"\n", proxy.addr());
+            made(node.with_group(&group))
+        };
+        let moves = app(three_moves("BROKER").replace("\"BROKER\"", BROKER));
+        let site = Site::of(Some(server), 2, &|_| moves.clone(), &clustered).await;
+        let cluster = Self {
+            producer: broker.producer(&all_moves(OFFERED)),
+            consumer: broker.consumer(&out),
+            site,
+            server: broker,
+        };
+        (cluster, proxies)
     }
 
     /// Returns when messages of every move have come out from now on.

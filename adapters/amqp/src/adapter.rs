@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use quayside_adapter_api::{
-    Adapter, AdapterError, Block, ErrorKind, Receive, SendTerms, Services, Terms, Transmit,
+    Adapter, AdapterError, Block, ErrorKind, Partner, Receive, SendTerms, Services, Terms,
+    Transmit,
     model::{Fault, Name},
 };
 
@@ -16,6 +17,7 @@ use crate::{
     link::{Link, Role},
     msmq::{self, Duties, Receiver, Sender},
     outgoing,
+    partner::BrokerPartner,
     publish::Publisher,
     receive::AmqpReceive,
     replies::Replies,
@@ -145,6 +147,11 @@ impl Adapter for AmqpAdapter {
             msmq,
             replies,
         }))
+    }
+
+    fn partner(&self, name: &Name, block: &Block, services: Services) -> Option<Arc<dyn Partner>> {
+        let partner = BrokerPartner::new(name, block, services)?;
+        Some(Arc::new(partner))
     }
 }
 

@@ -152,11 +152,11 @@ pub struct SendSettings {
     pub msmq: Option<SendMsmq>,
 }
 
-const fn heartbeat() -> Span {
+pub(crate) const fn heartbeat() -> Span {
     Span::secs(2)
 }
 
-const fn connect_timeout() -> Span {
+pub(crate) const fn connect_timeout() -> Span {
     Span::secs(3)
 }
 
@@ -422,7 +422,7 @@ fn queue_fault(key: &str, queue: &str, faults: &mut Vec<Fault>) {
     }
 }
 
-fn seconds(span: Span) -> u16 {
+pub(crate) fn seconds(span: Span) -> u16 {
     u16::try_from(span.duration().as_secs()).unwrap_or(u16::MAX)
 }
 

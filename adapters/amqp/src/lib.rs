@@ -12,7 +12,7 @@
 //! its channel is closed, because both keep the order.
 //!
 //! Reading order: [`config`], then `supervise` (pure) and `link`, `sieve` (pure) and `wire`, `publish` and `send`,
-//! then `batch`, `acks` and `refusal` (pure), `unacked` and `receive`.
+//! then `batch`, `acks` and `refusal` (pure), `unacked` and `receive`; `partner` for clustered hosts.
 //! `declare` (pure) and `manage` look after queues for an operator; no port uses them.
 
 mod acks;
@@ -31,6 +31,7 @@ mod link;
 pub mod manage;
 mod msmq;
 mod outgoing;
+mod partner;
 mod properties;
 mod publish;
 mod receive;

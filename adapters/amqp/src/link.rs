@@ -11,7 +11,7 @@ use std::{
 use futures_util::StreamExt as _;
 use lapin::{
     Channel, Connection, Consumer, Event, Queue,
-    options::{ConfirmSelectOptions, QueueDeclareOptions},
+    options::{BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions},
     types::{FieldTable, ShortString},
 };
 use quayside_adapter_api::{AdapterError, ErrorKind, Services, TroubleKind, condition::Part};
@@ -119,6 +119,12 @@ impl Live {
         channel
             .queue_declare(queue, options, FieldTable::default())
             .await
+    }
+
+    /// Returns when the broker has answered a question that changes nothing for who takes nothing from it.
+    pub(crate) async fn answers(&self) -> lapin::Result<()> {
+        let options = BasicQosOptions::default();
+        self.channel.basic_qos(1, options).await
     }
 
     /// Why the broker takes nothing now, if so.

@@ -23,6 +23,7 @@ pub mod config;
 mod debug;
 pub mod error;
 pub mod keys;
+pub mod partner;
 pub mod run;
 pub mod services;
 pub mod units;
@@ -32,6 +33,7 @@ pub use condition::{Condition, Trouble, TroubleKind};
 pub use config::{Block, SendTerms, Terms, parse};
 pub use error::{AdapterError, ErrorKind};
 pub use keys::{NaturalKey, Source};
+pub use partner::Partner;
 pub use quayside_model as model;
 pub use run::RunEnd;
 pub use services::{Messages, PendingSource, SecretRef, Secrets, Services, Sources, Standing};
@@ -79,6 +81,11 @@ pub trait Adapter: Send + Sync + fmt::Debug {
         block: &Block,
         services: Services,
     ) -> Result<Arc<dyn Transmit>, AdapterError>;
+
+    /// The system behind a block, if a clustered host is to move when its node alone cannot reach it.
+    fn partner(&self, _: &Name, _: &Block, _: Services) -> Option<Arc<dyn Partner>> {
+        None
+    }
 }
 
 /// An open receive location.

@@ -41,4 +41,8 @@ quayside_model::codes! {
         "Let its deliveries end, stop every process that uses the store, and start them again; or set `lanes` back.";
     NOT_ANSWERED = "QS0820", "The request is stored, but the subscriber that answers it has failed.",
         "For the operator: look at the message, repair what its failure names, and resume the delivery; then the same key brings the answer. Of a message that has ended nothing is left to resume: ask again under another key.";
+    PARTNER_LOST = "QS0821", "The system behind an adapter of a clustered host cannot be reached from this node.",
+        "Look at `quayside cluster status`: if another node reaches it the host moves there, and this node needs a look; else look at the system itself.";
+    PARTNERS_MANY = "QS0822", "A clustered host works with more systems than are watched.",
+        "Divide its ports among several hosts; those that are not watched do not make it move.";
 }

@@ -31,6 +31,7 @@ mod held;
 mod options;
 mod outage;
 mod ownership;
+mod partners;
 pub mod plan;
 mod publish;
 mod receive;

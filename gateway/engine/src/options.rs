@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use quayside_adapter_api::{Adapter, AdapterError, Secrets};
-use quayside_lease::Timings;
+use quayside_lease::{AdapterHealth, Timings};
 use quayside_model::{Clock, Code, Entropy, InstanceId, Monotonic, Name};
 use quayside_store::{StoreError, maintain::Retention};
 
@@ -63,10 +63,13 @@ pub trait Gate: Send + Sync {
 }
 
 /// What an engine reports with each beat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pulse {
     /// The effects that are under way: sends that have begun and not come back.
     pub in_flight: usize,
+    /// Whether the systems behind its adapters can be reached from here, as far as that is known: a few, however
+    /// many ports there are, each by the first location or port that works with it.
+    pub adapters: Vec<AdapterHealth>,
 }
 
 impl fmt::Debug for Options {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     committer::Committer, counters::Live, effects::Effects, exchange::Exchanges, held::Held,
-    options::Options, ownership::Ownership, plan::ReceivePort, routing::Table,
+    options::Options, ownership::Ownership, partners::Partners, plan::ReceivePort, routing::Table,
     send::port::SendRuntime, trust::Trust, writable::Writable,
 };
 
@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) effects: Effects,
     /// The clustered hosts.
     pub(crate) ownership: Ownership,
+    /// The systems behind them.
+    pub(crate) partners: Partners,
     pub(crate) counters: Live,
     pub(crate) exchanges: Exchanges,
     /// Wakes the claimer: something may have become ready, or room has been made.
@@ -89,6 +91,7 @@ impl Shared {
             writable,
             held: Held::default(),
             effects: Effects::default(),
+            partners: Partners::default(),
             counters: Live::default(),
             exchanges: Exchanges::default(),
             wake_claimer: Notify::new(),

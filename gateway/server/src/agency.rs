@@ -241,7 +241,7 @@ impl Line {
         self.say(&ToAgent::Beat(Beat {
             state,
             in_flight: u32::try_from(pulse.in_flight).unwrap_or(u32::MAX),
-            adapters: Vec::new(),
+            adapters: pulse.adapters,
         }));
     }
 

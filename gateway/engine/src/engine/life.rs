@@ -15,6 +15,7 @@ use crate::{
     committer::Committer,
     options::{EngineError, Options, Pulse},
     ownership::Keeper,
+    partners,
     plan::Plan,
     routing::Table,
     runtime::{self, Runtimes},
@@ -211,6 +212,7 @@ pub(crate) async fn beating<T>(shared: &Shared, work: impl Future<Output = T>) -
             done = &mut work => return done,
             _ = beats.tick() => (agent.beat)(Pulse {
                 in_flight: shared.effects.count(),
+                adapters: shared.partners.health(),
             }),
         }
     }
@@ -230,6 +232,10 @@ fn spawn_work(tasks: &mut JoinSet<&'static str>, shared: &Arc<Shared>, runtimes:
     let sweeper = sweep::sweep(Arc::clone(shared), Arc::clone(runtimes));
     spawn(tasks, "sweeper", sweeper);
     spawn(tasks, "probe", writable::probe(Arc::clone(shared)));
+    if shared.options.agent.is_some() && !shared.options.clustered.is_empty() {
+        let watched = partners::watch(Arc::clone(shared), Arc::clone(runtimes));
+        spawn(tasks, "partners", watched);
+    }
     if shared.options.roles.track {
         let housekeeper = Housekeeper::new(Arc::clone(shared));
         spawn(tasks, "housekeeper", housekeeper.run());

@@ -126,7 +126,7 @@ pub(super) fn cluster() -> Facts {
         warm: true,
         broken: None,
         adapters_down: vec![],
-        adapters_up: vec![name("amqp")],
+        adapters_up: vec![name("shop.orders.mq")],
     };
     let mut group = GroupSeen::unknown(name(HOST));
     group.epoch = Epoch::new((1 << 40) + 7);
@@ -256,8 +256,8 @@ fn adapter_down() -> Facts {
     let mut facts = active();
     let here = standby(&mut facts, "node-a");
     here.adapters_up.clear();
-    here.adapters_down = vec![name("amqp")];
-    let fact = Fact::Adapter(name("amqp"));
+    here.adapters_down = vec![name("shop.orders.mq")];
+    let fact = Fact::Adapter(name("shop.orders.mq"));
     let change = (OnNode::Online, OnNode::Degraded);
     happened(
         &mut facts,

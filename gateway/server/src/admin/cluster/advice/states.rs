@@ -67,12 +67,12 @@ fn adapter_down(case: &Case<'_>) -> Advice {
     let report = case.seen.standbys.iter().find(|seen| seen.node == node);
     let down = report.map_or(&[][..], |report| &report.adapters_down);
     let named = match down {
-        [] => "an adapter".to_owned(),
-        [one] => format!("the adapter {one}"),
-        more => format!("the adapters {}", list(more)),
+        [] => "one of its ports".to_owned(),
+        [one] => one.to_string(),
+        more => list(more),
     };
     let means = format!(
-        "It runs on {node}, but its process there cannot use {named}: what goes through it waits. All else works."
+        "It runs on {node}, and cannot reach from there what {named} works with: what goes there waits. All else works."
     );
     let elsewhere = case
         .node()
@@ -87,18 +87,18 @@ fn adapter_down(case: &Case<'_>) -> Advice {
             titled(
                 case,
                 means,
-                format!("{adapter} works on another node: when that has lasted for {patience} it moves to {next}."),
+                format!("{adapter} works from another node: when that has lasted for {patience} it moves to {next}."),
             )
         }
         (Some((adapter, next)), _) => titled(
             case,
             means,
-            format!("It stays. {adapter} works on another node, but its moves are used up: move it to {next} yourself."),
+            format!("It stays. {adapter} works from another node, but its moves are used up: move it to {next} yourself."),
         ),
         (None, _) => titled(
             case,
             means,
-            "It stays, because no other node can use that either, and goes on by itself when the partner is back."
+            "It stays, because no other node can reach that either, and goes on by itself when the partner is back."
                 .to_owned(),
         ),
     };
