@@ -8,8 +8,8 @@ use std::{
 };
 
 use quayside_lease::{
-    Action, Agent, Arrival, Event, Exit, Incarnation, Member, Now, Renewal, Take, ToHost,
-    Transition,
+    Action, Agent, Arrival, Event, Exit, HostState, Incarnation, Member, Now, Renewal, Take,
+    ToHost, Transition,
 };
 use quayside_model::{Clock as _, InstanceId, Name, SessionId, SystemClock, SystemEntropy};
 use rustix::process::Signal as ToProcess;
@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     Failure, codes,
+    formers::Formers,
     hosts::{News, Processes, Spawn},
     lock::RunLock,
     plain::Plain,
@@ -129,6 +130,7 @@ struct Lease {
     lock: Arc<RunLock>,
     watchdog: Arc<Watchdog>,
     processes: Processes,
+    formers: Formers,
     plain: Plain,
     /// The newest history of the store that has answered.
     incarnation: Option<Incarnation>,
@@ -171,6 +173,7 @@ impl Lease {
             lock: Arc::new(driver.lock),
             processes: Processes::new(driver.spawner, news_to, driver.watchdog.clone()),
             watchdog: driver.watchdog,
+            formers: Formers::new(driver.plan.node.clone()),
             plain: Plain::new(driver.plan.plain(), now.boot),
             incarnation: None,
             asking: false,
@@ -246,6 +249,12 @@ impl Lease {
                     }
                     None => event,
                 };
+                if let Event::Looked {
+                    view: Some(view), ..
+                } = &event
+                {
+                    self.formers.looked(view);
+                }
                 self.step(event);
             }
             Input::Process(news) => self.hear(news),
@@ -316,6 +325,9 @@ impl Lease {
             }
             News::Beat(instance, beat) => {
                 if !self.plain.instances().contains_key(&instance) {
+                    if beat.state == HostState::Online {
+                        self.formers.works(instance);
+                    }
                     self.step(Event::Beat { instance, beat });
                 }
             }
@@ -327,6 +339,7 @@ impl Lease {
 
     fn ended(&mut self, instance: InstanceId, exit: Exit) {
         self.processes.ended(instance);
+        self.formers.ended(instance);
         let now = SystemClock.monotonic();
         if let Some((host, wait)) = self.plain.ended(instance, exit, now) {
             let wait_ms = wait.as_millis();
@@ -360,7 +373,10 @@ impl Lease {
                 session,
             } => self.spawn(group, instance, session),
             Action::Kill { instance, reason } => self.processes.kill(instance, reason),
-            Action::Grant { instance, grant } => self.processes.grant(instance, grant),
+            Action::Grant { instance, grant } => {
+                let former = self.formers.before(instance);
+                self.processes.grant(instance, grant, former);
+            }
             Action::Extend { instance, deadline } => self.processes.extend(instance, deadline),
             Action::Shut { instance } => self.processes.shut(instance),
             Action::Drain { instance, within } => self.processes.drain(instance, within),
@@ -391,6 +407,7 @@ impl Lease {
             });
         };
         self.processes.expect(instance);
+        self.formers.started(instance, &group);
         let asker = self.asker.clone();
         // Registered first: a process that nobody knows could not be declared dead.
         self.questions.spawn(async move {

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use quayside_lease::{Beat, Exit, Grant, KillReason, ToAgent, ToHost, protocol};
+use quayside_lease::{Beat, Exit, Former, Grant, KillReason, ToAgent, ToHost, protocol};
 use quayside_model::{InstanceId, Monotonic};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid,
@@ -189,8 +189,8 @@ impl Processes {
         Ok(())
     }
 
-    /// Makes a process the active one.
-    pub(crate) fn grant(&mut self, instance: InstanceId, grant: Grant) {
+    /// Makes a process the active one, after `former`.
+    pub(crate) fn grant(&mut self, instance: InstanceId, grant: Grant, former: Option<Former>) {
         let Grant {
             epoch,
             id,
@@ -199,8 +199,9 @@ impl Processes {
         if let Some(Running::Up(up)) = self.running.get(&instance) {
             self.watchdog.watch(instance, Arc::clone(&up.handle));
             write(instance, up.page.write(deadline));
-            tell(instance, up, &ToHost::Grant { epoch, id });
-            info!(%instance, %epoch, "granted");
+            let after = former.as_ref().map(|former| former.node.to_string());
+            info!(%instance, %epoch, after, "granted");
+            tell(instance, up, &ToHost::Grant { epoch, id, former });
         }
     }
 

@@ -17,6 +17,7 @@
 
 mod codes;
 mod driver;
+mod formers;
 mod hosts;
 mod lock;
 mod page;

@@ -1,14 +1,18 @@
 //! P8, and what the nodes of a clustered host can reach: a broker that nobody can reach moves nothing, and one that
-//! only the active node cannot reach moves the host to a node that can.
+//! only the active node cannot reach moves the host to a node that can. What an owner that is paused has open at the
+//! broker is closed by the next one.
 //!
 //! Two nodes, each with an agent, reach a broker through a proxy of their own. A producer and a consumer that are not
 //! ours, and that use no proxy, judge by the ids in the bodies.
 
-use quayside_harness::{Lost, RabbitMq, wait_for};
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use quayside_harness::{Lost, Node, RabbitMq, Stopwatch, wait_for};
 use quayside_tests::{
     cluster::{Cluster, PATIENCE, settled},
     note,
 };
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Budgets are for nodes that are sick, and not for a test.
@@ -59,7 +63,7 @@ async fn both_reach_it(cluster: &Cluster) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_moves_for_its_own_node_and_not_for_the_broker() {
     let broker = RabbitMq::start().await;
-    let agents = |node: quayside_harness::Node| node.with_agent();
+    let agents = |node: Node| node.with_agent();
     let (mut cluster, proxies) = Cluster::behind(broker, GROUP, &|app| app, &agents).await;
     let active = settled(&cluster.site).await;
     cluster.works().await;
@@ -113,6 +117,80 @@ async fn a_host_moves_for_its_own_node_and_not_for_the_broker() {
     // It can again, and nothing moves back.
     proxies[active].pass();
     both_reach_it(&cluster).await;
+    assert_eq!(settled(&cluster.site).await, other, "nobody moved back");
+    cluster.judge().await;
+}
+
+fn send(pids: &[Pid], signal: Signal) {
+    for pid in pids {
+        // One that its agent has killed meanwhile is no fault.
+        let _ = kill_process(*pid, signal);
+    }
+}
+
+/// A node with its own password for the broker.
+fn with_password(node: Node) -> Node {
+    let secrets = node.data_dir().join("secrets");
+    fs::create_dir_all(&secrets).expect("a folder of secrets");
+    for (name, password) in [("mq", node.name()), ("closer", "guest")] {
+        let file = secrets.join(name);
+        fs::write(&file, password).expect("writing a secret");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("a private file");
+    }
+    node.with_agent()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_paused_owner_has_open_at_the_broker_is_closed() {
+    let broker = RabbitMq::start_with(&["rabbitmq_management"]).await;
+    for node in ["node-a", "node-b"] {
+        broker.add_user(&format!("edge-{node}"), node).await;
+    }
+    // By itself the broker would notice a paused owner after three minutes.
+    let login = format!(
+        "{{ var = \"broker\" }}\nuser = \"edge-{{node}}\"\npassword = {{ secret = \"mq\" }}\nheartbeat = \"1m\"\n\
+         takeover = {{ management = \"{}\", user = \"guest\", password = {{ secret = \"closer\" }} }}",
+        broker.management()
+    );
+    let app = |app: String| app.replace("{ var = \"broker\" }", &login);
+    let (mut cluster, _proxies) = Cluster::behind(broker, GROUP, &app, &with_password).await;
+    let active = settled(&cluster.site).await;
+    cluster.works().await;
+    let other = 1 - active;
+    let user = format!("edge-{}", cluster.site.nodes[active].name());
+    assert!(
+        cluster.server.connections_of(&user).await > 0,
+        "{user} is used"
+    );
+
+    let family = cluster.site.gateways[active].family();
+    send(&family, Signal::STOP);
+    let watch = Stopwatch::start();
+    wait_for("the other node to take over", PATIENCE, async || {
+        let told = told(&cluster, other).await?;
+        match told["node"] == cluster.site.nodes[other].name() && told["state"] == "active" {
+            true => Ok(()),
+            false => Err(told.to_string()),
+        }
+    })
+    .await;
+    let active_ms = watch.elapsed().as_millis();
+    // While the former owner is paused.
+    wait_for(
+        "its connections to be closed",
+        PATIENCE,
+        async || match cluster.server.connections_of(&user).await {
+            0 => Ok(()),
+            some => Err(format!("{some} of {user} work")),
+        },
+    )
+    .await;
+    cluster.works().await;
+    let worked_ms = watch.elapsed().as_millis();
+    note(&format!(
+        "paused: another owner after {active_ms} ms, went on within {worked_ms} ms"
+    ));
+    send(&family, Signal::CONT);
     assert_eq!(settled(&cluster.site).await, other, "nobody moved back");
     cluster.judge().await;
 }

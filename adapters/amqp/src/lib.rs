@@ -12,7 +12,7 @@
 //! its channel is closed, because both keep the order.
 //!
 //! Reading order: [`config`], then `supervise` (pure) and `link`, `sieve` (pure) and `wire`, `publish` and `send`,
-//! then `batch`, `acks` and `refusal` (pure), `unacked` and `receive`; `partner` for clustered hosts.
+//! then `batch`, `acks` and `refusal` (pure), `unacked` and `receive`; `partner` and `takeover` for clustered hosts.
 //! `declare` (pure) and `manage` look after queues for an operator; no port uses them.
 
 mod acks;
@@ -40,6 +40,7 @@ mod replies;
 mod send;
 mod sieve;
 mod supervise;
+mod takeover;
 mod unacked;
 mod urls;
 mod wire;

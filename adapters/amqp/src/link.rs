@@ -167,7 +167,7 @@ impl Link {
         let supervisor = Supervisor::new(broker.uris.len(), services.entropy.fraction());
         Self {
             part: Arc::new(services.condition.part()),
-            broker,
+            broker: broker.of_node(&services.node),
             role,
             name,
             services,

@@ -1,4 +1,4 @@
-//! The broker as a clustered host sees it: whether it answers from here.
+//! The broker as a clustered host sees it: whether it answers from here, and what a former owner left there.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use crate::{
     config::{self, Broker, Urls},
     error,
     link::{Link, Live, Role},
+    takeover::{Closer, Takeover},
 };
 
 /// How long a broker may take for an answer over a connection that stands. It does so in a millisecond; one that
@@ -31,6 +32,8 @@ struct Reach {
     password: Option<quayside_adapter_api::SecretRef>,
     #[serde(default)]
     ca: Option<std::path::PathBuf>,
+    #[serde(default)]
+    takeover: Option<Takeover>,
     #[serde(default = "config::heartbeat")]
     heartbeat: Span,
     #[serde(default = "config::connect_timeout")]
@@ -43,6 +46,8 @@ struct Reach {
 pub(crate) struct BrokerPartner {
     key: String,
     link: Link,
+    closer: Option<Closer>,
+    services: Services,
 }
 
 impl BrokerPartner {
@@ -50,6 +55,11 @@ impl BrokerPartner {
     pub(crate) fn new(name: &Name, block: &Block, services: Services) -> Option<Self> {
         let reach: Reach = serde_json::from_value(block.clone()).ok()?;
         let key = format!("{reach:?}");
+        let (user, password, ca) = (&reach.user, &reach.password, &reach.ca);
+        let closer = reach.takeover.clone().map(|takeover| {
+            let user = user.clone().unwrap_or_default();
+            Closer::new(takeover, user, password.clone(), ca.clone())
+        });
         let broker = Broker {
             uris: config::uris(&reach.url).ok()?,
             user: reach.user,
@@ -58,8 +68,13 @@ impl BrokerPartner {
             heartbeat: config::seconds(reach.heartbeat),
             connect_timeout: reach.connect_timeout.duration(),
         };
-        let link = Link::new(broker, Role::Consume, format!("probe {name}"), services);
-        Some(Self { key, link })
+        let (role, shown) = (Role::Consume, format!("probe {name}"));
+        Some(Self {
+            key,
+            link: Link::new(broker, role, shown, services.clone()),
+            closer,
+            services,
+        })
     }
 
     async fn ask(&self, live: &Live) -> Result<(), AdapterError> {
@@ -84,7 +99,13 @@ impl Partner for BrokerPartner {
         for _ in 0..TRIES {
             let live = self.link.live().await?;
             match self.ask(&live).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    if let Some(closer) = &self.closer {
+                        // What is wrong with it is told when it is needed.
+                        drop(closer.prepare().await);
+                    }
+                    return Ok(());
+                }
                 Err(error) => {
                     self.link.fail(&live, &error.detail);
                     last = error;
@@ -92,5 +113,13 @@ impl Partner for BrokerPartner {
             }
         }
         Err(last)
+    }
+
+    async fn evict(&self, former: &Name) -> Result<(), AdapterError> {
+        let Some(closer) = &self.closer else {
+            return Ok(());
+        };
+        let Services { node, secrets, .. } = &self.services;
+        closer.close(former, node, &**secrets).await
     }
 }

@@ -9,7 +9,7 @@ use serde::{
     de::{self, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
 
-use crate::codes;
+use crate::{codes, takeover::user_of};
 
 /// One URL or a list of them.
 #[derive(Debug, Clone)]
@@ -49,11 +49,20 @@ impl<'de> Deserialize<'de> for Urls {
 pub(crate) struct Broker {
     /// Without user and password.
     pub(crate) uris: Vec<AMQPUri>,
+    /// As it is in the settings: `{node}` may stand in it.
     pub(crate) user: Option<String>,
     pub(crate) password: Option<SecretRef>,
     pub(crate) ca: Option<PathBuf>,
     pub(crate) heartbeat: u16,
     pub(crate) connect_timeout: Duration,
+}
+
+impl Broker {
+    /// The same for the node `node`.
+    pub(crate) fn of_node(mut self, node: &str) -> Self {
+        self.user = self.user.map(|user| user_of(&user, node));
+        self
+    }
 }
 
 pub(crate) fn uris(urls: &Urls) -> Result<Vec<AMQPUri>, AdapterError> {

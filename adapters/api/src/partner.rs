@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::AdapterError;
+use crate::{AdapterError, model::Name};
 
 /// What an adapter can tell of that system without a message. A clustered host keeps one for each different
 /// [`key`](Self::key), on the node that has the host and on those that stand by, and moves to another node when its
@@ -19,4 +19,12 @@ pub trait Partner: Send + Sync {
     /// # Errors
     /// It cannot be reached from here, or lets nobody in who comes from here.
     async fn probe(&self) -> Result<(), AdapterError>;
+
+    /// Ends, at the system, whatever the processes of the node `former` have open there: that node had the host, and
+    /// may be paused or cut off, and this one has it now. Nothing if that is not set up, or nothing is open. Returns
+    /// when it is done; may be asked again after a failure.
+    ///
+    /// # Errors
+    /// It could not be done.
+    async fn evict(&self, former: &Name) -> Result<(), AdapterError>;
 }

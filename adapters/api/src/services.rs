@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use quayside_model::{Clock, Entropy, MessageId, Text};
+use quayside_model::{Clock, Entropy, MessageId, Name, Text};
 use serde::{Deserialize, Serialize};
 pub use tokio_util::sync::CancellationToken;
 
@@ -12,6 +12,8 @@ use crate::{AdapterError, Condition};
 /// What the engine lends to an open location or transport.
 #[derive(Clone)]
 pub struct Services {
+    /// The name of this node.
+    pub node: Name,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
     /// The randomness.

@@ -106,6 +106,7 @@ impl Process {
 
     pub(crate) fn services(&self, clock: Arc<dyn Clock>) -> Services {
         Services {
+            node: Name::new("node-a").unwrap(),
             clock,
             entropy: Arc::new(SystemEntropy),
             secrets: Arc::new(NoSecrets),

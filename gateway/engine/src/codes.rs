@@ -45,4 +45,6 @@ quayside_model::codes! {
         "Look at `quayside cluster status`: if another node reaches it the host moves there, and this node needs a look; else look at the system itself.";
     PARTNERS_MANY = "QS0822", "A clustered host works with more systems than are watched.",
         "Divide its ports among several hosts; those that are not watched do not make it move.";
+    FORMER_LEFT = "QS0823", "The connections of the former owner of a clustered host could not be closed at once.",
+        "Look whether the management API in `takeover` answers and lets its user in; it is tried again, and until then the broker may keep messages for the former owner.";
 }

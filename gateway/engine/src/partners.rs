@@ -16,6 +16,7 @@ use quayside_adapter_api::{AdapterError, Block, Condition, Partner};
 use quayside_lease::AdapterHealth;
 use quayside_model::{Name, PortStatus, port::PortControl};
 use tokio::{
+    sync::mpsc,
     task::{AbortHandle, JoinSet},
     time::{sleep, timeout},
 };
@@ -34,6 +35,10 @@ const EVERY: Duration = Duration::from_secs(1);
 const LATE: Duration = Duration::from_secs(2);
 /// A probe that has not ended by then is given up and made anew.
 const LONGEST: Duration = Duration::from_secs(60);
+/// How long one attempt to close what a former owner has open may take, and how often it is tried: for longer than
+/// the slowest heartbeat needs to show that it is gone.
+const EVICT_WITHIN: Duration = Duration::from_secs(5);
+const EVICTIONS: u32 = 200;
 /// The most systems that are watched: all of them have to fit into one packet to the agent
 /// ([`quayside_lease::protocol::PACKET_MAX`]), with names of the greatest length.
 const WATCHED_MAX: usize = 64;
@@ -47,6 +52,10 @@ pub(crate) struct Partners {
 #[derive(Default)]
 struct State {
     watched: BTreeMap<Name, Watched>,
+    /// Every different system, those of backups and of stopped ports too.
+    all: Vec<Arc<dyn Partner>>,
+    /// Closes there what a former owner left open.
+    evictions: JoinSet<()>,
 }
 
 /// A system that is watched.
@@ -69,6 +78,28 @@ impl Partners {
         known.collect()
     }
 
+    /// Begins to end what the processes of the node `former`, which had a clustered host of this one, have open at the
+    /// systems, and goes on with that until it is done or the engine stops: a former owner may be paused for hours.
+    /// What is returned ends when all is done.
+    fn evict(&self, shared: &Shared, former: &Name) -> mpsc::Receiver<()> {
+        let (done, all_done) = mpsc::channel(1);
+        let mut state = self.lock();
+        let State { all, evictions, .. } = &mut *state;
+        while evictions.try_join_next().is_some() {}
+        for partner in all {
+            let (partner, former, done) = (Arc::clone(partner), former.clone(), done.clone());
+            let stopping = shared.stopping.clone();
+            evictions.spawn(async move {
+                tokio::select! {
+                    () = evict(&*partner, &former) => {}
+                    () = stopping.cancelled() => {}
+                }
+                drop(done);
+            });
+        }
+        all_done
+    }
+
     /// Notes how `name` stands, and returns how it stood.
     fn note(&self, name: &Name, healthy: bool) -> Option<bool> {
         let mut state = self.lock();
@@ -86,22 +117,59 @@ impl fmt::Debug for Partners {
     }
 }
 
-/// Watches them until the engine stops taking work.
-pub(crate) async fn watch(shared: Arc<Shared>, runtimes: Arc<Runtimes>) {
-    let mut probes = JoinSet::new();
-    let mut before = Used::default();
-    loop {
-        let plan = runtimes.plan();
-        let now = Used::of(&plan, &shared.routes(), &shared.options.clustered);
-        if now != before {
-            replace(&shared, &plan, &now, &mut probes);
-            before = now;
+/// Has what the processes of the node `former` have open at the systems ended, and waits for that for at most
+/// `within`. It goes on after that.
+pub(crate) async fn follow(shared: &Shared, former: &Name, within: Duration) {
+    let mut all_done = shared.partners.evict(shared, former);
+    // Nothing is ever sent: it ends with the last sender.
+    let late = timeout(within, all_done.recv()).await.is_err();
+    if late && !within.is_zero() {
+        warn!(code = %codes::FORMER_LEFT, %former,
+            "goes on although what the former owner has open is not closed yet");
+    }
+}
+
+/// Watches the systems.
+pub(crate) struct Watcher {
+    shared: Arc<Shared>,
+    runtimes: Arc<Runtimes>,
+    used: Used,
+    probes: JoinSet<()>,
+}
+
+impl Watcher {
+    /// Knows from the start which ones there are.
+    pub(crate) fn new(shared: Arc<Shared>, runtimes: Arc<Runtimes>) -> Self {
+        let mut watcher = Self {
+            shared,
+            runtimes,
+            used: Used::default(),
+            probes: JoinSet::new(),
+        };
+        watcher.look();
+        watcher
+    }
+
+    /// Watches until the engine stops taking work.
+    pub(crate) async fn run(mut self) {
+        let stopping = self.shared.stopping.clone();
+        loop {
+            tokio::select! {
+                () = sleep(EVERY) => self.look(),
+                () = stopping.cancelled() => return,
+            }
         }
-        while probes.try_join_next().is_some() {}
-        tokio::select! {
-            () = sleep(EVERY) => {}
-            () = shared.stopping.cancelled() => return,
+    }
+
+    /// Looks which ones there are now.
+    fn look(&mut self) {
+        let (shared, plan) = (&self.shared, self.runtimes.plan());
+        let used = Used::of(&plan, &shared.routes(), &shared.options.clustered);
+        if used != self.used {
+            replace(shared, &plan, &used, &mut self.probes);
+            self.used = used;
         }
+        while self.probes.try_join_next().is_some() {}
     }
 }
 
@@ -139,6 +207,25 @@ impl Used {
     }
 }
 
+/// Name, adapter and block of whatever can be sent or received by the clustered hosts.
+fn everywhere<'a>(
+    plan: &'a Plan,
+    clustered: &'a [Name],
+) -> impl Iterator<Item = (&'a Name, (&'a str, &'a Block))> {
+    let receive = plan.receive.iter();
+    let receive = receive.filter(|port| clustered.contains(&port.host));
+    let locations = receive.flat_map(|port| &port.locations);
+    let locations = locations.map(|l| (&l.name, (l.adapter.as_str(), &l.block)));
+    let send = plan.send.iter();
+    let send = send.filter(|port| clustered.contains(&port.host));
+    let send = send.flat_map(|port| {
+        let transports = [Some(&port.primary), port.backup.as_ref()];
+        let transports = transports.into_iter().flatten();
+        transports.map(|t| (&port.name, (t.adapter.as_str(), &t.block)))
+    });
+    locations.chain(send)
+}
+
 /// Whether an operator lets a port work, now or later: a pause is no reason to forget what is behind it.
 fn works(control: &PortControl) -> bool {
     control.status == PortStatus::Started
@@ -155,21 +242,34 @@ fn blocks<'a>(plan: &'a Plan, used: &Used) -> BTreeMap<&'a Name, (&'a str, &'a B
     all.filter(|(name, _)| used.names.contains(*name)).collect()
 }
 
+/// The system behind a block.
+fn open<'a>(
+    shared: &Arc<Shared>,
+    name: &Name,
+    (key, block): (&'a str, &Block),
+) -> Option<Named<'a>> {
+    let adapter = shared.options.adapters.get(key)?;
+    let services = runtime::services(shared, name, Condition::default());
+    let partner = adapter.partner(name, block, services)?;
+    Some((name.clone(), key, partner))
+}
+
 /// Watches what is used now. What was watched already goes on with what is known of it.
 fn replace(shared: &Arc<Shared>, plan: &Plan, used: &Used, probes: &mut JoinSet<()>) {
     let blocks = blocks(plan, used).into_iter();
-    let all = blocks.filter_map(|(name, (key, block))| {
-        let adapter = shared.options.adapters.get(key)?;
-        let services = runtime::services(shared, name, Condition::default());
-        let partner = adapter.partner(name, block, services)?;
-        Some((name.clone(), key, partner))
-    });
-    let (different, unwatched) = different(all);
+    let all = blocks.filter_map(|(name, block)| open(shared, name, block));
+    let mut different = distinct(all);
+    let unwatched = different.len().saturating_sub(WATCHED_MAX);
+    different.truncate(WATCHED_MAX);
     if unwatched > 0 {
         let watched = different.len();
         warn!(code = %codes::PARTNERS_MANY, watched, unwatched, "not every system is watched");
     }
+    let everywhere = everywhere(plan, &shared.options.clustered);
+    let everywhere = everywhere.filter_map(|(name, block)| open(shared, name, block));
+    let everywhere = distinct(everywhere).into_iter();
     let mut state = shared.partners.lock();
+    state.all = everywhere.map(|(.., partner)| partner).collect();
     let mut old = std::mem::take(&mut state.watched);
     for (name, adapter, partner) in different {
         let kept = old.remove(&name);
@@ -195,16 +295,13 @@ fn replace(shared: &Arc<Shared>, plan: &Plan, used: &Used, probes: &mut JoinSet<
 /// A system, by the name of the first that works with it, with the key of its adapter.
 type Named<'a> = (Name, &'a str, Arc<dyn Partner>);
 
-/// The different ones among `all`, which come in the order of their names, and how many more there would be.
-fn different<'a>(all: impl Iterator<Item = Named<'a>>) -> (Vec<Named<'a>>, usize) {
+/// The different ones among `all`, each by the first name that it comes with.
+fn distinct<'a>(all: impl Iterator<Item = Named<'a>>) -> Vec<Named<'a>> {
     let mut keys = BTreeSet::new();
     let is_new = |(_, adapter, partner): &Named<'a>| {
         keys.insert((adapter.to_owned(), partner.key().to_owned()))
     };
-    let mut different: Vec<_> = all.filter(is_new).collect();
-    let left = different.len().saturating_sub(WATCHED_MAX);
-    different.truncate(WATCHED_MAX);
-    (different, left)
+    all.filter(is_new).collect()
 }
 
 /// Asks one system again and again, one question at a time.
@@ -223,6 +320,26 @@ async fn probe(shared: Arc<Shared>, name: Name, partner: Arc<dyn Partner>) {
             }
         };
         tell(&shared, &name, answer.map_err(|error| in_words(&error)));
+        sleep(EVERY).await;
+    }
+}
+
+/// Tries until it is done, or for so long that the system has noticed by itself.
+async fn evict(partner: &dyn Partner, former: &Name) {
+    for attempt in 1..=EVICTIONS {
+        match timeout(EVICT_WITHIN, partner.evict(former)).await {
+            Ok(Ok(())) => {
+                if attempt > 1 {
+                    info!(%former, attempt, "what the former owner had open is closed");
+                }
+                return;
+            }
+            Ok(Err(error)) if attempt == 1 => {
+                warn!(code = %codes::FORMER_LEFT, %former, why = in_words(&error),
+                    "what the former owner has open cannot be closed yet; it is tried again");
+            }
+            Ok(Err(_)) | Err(_) => {}
+        }
         sleep(EVERY).await;
     }
 }
@@ -264,6 +381,10 @@ mod tests {
         async fn probe(&self) -> Result<(), AdapterError> {
             Ok(())
         }
+
+        async fn evict(&self, _: &Name) -> Result<(), AdapterError> {
+            Ok(())
+        }
     }
 
     fn name(text: &str) -> Name {
@@ -282,23 +403,15 @@ mod tests {
             used(&name("a.returns.in"), "amqp", "mq1"),
             used(&name("a.web"), "http", "mq1"),
         ];
-        let (different, left) = different(all.into_iter());
+        let different = distinct(all.into_iter());
         let names: Vec<&str> = different.iter().map(|(name, ..)| name.as_str()).collect();
         assert_eq!(names, ["a.erp", "a.orders.in", "a.web"]);
-        assert_eq!(left, 0);
     }
 
     #[test]
     fn what_is_watched_fits_into_a_packet_however_long_its_names_are() {
-        let places: Vec<&'static str> = (0..300).map(|no| &*format!("{no}").leak()).collect();
-        let all = places.iter().map(|place| {
-            let long = format!("{place}.{}", "x".repeat(Name::MAX - place.len() - 1));
-            used(&name(&long), "amqp", place)
-        });
-        let (different, left) = different(all);
-        assert_eq!((different.len(), left), (WATCHED_MAX, 300 - WATCHED_MAX));
-        let adapters = different.into_iter().map(|(name, ..)| AdapterHealth {
-            name,
+        let adapters = (0..WATCHED_MAX).map(|no| AdapterHealth {
+            name: name(&format!("{no:x>width$}", width = Name::MAX)),
             healthy: false,
         });
         let packet = protocol::encode(&ToAgent::Beat(Beat {

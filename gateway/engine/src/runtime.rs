@@ -306,6 +306,7 @@ fn same<T: std::fmt::Debug>(a: &T, b: &T) -> bool {
 pub(crate) fn services(shared: &Arc<Shared>, name: &Name, condition: Condition) -> Services {
     let options = &shared.options;
     Services {
+        node: options.node.clone(),
         clock: Arc::clone(&options.clock),
         entropy: Arc::clone(&options.entropy),
         secrets: Arc::clone(&options.secrets),

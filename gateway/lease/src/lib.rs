@@ -49,7 +49,7 @@ pub use epoch::{Arrival, Epoch, Incarnation, Replication};
 pub use exit::{Exit, KillReason, Verdict};
 pub use observer::{Observer, Sighting};
 pub use policy::{Control, Failback, Limits, MoveOrder, OnDeath, Policy};
-pub use protocol::{AdapterHealth, Beat, Grant, HostState, Member, ToAgent, ToHost};
+pub use protocol::{AdapterHealth, Beat, Former, Grant, HostState, Member, ToAgent, ToHost};
 pub use session::SessionLease;
 pub use status::GroupStatus;
 pub use step::{Action, Event, Refusal, Renewal, Take};

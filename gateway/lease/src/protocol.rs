@@ -74,12 +74,24 @@ pub enum ToHost {
         epoch: Epoch,
         /// As in [`Grant`].
         id: GrantId,
+        /// Which other node had the group before, if one did, and has not been followed by a process of this node.
+        #[serde(default)]
+        former: Option<Former>,
     },
     /// Take nothing new, finish what is under way, say [`ToAgent::Drained`], end.
     Drain {
         /// How long that may take, in milliseconds.
         within_ms: u64,
     },
+}
+
+/// A former owner.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// Its node.
+    pub node: Name,
+    /// Whether it has finished all work and given the group back. Else it may be paused or cut off.
+    pub released: bool,
 }
 
 /// What the process of a clustered host is to the store: registered already.
@@ -146,10 +158,17 @@ mod tests {
                 member,
             });
         }
-        returns(&ToHost::Grant {
-            epoch: Epoch::new(1 << 40),
-            id: GrantId::new(wall, &SystemEntropy),
-        });
+        let former = Former {
+            node: Name::new("node-b").expect("a name"),
+            released: false,
+        };
+        for former in [Some(former), None] {
+            returns(&ToHost::Grant {
+                epoch: Epoch::new(1 << 40),
+                id: GrantId::new(wall, &SystemEntropy),
+                former,
+            });
+        }
         returns(&ToHost::Drain { within_ms: 30_000 });
         let name = Name::new("amqp").expect("a name");
         let adapters = vec![AdapterHealth {

@@ -21,7 +21,7 @@ use std::{
 };
 
 use quayside_engine::{Agency as EngineAgency, Gate, Pulse};
-use quayside_lease::{Beat, Epoch, HostState, Member, ToAgent, ToHost, page, protocol};
+use quayside_lease::{Beat, Epoch, Former, HostState, Member, ToAgent, ToHost, page, protocol};
 use quayside_model::Monotonic;
 use rustix::{
     net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg},
@@ -55,8 +55,8 @@ pub(crate) struct Agency {
 /// What the agent says to a process that runs.
 #[derive(Debug)]
 pub(crate) enum Word {
-    /// It is the active one.
-    Grant(Epoch),
+    /// It is the active one, after that owner, if there was one on another node.
+    Grant(Epoch, Option<Former>),
     /// It is to finish and end.
     Drain(Duration),
     /// There is no agent any more.
@@ -206,7 +206,7 @@ impl Agency {
                 _ => return Word::Gone,
             };
             match protocol::decode(packet) {
-                Ok(ToHost::Grant { epoch, .. }) => return Word::Grant(epoch),
+                Ok(ToHost::Grant { epoch, former, .. }) => return Word::Grant(epoch, former),
                 Ok(ToHost::Drain { within_ms }) => {
                     return Word::Drain(Duration::from_millis(within_ms));
                 }

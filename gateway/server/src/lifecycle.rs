@@ -276,7 +276,9 @@ impl Process<'_> {
                     return Ok(Exit::Orphan);
                 }
                 Event::Agent(Word::Drain(within)) => return Ok(self.drain(within).await),
-                Event::Agent(Word::Grant(epoch)) => self.become_active(epoch).await?,
+                Event::Agent(Word::Grant(epoch, former)) => {
+                    self.become_active(epoch, former).await?;
+                }
                 Event::Reload => self.reload().await,
                 Event::Lost(error) => {
                     if !self.replace_engine(&error).await? {

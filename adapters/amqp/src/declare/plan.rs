@@ -62,6 +62,19 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
+impl Plan {
+    /// The same for who works on the node `node`: users may be named by it.
+    #[must_use]
+    pub fn of_node(mut self, node: &str) -> Self {
+        let sites = self.sites.into_iter().map(|site| Site {
+            broker: site.broker.of_node(node),
+            ..site
+        });
+        self.sites = sites.collect();
+        self
+    }
+}
+
 /// What is found out about one broker.
 #[derive(Debug)]
 struct Draft {

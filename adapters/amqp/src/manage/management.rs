@@ -1,9 +1,9 @@
 //! The broker's management API: what AMQP does not tell of queues.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use quayside_adapter_api::{AdapterError, ErrorKind, Secrets};
-use reqwest::{StatusCode, Url};
+use quayside_adapter_api::{AdapterError, ErrorKind, Secrets, services::Secret};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
 use crate::{
@@ -42,7 +42,7 @@ pub struct Management {
     address: Url,
     vhost: String,
     user: String,
-    password: Option<quayside_adapter_api::services::Secret>,
+    password: Option<Secret>,
 }
 
 /// The address, if it is one.
@@ -59,7 +59,67 @@ pub(crate) fn address(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+/// The same as one that is asked.
+fn usable(text: &str) -> Result<Url, AdapterError> {
+    address(text).map_err(|why| AdapterError::new(ErrorKind::Config, codes::BAD_URL, why))
+}
+
+/// What asks: trusts the authorities in `ca`, or those of the machine. Reads files.
+///
+/// # Errors
+/// That the authorities cannot be used.
+pub(crate) fn client(
+    ca: Option<&Path>,
+    connect: Duration,
+    within: Duration,
+) -> Result<reqwest::Client, AdapterError> {
+    let wrong = |why| AdapterError::new(ErrorKind::Config, codes::BAD_TLS, why);
+    let mut builder = reqwest::Client::builder()
+        .timeout(within)
+        .connect_timeout(connect)
+        // The broker is named by the operator; a proxy of the environment would get the password.
+        .no_proxy();
+    if let Some(ca) = ca {
+        let shown = ca.display();
+        let pem = std::fs::read(ca).map_err(|error| wrong(format!("`{shown}`: {error}")))?;
+        let certificates = reqwest::Certificate::from_pem_bundle(&pem);
+        let certificates = certificates.map_err(|error| wrong(format!("`{shown}`: {error}")))?;
+        builder = builder.tls_certs_only(certificates);
+    }
+    builder.build().map_err(|error| wrong(error.to_string()))
+}
+
 impl Management {
+    /// The management API at `text`, asked by `http` as `user`.
+    ///
+    /// # Errors
+    /// That it is no address.
+    pub(crate) fn at(
+        text: &str,
+        http: reqwest::Client,
+        user: String,
+        password: Option<Secret>,
+    ) -> Result<Self, AdapterError> {
+        Ok(Self {
+            http,
+            address: usable(text)?,
+            vhost: String::new(),
+            user,
+            password,
+        })
+    }
+
+    /// Closes all connections of `user`. A user that has none, or is none, is no error.
+    ///
+    /// # Errors
+    /// That the API does not answer, or refuses its own user.
+    pub(crate) async fn close_connections_of(&self, user: &str) -> Result<(), AdapterError> {
+        let url = self.url(&["api", "connections", "username", user]);
+        let reason = "another node has taken the host over";
+        let request = self.http.delete(url).header("x-reason", reason);
+        self.answer(request, "administrator").await.map(drop)
+    }
+
     /// The management API of the broker of `site`, if its address is known.
     ///
     /// # Errors
@@ -68,32 +128,16 @@ impl Management {
         let Some(text) = &site.management else {
             return Ok(None);
         };
-        let wrong = |code, why| AdapterError::new(ErrorKind::Config, code, why);
-        let address = address(text).map_err(|why| wrong(codes::BAD_URL, why))?;
+        let address = usable(text)?;
         let broker = &site.broker;
-        let mut builder = reqwest::Client::builder()
-            .timeout(WITHIN)
-            .connect_timeout(broker.connect_timeout)
-            // The broker is named by the operator; a proxy of the environment would get the password.
-            .no_proxy();
-        if let Some(ca) = &broker.ca {
-            let shown = ca.display();
-            let pem = std::fs::read(ca)
-                .map_err(|error| wrong(codes::BAD_TLS, format!("`{shown}`: {error}")))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem);
-            let certificates = certificates
-                .map_err(|error| wrong(codes::BAD_TLS, format!("`{shown}`: {error}")))?;
-            builder = builder.tls_certs_only(certificates);
-        }
-        let http = builder.build();
-        let http = http.map_err(|error| wrong(codes::BAD_TLS, error.to_string()))?;
+        let http = client(broker.ca.as_deref(), broker.connect_timeout, WITHIN)?;
         let first = broker.uris.first();
         let login = first
             .map(|uri| uri.authority.userinfo.clone())
             .unwrap_or_default();
         let password = match &broker.password {
             Some(reference) => secrets.resolve(reference)?,
-            None => quayside_adapter_api::services::Secret::new(login.password.as_bytes()),
+            None => Secret::new(login.password.as_bytes()),
         };
         Ok(Some(Self {
             http,
@@ -128,40 +172,44 @@ impl Management {
     }
 
     async fn page(&self, page: usize) -> Result<Value, AdapterError> {
-        let mut url = self.address.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["api", "queues", &self.vhost]);
-        }
+        let mut url = self.url(&["api", "queues", &self.vhost]);
         url.query_pairs_mut()
             .append_pair("page", &page.to_string())
             .append_pair("page_size", &PAGE.to_string());
+        let answer = self.answer(self.http.get(url), "management").await?;
+        let body = answer.bytes().await;
+        let body = body.map_err(|error| self.failed(&cause(&error)))?;
+        serde_json::from_slice(&body).map_err(|error| self.failed(&format!("no JSON: {error}")))
+    }
+
+    fn url(&self, segments: &[&str]) -> Url {
+        let mut url = self.address.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    /// Its answer, if that is a good one; its user needs `tag`.
+    async fn answer(&self, request: RequestBuilder, tag: &str) -> Result<Response, AdapterError> {
         let password = self
             .password
             .as_ref()
             .and_then(|secret| secret.expose_text());
-        let request = self.http.get(url).basic_auth(&self.user, password);
-        let answer = request.send().await;
+        let answer = request.basic_auth(&self.user, password).send().await;
         let answer = answer.map_err(|error| self.failed(&cause(&error)))?;
         match answer.status() {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let detail = format!(
-                    "the management API at {} refuses the user `{}`, who needs the tag `management`",
+                    "the management API at {} refuses the user `{}`, who needs the tag `{tag}`",
                     self.address, self.user
                 );
-                return Err(AdapterError::new(
-                    ErrorKind::Config,
-                    codes::LOGIN_REFUSED,
-                    detail,
-                ));
+                let kind = ErrorKind::Config;
+                Err(AdapterError::new(kind, codes::LOGIN_REFUSED, detail))
             }
-            status if !status.is_success() => {
-                return Err(self.failed(&format!("it answers {status}")));
-            }
-            _ => {}
+            status if !status.is_success() => Err(self.failed(&format!("it answers {status}"))),
+            _ => Ok(answer),
         }
-        let body = answer.bytes().await;
-        let body = body.map_err(|error| self.failed(&cause(&error)))?;
-        serde_json::from_slice(&body).map_err(|error| self.failed(&format!("no JSON: {error}")))
     }
 
     fn failed(&self, why: &str) -> AdapterError {
@@ -173,7 +221,7 @@ impl Management {
 /// The cause at the bottom.
 fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
-        return format!("no answer within {WITHIN:?}");
+        return "no answer in time".to_owned();
     }
     let mut cause: &dyn std::error::Error = error;
     while let Some(below) = cause.source() {

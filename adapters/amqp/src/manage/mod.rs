@@ -20,8 +20,8 @@ mod peek;
 
 pub use compare::Standing;
 pub use give_back::{Given, Selection};
-pub(crate) use management::address as management_address;
 pub use management::{Listed, Management};
+pub(crate) use management::{address as management_address, client as management_client};
 pub use message::Seen;
 pub use peek::{Peeked, Peeking};
 

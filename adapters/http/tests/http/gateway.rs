@@ -297,6 +297,7 @@ async fn refuse(settle: Box<dyn Settle>, error: AdapterError) {
 /// What an engine lends.
 pub(crate) fn services() -> Services {
     Services {
+        node: Name::new("node-a").expect("a name"),
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         secrets: Arc::new(Safe),

@@ -15,7 +15,7 @@ use crate::{
     committer::Committer,
     options::{EngineError, Options, Pulse},
     ownership::Keeper,
-    partners,
+    partners::{self, Watcher},
     plan::Plan,
     routing::Table,
     runtime::{self, Runtimes},
@@ -106,6 +106,13 @@ impl Engine {
         self.shared.ownership.grant(host, epoch.raw());
         self.runtimes.refresh(&self.shared);
         self.shared.wake_claimer.notify_one();
+    }
+
+    /// Has ended, at the systems that the clustered hosts of this instance work with, what the processes of the node
+    /// `former` have open there. For a new owner, before it is [granted](Self::grant) the host. Waits for that for at
+    /// most `within`; it goes on after that, and what hinders it is a warning.
+    pub async fn follow(&self, former: &Name, within: Duration) {
+        partners::follow(&self.shared, former, within).await;
     }
 
     /// Gives up at once whatever is under way: no effect begins after it. [`Engine::stop`] still has to
@@ -233,8 +240,8 @@ fn spawn_work(tasks: &mut JoinSet<&'static str>, shared: &Arc<Shared>, runtimes:
     spawn(tasks, "sweeper", sweeper);
     spawn(tasks, "probe", writable::probe(Arc::clone(shared)));
     if shared.options.agent.is_some() && !shared.options.clustered.is_empty() {
-        let watched = partners::watch(Arc::clone(shared), Arc::clone(runtimes));
-        spawn(tasks, "partners", watched);
+        let watcher = Watcher::new(Arc::clone(shared), Arc::clone(runtimes));
+        spawn(tasks, "partners", watcher.run());
     }
     if shared.options.roles.track {
         let housekeeper = Housekeeper::new(Arc::clone(shared));

@@ -409,6 +409,10 @@ impl Used<'_> {
         let Some(given) = given.filter(|given| adapter == "amqp" && *given > HEARTBEAT_MAX) else {
             return;
         };
+        if self.block["takeover"].is_object() {
+            // Who takes over closes the connections, and does not wait for the broker to notice.
+            return;
+        }
         let end = [adapter, "heartbeat"];
         let path = self.path.iter().chain(&end);
         let path: Vec<String> = path.map(|part| (*part).to_owned()).collect();

@@ -84,5 +84,5 @@ quayside_model::codes! {
     ALONE = "QS0643", "A clustered host has one member, so that no other node can take it over.",
         "Add the nodes that may take over to `members`, or leave `clustered` out.";
     HEARTBEAT = "QS0644", "A clustered host would wait too long for the queue of an owner that is paused.",
-        "Give a `heartbeat` of 5s or less: nobody closes the old owner's connections at the broker, which notices a paused one only after about three heartbeats.";
+        "Give a `heartbeat` of 5s or less, or say in `takeover` how the old owner's connections are closed: by itself a broker notices a paused one only after about three heartbeats.";
 }

@@ -101,6 +101,7 @@ fn known() -> Keys {
         ("http", &["gzip"]),
         ("file", &[]),
         ("amqp", &[]),
+        ("amqp", &["takeover"]),
         ("amqp", &["msmq"]),
     ];
     let sends: &[(&str, &[&str])] = &[
@@ -110,6 +111,7 @@ fn known() -> Keys {
         ("http", &["client_certificate"]),
         ("file", &[]),
         ("amqp", &[]),
+        ("amqp", &["takeover"]),
         ("amqp", &["properties"]),
         ("amqp", &["answer"]),
         ("amqp", &["msmq"]),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quayside_lease::{Epoch, HostState};
+use quayside_lease::{Epoch, Former, HostState};
 use tracing::{info, warn};
 
 use super::{Process, listen};
@@ -10,6 +10,9 @@ use crate::{
     cli::codes,
     exit::{Exit, Failure},
 };
+
+/// How long a new owner waits until what the former one has open at brokers is closed.
+const EVICT_WITHIN: Duration = Duration::from_secs(1);
 
 impl Process<'_> {
     /// Serves the host that the agent has started this process for.
@@ -34,8 +37,12 @@ impl Process<'_> {
         self.live_on(None).await
     }
 
-    /// Runs its clustered host from now on.
-    pub(super) async fn become_active(&mut self, epoch: Epoch) -> Result<(), Failure> {
+    /// Runs its clustered host from now on, as the one that follows `former`.
+    pub(super) async fn become_active(
+        &mut self,
+        epoch: Epoch,
+        former: Option<Former>,
+    ) -> Result<(), Failure> {
         if listen::takes_requests(&self.loaded) {
             self.bind_http().await?;
         }
@@ -43,6 +50,14 @@ impl Process<'_> {
             return Ok(());
         };
         if let Some(engine) = self.gateway.engine().await.as_ref() {
+            if let Some(former) = former {
+                // One that has finished left nothing that anybody waits for, unless it could not say goodbye.
+                let within = match former.released {
+                    true => Duration::ZERO,
+                    false => EVICT_WITHIN,
+                };
+                engine.follow(&former.node, within).await;
+            }
             for host in &self.loaded.clustered {
                 engine.grant(host, epoch);
             }

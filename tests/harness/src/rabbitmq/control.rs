@@ -61,6 +61,42 @@ impl RabbitMq {
         assert_eq!(self.evaluate(&set).await, "{ok, ok}", "{set}");
     }
 
+    /// Makes a user who may do everything with queues.
+    ///
+    /// # Panics
+    /// When the server does not do it.
+    pub async fn add_user(&self, name: &str, password: &str) {
+        for set in [
+            format!(
+                "rabbit_auth_backend_internal:add_user(<<\"{name}\">>, <<\"{password}\">>, <<\"test\">>)."
+            ),
+            format!(
+                "rabbit_auth_backend_internal:set_permissions(<<\"{name}\">>, <<\"/\">>, <<\".*\">>, \
+                 <<\".*\">>, <<\".*\">>, <<\"test\">>)."
+            ),
+        ] {
+            assert_eq!(self.evaluate(&set).await, "{ok, ok}", "{set}");
+        }
+    }
+
+    /// How many connections of the user `name` work. One that was closed from here is not among them: it has no
+    /// channels any more, and stays until its client has answered.
+    ///
+    /// # Panics
+    /// When the server does not tell.
+    pub async fn connections_of(&self, name: &str) -> usize {
+        let count = format!(
+            "length([1 || [{{user, U}}, {{state, S}}] <- rabbit_networking:connection_info_all([user, state]), \
+             U =:= <<\"{name}\">>, S =:= running])."
+        );
+        let answer = self.evaluate(&count).await;
+        let number = answer
+            .strip_prefix("{ok, ")
+            .and_then(|rest| rest.strip_suffix('}'));
+        let number = number.and_then(|number| number.parse().ok());
+        number.unwrap_or_else(|| panic!("{count} {answer}"))
+    }
+
     /// Gives consumers so long to acknowledge instead of half an hour, on channels that are opened from now on:
     /// then their channel is closed.
     ///

@@ -106,7 +106,7 @@ impl BrokerArgs {
             return Err(Failure::new(codes::NO_BROKER, message).exiting(Exit::Usage));
         }
         Ok(Known {
-            plan,
+            plan: plan.of_node(&loaded.node.name),
             secrets: self.secrets(&loaded.node.secrets),
         })
     }
