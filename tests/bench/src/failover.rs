@@ -1,51 +1,26 @@
-//! How long nothing comes out when the owner of a clustered host is lost, or the host is moved.
+//! How long nothing comes out when something fails or is moved, against the bounds that the product promises.
 //!
-//! Two nodes with agents share a PostgreSQL store and a broker, and a clustered host moves messages between two
-//! queues in the order of their keys, under a steady load. A consumer that is not ours tells when each message
-//! came out.
+//! Real nodes with agents share a PostgreSQL store. Most faults meet a clustered host that moves messages between two
+//! queues in the order of their keys ([`line`](self::line)); one meets a host that runs on both nodes
+//! ([`web`](self::web)). Clients that are not ours tell what was accepted and when each message came out.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
-
-use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use quayside_harness::{
-    App, Gateway, Node, Postgres, RabbitMq, look_for,
-    rabbitmq::{Arrival, Confirmed, Consumer, Producer, ProducerPlan},
-    unix_micros,
-};
-use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::{programs, report::say};
 
-/// The clustered host, and the nodes that may run it. Budgets are for nodes that are sick, and not for this.
-const HOST: &str = "line";
-const NODES: [&str; 2] = ["node-a", "node-b"];
-const GROUP: &str = r#"
-[quarantine]
-lost = "100 per 1m"
+mod judge;
+mod line;
+mod watch;
+mod web;
 
-[host.line]
-members = ["node-a", "node-b"]
-clustered = { restarts = "100 per 1m", moves = "100 per 1m" }
-"#;
-
-/// How many order keys the load has.
-const KEYS: usize = 16;
-/// So many messages show that the host works.
-const GOOD: usize = 20;
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
-const MICROS_PER_MS: f64 = 1000.0;
+use line::Line;
+use web::Web;
 
 /// What is measured.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
-    /// What happens to the owner; each of them unless one is named.
+    /// What happens; each of them unless one is named.
     #[arg(long = "fault", value_enum)]
     faults: Vec<Fault>,
     /// How often each happens.
@@ -56,28 +31,62 @@ pub(crate) struct Options {
     rate: u32,
 }
 
-/// What happens to the owner of the host.
+/// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Fault {
-    /// Its process is killed.
+    /// The owner's process is killed.
     KillHost,
-    /// Its process is paused.
+    /// The owner's process is paused.
     PauseHost,
-    /// Its agent is killed, and with it every process of the node.
+    /// The owner's agent is killed, and with it every process of the node.
     NodeLoss,
-    /// The agent and every process of the node are paused.
+    /// The agent and every process of the owner's node are paused.
     NodePause,
+    /// Nothing comes through between the owner's node and the store.
+    PartitionStore,
     /// An operator moves the host.
     PlannedMove,
-    /// An operator drains the node.
+    /// An operator drains the owner's node.
     Drain,
+    /// The agent of one node after the other is told to stop, and started again.
+    RollingRestart,
+    /// PostgreSQL is stopped and started.
+    StoreRestart,
+    /// The broker is stopped and started.
+    BrokerRestart,
+    /// A process of a host that runs on both nodes is killed.
+    ReleaseStateless,
 }
 
 impl Fault {
-    /// Whether the owner gives the host away: then the gap counts, and otherwise the time from the fault on.
-    fn is_planned(self) -> bool {
-        matches!(self, Self::PlannedMove | Self::Drain)
+    /// What p99 must not exceed, in milliseconds: 3 s of lease are in those of seconds.
+    fn bound_ms(self) -> f64 {
+        match self {
+            Self::PlannedMove | Self::Drain | Self::RollingRestart => 100.0,
+            Self::KillHost => 300.0,
+            Self::StoreRestart | Self::BrokerRestart => 1000.0,
+            Self::PauseHost => 1600.0,
+            Self::NodeLoss | Self::NodePause | Self::PartitionStore | Self::ReleaseStateless => {
+                3500.0
+            }
+        }
+    }
+
+    /// From where to where it is timed.
+    fn timed(self) -> &'static str {
+        match self {
+            Self::PlannedMove | Self::Drain | Self::RollingRestart => "the longest gap",
+            Self::StoreRestart => "from the store's return to the next message",
+            Self::BrokerRestart => "from the broker's return to the next message",
+            Self::ReleaseStateless => "from the fault until the last of its deliveries is done",
+            _ => "from the fault to the next message of another process",
+        }
+    }
+
+    /// Whether it must leave the host where it is.
+    fn moves_nothing(self) -> bool {
+        matches!(self, Self::StoreRestart | Self::BrokerRestart)
     }
 }
 
@@ -95,305 +104,178 @@ struct Row {
     p50_ms: f64,
     p99_ms: f64,
     max_ms: f64,
-    /// Confirmed to the producer, and never came out.
+    /// Accepted, and never came out.
     lost: usize,
     /// Came out again, under the same id.
     repeated: usize,
-    /// Came out for the first time behind a later one of their key, which an owner does that does not know that it
-    /// is none any more.
+    /// Came out for the first time behind a later one of their key, or a second time under another key: what an
+    /// owner does that does not know that it is none any more.
     stale: usize,
+    /// How often the host moved although nothing called for it.
+    #[serde(skip)]
+    moved: usize,
 }
 
-/// The fields end in this order.
-struct Cluster {
-    gateways: Vec<Gateway>,
-    nodes: Vec<Node>,
-    _app: App,
-    _store: Postgres,
-    broker: RabbitMq,
-    rate: u32,
+impl Row {
+    fn new(fault: Fault, mut times: Vec<f64>, counted: judge::Counted, moved: usize) -> Self {
+        times.sort_by(f64::total_cmp);
+        Self {
+            fault,
+            n: times.len(),
+            p50_ms: judge::percentile(&times, 50),
+            p99_ms: judge::percentile(&times, 99),
+            max_ms: judge::percentile(&times, 100),
+            lost: counted.lost,
+            repeated: counted.repeated,
+            stale: counted.stale,
+            moved,
+        }
+    }
+
+    /// What is wrong, one sentence each.
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let bound = self.fault.bound_ms();
+        // Without any time there is no number.
+        if self.p99_ms.is_nan() || self.p99_ms > bound {
+            faults.push(format!("p99 is over the bound of {bound:.0} ms"));
+        }
+        for (count, what) in [
+            (self.lost, "lost"),
+            (self.stale, "out of order or done twice"),
+            (self.moved, "moves without a cause"),
+        ] {
+            if count > 0 {
+                faults.push(format!("{count} {what}"));
+            }
+        }
+        faults
+    }
+
+    fn say(&self) {
+        let name = self.fault.to_possible_value();
+        let name = name.map_or_else(String::new, |value| value.get_name().to_owned());
+        say(&format!(
+            "{name}, {} times, {}: {:.0} ms in the middle, {:.0} ms at p99 (bound {:.0} ms), {:.0} ms at most; {} \
+             lost, {} repeated, {} stale",
+            self.n,
+            self.fault.timed(),
+            self.p50_ms,
+            self.p99_ms,
+            self.fault.bound_ms(),
+            self.max_ms,
+            self.lost,
+            self.repeated,
+            self.stale
+        ));
+        for fault in self.faults() {
+            say(&format!("FAILED: {name}: {fault}"));
+        }
+    }
 }
 
-/// The load of one kind of fault.
-struct Load {
-    producer: Producer,
-    consumer: Consumer,
+/// What faults happen to.
+enum Site {
+    Line(Line),
+    Web(Web),
 }
 
-/// Measures and prints. `false`: something was lost or out of order.
+impl Site {
+    async fn start(fault: Fault, rate: u32) -> Self {
+        match fault {
+            Fault::ReleaseStateless => Self::Web(Web::start(rate).await),
+            // Elsewhere a proxy would only cost time.
+            Fault::PartitionStore => Self::Line(Line::start(rate, true).await),
+            _ => Self::Line(Line::start(rate, false).await),
+        }
+    }
+
+    fn serves(&self, fault: Fault) -> bool {
+        match (self, fault) {
+            (Self::Web(_), fault) => fault == Fault::ReleaseStateless,
+            (Self::Line(_), Fault::ReleaseStateless) => false,
+            (Self::Line(line), fault) => line.has_proxies() == (fault == Fault::PartitionStore),
+        }
+    }
+
+    async fn measure(&mut self, fault: Fault, injections: u32) -> anyhow::Result<Row> {
+        match self {
+            Self::Line(line) => line.measure(fault, injections).await,
+            Self::Web(web) => web.measure(injections).await,
+        }
+    }
+}
+
+/// Measures and prints. `false`: a bound is missed, or something was lost, out of order or moved for nothing.
 pub(crate) async fn run(options: Options) -> anyhow::Result<bool> {
     programs::build()?;
     let faults = if options.faults.is_empty() {
         Fault::value_variants().to_vec()
     } else {
-        options.faults.clone()
+        options.faults
     };
-    let mut cluster = Cluster::start(options.rate).await;
+    let mut site: Option<Site> = None;
     let mut rows = Vec::new();
     for fault in faults {
-        let row = cluster.measure(fault, options.injections).await?;
-        say(&format!(
-            "{fault:?}, {} times: {:.0} ms in the middle, {:.0} ms at p99, {:.0} ms at most; {} lost, {} repeated, \
-             {} out of order",
-            row.n, row.p50_ms, row.p99_ms, row.max_ms, row.lost, row.repeated, row.stale
-        ));
+        let served = site.take().filter(|site| site.serves(fault));
+        let mut now = match served {
+            Some(site) => site,
+            None => Site::start(fault, options.rate).await,
+        };
+        let row = now.measure(fault, options.injections).await?;
+        row.say();
         rows.push(row);
+        site = Some(now);
     }
-    let good = rows.iter().all(|row| row.lost == 0 && row.stale == 0);
+    let good = rows.iter().all(|row| row.faults().is_empty());
     let report = Report { faults: rows };
     say(&serde_json::to_string(&report)?);
     Ok(good)
 }
 
-fn application(broker: &str) -> String {
-    format!(
-        r#"
-[app]
-name = "t"
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-[receive.line]
-host = "{HOST}"
-ordered = true
-[receive.line.location.in.amqp]
-url = "{broker}"
-queue = "in"
+    fn row(fault: Fault, times: &[f64]) -> Row {
+        Row::new(fault, times.to_vec(), judge::Counted::default(), 0)
+    }
 
-[send.line]
-host = "{HOST}"
-filter = "msg.origin == 't.line.in'"
-retry = {{ attempts = 1000, first = "50ms", factor = 1.5, max = "500ms" }}
-ordered = {{ by = "amqp.header.key", on_failure = "hold-key" }}
-[send.line.primary.amqp]
-url = "{broker}"
-queue = "out"
-pipeline = 16
-"#
-    )
-}
-
-impl Cluster {
-    async fn start(rate: u32) -> Self {
-        let broker = RabbitMq::start().await;
-        for queue in ["in", "out"] {
-            broker.declare(queue, true).await;
+    #[test]
+    fn every_miss_and_every_loss_is_a_fault() {
+        assert!(row(Fault::KillHost, &[300.0, 1.0]).faults().is_empty());
+        for bad in [
+            row(Fault::KillHost, &[300.1, 1.0]),
+            row(Fault::KillHost, &[]),
+            Row {
+                lost: 1,
+                ..row(Fault::Drain, &[1.0])
+            },
+            Row {
+                stale: 1,
+                ..row(Fault::Drain, &[1.0])
+            },
+            Row {
+                moved: 1,
+                ..row(Fault::StoreRestart, &[1.0])
+            },
+        ] {
+            assert_eq!(bad.faults().len(), 1, "{bad:?}");
         }
-        let store = Postgres::start().await;
-        let url = store.create_database("quayside").await;
-        let app = App::new(&application(&broker.url()));
-        let node = |name: &str| {
-            let node = Node::new(name, app.path()).with_store(&url);
-            node.with_group(GROUP).with_agent()
+        let repeated = Row {
+            repeated: 3,
+            ..row(Fault::NodeLoss, &[3500.0])
         };
-        let nodes: Vec<Node> = NODES.map(node).into();
-        let mut gateways = Vec::new();
-        for node in &nodes {
-            gateways.push(node.start().await);
-        }
-        Self {
-            gateways,
-            nodes,
-            _app: app,
-            _store: store,
-            broker,
-            rate,
+        assert!(repeated.faults().is_empty(), "they are listed in doubt");
+    }
+
+    #[test]
+    fn a_report_names_faults_as_the_command_line_does() {
+        for fault in Fault::value_variants() {
+            let name = fault.to_possible_value().expect("none is hidden");
+            let told = serde_json::to_value(row(*fault, &[1.0])).expect("JSON");
+            assert_eq!(told["fault"], name.get_name());
+            assert_eq!(told.as_object().map(serde_json::Map::len), Some(8));
         }
     }
-
-    fn load(&self) -> Load {
-        let keys = (0..KEYS).map(|no| format!("k{}-{no}", unix_micros()));
-        let plan = ProducerPlan {
-            queues: BTreeMap::from([("in".to_owned(), keys.collect())]),
-            rate: self.rate,
-            pad: 512,
-        };
-        Load {
-            producer: self.broker.producer(&plan),
-            consumer: self.broker.consumer(&["out".to_owned()]),
-        }
-    }
-
-    async fn measure(&mut self, fault: Fault, injections: u32) -> anyhow::Result<Row> {
-        let mut load = self.load();
-        let mut times = Vec::new();
-        for _ in 0..injections {
-            times.push(self.inject(fault, &mut load).await?);
-        }
-        times.sort_by(f64::total_cmp);
-        let confirmed = load.producer.finish().await;
-        let all_came = look_for(PATIENCE, async || {
-            match judge(&confirmed, load.consumer.arrivals()).0 {
-                0 => Ok(()),
-                lost => Err(format!("{lost} are missing")),
-            }
-        });
-        // What is missing then is lost.
-        drop(all_came.await);
-        let arrivals = load.consumer.finish().await;
-        let (lost, repeated, stale) = judge(&confirmed, &arrivals);
-        Ok(Row {
-            fault,
-            n: times.len(),
-            p50_ms: percentile(&times, 50),
-            p99_ms: percentile(&times, 99),
-            max_ms: percentile(&times, 100),
-            lost,
-            repeated,
-            stale,
-        })
-    }
-
-    /// Does it once, and puts everything back. Returns how long nothing came out, in milliseconds.
-    async fn inject(&mut self, fault: Fault, load: &mut Load) -> anyhow::Result<f64> {
-        let active = self.settled().await?;
-        more(&mut load.consumer, GOOD).await?;
-        let other = 1 - active;
-        let before = self.owner(other).await.map_err(anyhow::Error::msg)?;
-        let family = self.gateways[active].family();
-        let process = self.gateways[active].process_of(HOST);
-        let process = process.context("the active node has no process of the host")?;
-        let seen = load.consumer.arrivals().len();
-        let at = unix_micros();
-        match fault {
-            Fault::KillHost => send(&[process], Signal::KILL),
-            Fault::PauseHost => send(&[process], Signal::STOP),
-            Fault::NodeLoss => {
-                self.gateways[active].kill9();
-            }
-            Fault::NodePause => send(&family, Signal::STOP),
-            Fault::PlannedMove => {
-                let path = format!("cluster/hosts/{HOST}/move");
-                self.say(other, &path, &json!({ "to": NODES[other] }))
-                    .await?;
-            }
-            Fault::Drain => {
-                let path = format!("cluster/nodes/{}/drain", NODES[active]);
-                self.say(other, &path, &json!({})).await?;
-            }
-        }
-        let taken = look_for(PATIENCE, async || match self.owner(other).await? {
-            now if now == before => Err("it has the owner that it had".to_owned()),
-            _ => Ok(()),
-        });
-        taken.await.map_err(anyhow::Error::msg)?;
-        if fault == Fault::NodePause {
-            // Until its connections end, the broker keeps for it what it was given last.
-            send(&family, Signal::CONT);
-        }
-        more(&mut load.consumer, GOOD).await?;
-        let (begun, ended) = longest_gap(&load.consumer.arrivals()[seen..], at)?;
-        match fault {
-            Fault::NodeLoss => self.gateways[active] = self.nodes[active].start().await,
-            Fault::Drain => {
-                let path = format!("cluster/nodes/{}/resume", NODES[active]);
-                self.say(other, &path, &json!({})).await?;
-            }
-            _ => {}
-        }
-        let from = if fault.is_planned() { begun } else { at };
-        Ok(millis(ended.saturating_sub(from)))
-    }
-
-    async fn say(&self, no: usize, path: &str, body: &Value) -> anyhow::Result<()> {
-        let said = self.gateways[no].post(path, body).await;
-        said.map(drop).map_err(anyhow::Error::msg)
-    }
-
-    /// Which process owns the host, as node `no` sees it.
-    async fn owner(&self, no: usize) -> Result<String, String> {
-        let told = self.gateways[no].api("cluster").await?;
-        let owner = told["hosts"][0]["instance"].as_str().map(str::to_owned);
-        owner.ok_or_else(|| "nobody has it".to_owned())
-    }
-
-    /// Waits until one node works and the other one stands by, and returns the number of the first.
-    async fn settled(&self) -> anyhow::Result<usize> {
-        let settled = look_for(PATIENCE, async || {
-            let (a, b) = (self.ports(0).await?, self.ports(1).await?);
-            match (
-                (all(&a, "running"), all(&a, "standby")),
-                (all(&b, "running"), all(&b, "standby")),
-            ) {
-                ((true, false), (false, true)) => Ok(0),
-                ((false, true), (true, false)) => Ok(1),
-                _ => Err(format!("{a} {b}")),
-            }
-        });
-        settled.await.map_err(anyhow::Error::msg)
-    }
-
-    async fn ports(&self, no: usize) -> Result<Value, String> {
-        let ports = self.gateways[no].api("ports").await?;
-        Ok(ports["ports"].clone())
-    }
-}
-
-fn all(ports: &Value, key: &str) -> bool {
-    let ports = ports.as_array().map_or(&[][..], Vec::as_slice);
-    !ports.is_empty() && ports.iter().all(|port| port[key] == true)
-}
-
-fn send(pids: &[Pid], signal: Signal) {
-    for pid in pids {
-        // One that its agent has killed meanwhile is no failure.
-        let _ = kill_process(*pid, signal);
-    }
-}
-
-/// Waits for so many more messages.
-async fn more(consumer: &mut Consumer, count: usize) -> anyhow::Result<()> {
-    let goal = consumer.arrivals().len() + count;
-    let came = look_for(PATIENCE, async || match consumer.arrivals().len() {
-        now if now >= goal => Ok(()),
-        now => Err(format!("{now} of {goal} messages have come out")),
-    });
-    came.await.map_err(anyhow::Error::msg)
-}
-
-/// The longest time without a message in `arrivals`, which came after `at`.
-fn longest_gap(arrivals: &[Arrival], at: u64) -> anyhow::Result<(u64, u64)> {
-    let mut times: Vec<u64> = arrivals
-        .iter()
-        .map(|arrival| arrival.at_us.max(at))
-        .collect();
-    times.insert(0, at);
-    times.sort_unstable();
-    let gaps = times.windows(2).map(|pair| (pair[0], pair[1]));
-    let longest = gaps.max_by_key(|(begun, ended)| ended - begun);
-    longest.context("nothing came out")
-}
-
-/// How many messages are lost, came again, and came out of order.
-fn judge(confirmed: &[Confirmed], arrivals: &[Arrival]) -> (usize, usize, usize) {
-    let (mut seen, mut newest) = (BTreeSet::new(), BTreeMap::<&str, u64>::new());
-    let (mut repeated, mut stale) = (0, 0);
-    for arrival in arrivals {
-        if !seen.insert(arrival.id.clone()) {
-            repeated += usize::from(!arrival.redelivered);
-            continue;
-        }
-        let newest = newest.entry(&arrival.key).or_default();
-        stale += usize::from(arrival.sequence < *newest);
-        *newest = arrival.sequence.max(*newest);
-    }
-    let lost = confirmed
-        .iter()
-        .filter(|message| !seen.contains(&message.id()));
-    (lost.count(), repeated, stale)
-}
-
-/// The value that so many per cent of `sorted` do not exceed.
-fn percentile(sorted: &[f64], per_cent: usize) -> f64 {
-    let place = (sorted.len() * per_cent).div_ceil(100);
-    sorted
-        .get(place.saturating_sub(1))
-        .copied()
-        .unwrap_or(f64::NAN)
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "times are far below 2^52 microseconds"
-)]
-fn millis(micros: u64) -> f64 {
-    micros as f64 / MICROS_PER_MS
 }

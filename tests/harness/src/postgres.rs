@@ -165,7 +165,7 @@ impl Postgres {
 
     /// Ends at once without a checkpoint, as a crash of the machine does for it.
     pub async fn stop_immediate(&mut self) {
-        self.stop(Signal::QUIT).await;
+        self.end(Signal::QUIT).await;
     }
 
     /// Starts it again after a stop, and returns when it accepts connections.
@@ -173,9 +173,14 @@ impl Postgres {
         self.run().await;
     }
 
-    /// Ends in order, cutting open connections, and starts again.
+    /// Ends in order, cutting open connections.
+    pub async fn stop(&mut self) {
+        self.end(Signal::INT).await;
+    }
+
+    /// The same, and starts again.
     pub async fn restart(&mut self) {
-        self.stop(Signal::INT).await;
+        self.stop().await;
         self.run().await;
     }
 
@@ -264,7 +269,7 @@ impl Postgres {
         self.process = Some(process);
     }
 
-    async fn stop(&mut self, signal: Signal) {
+    async fn end(&mut self, signal: Signal) {
         let mut process = self.process.take().expect("PostgreSQL is running");
         let backends = children(process.pid());
         process.signal(signal);
