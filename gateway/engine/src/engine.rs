@@ -109,6 +109,12 @@ impl Engine {
         self.runtimes.apply(&self.shared, plan).await
     }
 
+    /// The configuration in force.
+    #[must_use]
+    pub fn plan(&self) -> Arc<Plan> {
+        self.runtimes.plan()
+    }
+
     /// Every port and location of the plan, those of other hosts included.
     ///
     /// # Errors

@@ -50,17 +50,28 @@ CREATE TABLE cluster_report (
   PRIMARY KEY (grp, node)
 ) WITH (fillfactor = 50);
 
--- Changes of state of groups on nodes, kept as long as history is. at is by the node's clock.
+-- Changes of state of groups on nodes, and what operators said, which has no states: kept as long as history is.
+-- at is by the node's clock. Of a word the node is the one through which it was said, or which it is about; then
+-- grp is NULL.
 CREATE TABLE cluster_event (
   no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   stored_at bigint NOT NULL,
   at bigint NOT NULL,
   lasted_us bigint NOT NULL,
   epoch bigint,
-  grp text NOT NULL,
+  grp text,
   node text NOT NULL,
   from_state text NOT NULL,
   to_state text NOT NULL,
   cause text NOT NULL,
   evidence text[] NOT NULL
 );
+
+-- Deliveries in doubt. begun: when the send under the claim in hand began; NULL for one that was born claimed,
+-- whose message says it. doubt: JSON of the owner that died while it sent it. What a program that does not know
+-- them has sent is listed with the time of an earlier claim, or that of its message.
+ALTER TABLE delivery ADD COLUMN begun bigint;
+ALTER TABLE delivery ADD COLUMN doubt text;
+CREATE INDEX delivery_doubt ON delivery (message, no) WHERE in_doubt;
+-- The epoch in which a process of an agent has its host.
+ALTER TABLE instance ADD COLUMN epoch bigint;

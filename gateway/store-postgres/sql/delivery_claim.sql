@@ -19,7 +19,8 @@ WITH me AS MATERIALIZED (
   WHERE turn <= room
 )
 UPDATE delivery d SET state = 1, instance = $1, token = d.token + 1,
-       unsent = CASE WHEN c.marks THEN d.token + 1 ELSE 0 END
+       unsent = CASE WHEN c.marks THEN d.token + 1 ELSE 0 END,
+       begun = CASE WHEN c.marks THEN d.begun ELSE now_us() END
 FROM chosen c WHERE d.ctid = c.place AND d.state + 0 = 0
 RETURNING d.message, d.no, d.token, d.port, d.transport, d.attempts, d.rendered, d.lane, d.order_key,
           d.exchange, d.in_doubt, d.rank, d.seq, d.state

@@ -1,5 +1,5 @@
 -- delivery_sending: the intent to send is recorded; the claims go on.
-UPDATE delivery d SET unsent = 0
+UPDATE delivery d SET unsent = 0, begun = now_us()
 FROM (
   SELECT s.*, f.place
   FROM unnest($2::uuid[], $3::int[], $4::int[]) AS s(message, no, token)

@@ -1,11 +1,12 @@
 -- delivery_suspend: one that does not hold its key loses its place for good.
 WITH suspended AS (
   UPDATE delivery d SET state = 3, instance = NULL, attempts = s.attempts, failure = s.failure,
+         in_doubt = d.in_doubt OR s.doubtful,
          order_key = CASE WHEN s.hold THEN d.order_key END, lane = CASE WHEN s.hold THEN d.lane END
   FROM (
     SELECT s.*, f.place
-    FROM unnest($2::uuid[], $3::int[], $4::int[], $5::int[], $6::text[], $7::boolean[])
-         AS s(message, no, token, attempts, failure, hold)
+    FROM unnest($2::uuid[], $3::int[], $4::int[], $5::int[], $6::text[], $7::boolean[], $8::boolean[])
+         AS s(message, no, token, attempts, failure, hold, doubtful)
     CROSS JOIN LATERAL (SELECT ctid AS place FROM delivery
                         WHERE message = s.message AND no = s.no OFFSET 0) f) s
   WHERE d.ctid = s.place

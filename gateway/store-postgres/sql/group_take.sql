@@ -11,6 +11,8 @@ WITH me AS MATERIALIZED (
          OR NOT EXISTS (SELECT FROM instance i JOIN session s ON s.id = i.session
                         WHERE i.id = f.instance AND i.state = 0 AND s.live))
   RETURNING f.epoch
+), known AS (
+  UPDATE instance i SET epoch = taken.epoch FROM taken WHERE i.id = $2
 ), moved AS (
   INSERT INTO cluster_move (grp, at) SELECT $4::text, now_us() FROM taken WHERE $5
 ), met AS (

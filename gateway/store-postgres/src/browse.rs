@@ -1,12 +1,14 @@
 //! Reading for people, and the answers that requesters wait for.
 
+mod doubt;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use quayside_store::{
     Browse, StoreError,
     browse::{
-        ArrivedAnswer, DeliveryFilter, DeliveryRow, HistoryRow, MAX_PAGE, MAX_WAY, MessageFilter,
-        MessageRow, MessageWay, PortBacklog,
+        ArrivedAnswer, DeliveryFilter, DeliveryRow, DoubtRow, HistoryRow, MAX_PAGE, MAX_WAY,
+        MessageFilter, MessageRow, MessageWay, PortBacklog,
     },
     model::{DeliveryId, DeliveryState, ExchangeId, Message, MessageId, Name},
 };
@@ -58,9 +60,12 @@ impl Browse for PostgresStore {
         after: Option<DeliveryId>,
         limit: u32,
     ) -> Result<Vec<DeliveryRow>, StoreError> {
-        let (message, no) = after.map_or((Id([0; 16]), -1), |a| {
-            (Id::from(a.message), i32::from(a.no))
-        });
+        if filter.in_doubt == Some(true) && filter.state.is_none() && filter.message.is_none() {
+            let port = filter.port.as_ref().map(std::slice::from_ref);
+            let rows = self.doubts(port, after, limit);
+            return Ok(rows.await?.into_iter().map(|row| row.delivery).collect());
+        }
+        let (message, no) = place(after);
         let limit = i64::from(limit.min(MAX_PAGE));
         let state = filter.state.map(state_code);
         let port = filter.port.as_deref();
@@ -70,6 +75,23 @@ impl Browse for PostgresStore {
                 vec![&message, &no, &limit, &state, &port, &of, &filter.in_doubt];
             let rows = conn.rows(OPERATION, Sql::DeliveryList, params).await?;
             rows.iter().map(read_delivery).collect()
+        });
+        self.run(OPERATION, 1, self.work_timeout(), work).await
+    }
+
+    async fn doubts(
+        &self,
+        ports: Option<&[Name]>,
+        after: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<DoubtRow>, StoreError> {
+        let (message, no) = place(after);
+        let limit = i64::from(limit.min(MAX_PAGE));
+        let ports: Option<Vec<&str>> = ports.map(|ports| ports.iter().map(Name::as_str).collect());
+        let work = self.work(OPERATION, async |conn| {
+            let params: Params<'_> = vec![&message, &no, &limit, &ports];
+            let rows = conn.rows(OPERATION, Sql::DeliveryDoubts, params).await?;
+            rows.iter().map(doubt::read).collect()
         });
         self.run(OPERATION, 1, self.work_timeout(), work).await
     }
@@ -94,6 +116,13 @@ impl Browse for PostgresStore {
         });
         self.run(OPERATION, 1, self.work_timeout(), work).await
     }
+}
+
+/// What a page comes after, as the statements take it.
+fn place(after: Option<DeliveryId>) -> (Id, i32) {
+    after.map_or((Id([0; 16]), -1), |a| {
+        (Id::from(a.message), i32::from(a.no))
+    })
 }
 
 async fn list(

@@ -14,10 +14,10 @@ use async_trait::async_trait;
 use quayside_store::{
     Cluster, StoreError,
     cluster::{
-        ControlChange, Ending, EventRow, Hints, Look, MoveAnswer, Renewed, Replicas, encode_report,
+        ControlChange, Ending, EventRow, Hints, Look, MoveAnswer, Renewed, Replicas, Said, encode_report,
     },
     lease::{Incarnation, StandbySeen, Take, Transition},
-    model::{GrantId, InstanceId, Name, SessionId},
+    model::{GrantId, InstanceId, Name, SessionId, Text},
     sessions::NewInstance,
 };
 
@@ -218,8 +218,10 @@ impl Cluster for PostgresStore {
         &self,
         group: &Name,
         change: &ControlChange,
+        said: &Said,
     ) -> Result<Option<u64>, StoreError> {
         let group = group.as_str();
+        let (via, word, note) = (said.node.as_str(), change.in_words(), said.note.as_str());
         let (mut online, mut paused): (Option<bool>, Option<bool>) = (None, None);
         let (mut pins, mut pinned): (bool, Option<&str>) = (false, None);
         match change {
@@ -229,27 +231,32 @@ impl Cluster for PostgresStore {
             ControlChange::Move { to, at } => {
                 let to = to.as_ref().map(Name::as_str);
                 let at = at.map(quayside_store::model::Timestamp::as_micros);
-                let params: Params<'_> = vec![&group, &to, &at];
+                let params: Params<'_> = vec![&group, &to, &at, &via, &word, &note];
                 return self.order(params).await.map(Some);
             }
             ControlChange::Clear => {
-                self.say(Sql::GroupClear, vec![&group]).await?;
+                self.say(Sql::GroupClear, vec![&group, &via, &word, &note])
+                    .await?;
                 return Ok(None);
             }
         }
-        let params: Params<'_> = vec![&group, &online, &paused, &pins, &pinned];
+        let params: Params<'_> = vec![&group, &online, &paused, &pins, &pinned, &via, &word, &note];
         self.say(Sql::GroupControl, params).await?;
         Ok(None)
     }
 
-    async fn drain_node(&self, node: &Name, drained: bool) -> Result<(), StoreError> {
-        self.say(Sql::NodeDrain, vec![&node.as_str(), &drained])
-            .await?;
+    async fn drain_node(&self, node: &Name, drained: bool, note: &Text) -> Result<(), StoreError> {
+        let (node, note) = (node.as_str(), note.as_str());
+        let word = if drained { "drained" } else { "resumed" };
+        let params: Params<'_> = vec![&node, &drained, &word, &note];
+        self.say(Sql::NodeDrain, params).await?;
         Ok(())
     }
 
-    async fn clear_node(&self, node: &Name) -> Result<(), StoreError> {
-        self.say(Sql::NodeClear, vec![&node.as_str()]).await?;
+    async fn clear_node(&self, node: &Name, note: &Text) -> Result<(), StoreError> {
+        let (node, note) = (node.as_str(), note.as_str());
+        self.say(Sql::NodeClear, vec![&node, &"cleared", &note])
+            .await?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use quayside_store::{
     Operate, StoreError,
     model::{DeliveryId, MessageId, Text},
-    operate::OperateOutcome,
+    operate::{DoubtVerdict, OperateOutcome},
 };
 use tokio_postgres::Row;
 
@@ -30,14 +30,12 @@ impl Operate for PostgresStore {
     ) -> Result<Vec<OperateOutcome>, StoreError> {
         let (targets, note) = (Targets::of(deliveries), note.as_str());
         let work = self.work(OPERATION, async |conn| {
-            let mut params = targets.params();
-            params.push(&note);
-            conn.rows(OPERATION, Sql::DeliveryResume, params).await
+            resume(conn, &targets, note, false).await
         });
         let rows = self
             .run(OPERATION, deliveries.len(), self.work_timeout(), work)
             .await?;
-        outcomes(deliveries, &rows)
+        outcomes(deliveries, &rows, false)
     }
 
     async fn terminate(
@@ -47,12 +45,30 @@ impl Operate for PostgresStore {
     ) -> Result<Vec<OperateOutcome>, StoreError> {
         let targets = Targets::of(deliveries);
         let work = self.work(OPERATION, async |conn| {
-            terminate(conn, &targets, note).await
+            terminate(conn, &targets, note, ("terminated", false)).await
         });
         let rows = self
             .run(OPERATION, deliveries.len(), self.work_timeout(), work)
             .await?;
-        outcomes(deliveries, &rows)
+        outcomes(deliveries, &rows, false)
+    }
+
+    async fn resolve(
+        &self,
+        deliveries: &[DeliveryId],
+        verdict: DoubtVerdict,
+        note: &Text,
+    ) -> Result<Vec<OperateOutcome>, StoreError> {
+        let (targets, note) = (Targets::of(deliveries), note.as_str());
+        let work = self.work(OPERATION, async |conn| match verdict {
+            DoubtVerdict::Resend => resume(conn, &targets, note, true).await,
+            DoubtVerdict::Skip => terminate(conn, &targets, note, ("terminated", true)).await,
+            DoubtVerdict::Done => terminate(conn, &targets, note, ("sent", true)).await,
+        });
+        let rows = self
+            .run(OPERATION, deliveries.len(), self.work_timeout(), work)
+            .await?;
+        outcomes(deliveries, &rows, true)
     }
 
     async fn note_resubmitted(
@@ -94,14 +110,33 @@ impl Targets {
     }
 }
 
-/// Locks the lanes first, as everybody does who may take the head of a key away.
-async fn terminate(conn: &Conn, targets: &Targets, note: &str) -> Result<Vec<Row>, StoreError> {
+async fn resume(
+    conn: &Conn,
+    targets: &Targets,
+    note: &str,
+    doubtful: bool,
+) -> Result<Vec<Row>, StoreError> {
+    let mut params = targets.params();
+    let rest: Params<'_> = vec![&note, &doubtful];
+    params.extend(rest);
+    conn.rows(OPERATION, Sql::DeliveryResume, params).await
+}
+
+/// Ends them as `event`; of those alone that are in doubt, if they are to be `doubtful`. Locks the lanes first, as
+/// everybody does who may take the head of a key away.
+async fn terminate(
+    conn: &Conn,
+    targets: &Targets,
+    note: &str,
+    (event, doubtful): (&str, bool),
+) -> Result<Vec<Row>, StoreError> {
     let (no_ports, no_lanes): (Vec<&str>, Vec<i32>) = (Vec::new(), Vec::new());
     let nobody: Option<Id> = None;
     let mut locks: Params<'_> = vec![&nobody, &no_ports, &no_lanes];
     locks.extend(targets.params());
     let mut ends = targets.params();
-    ends.push(&note);
+    let rest: Params<'_> = vec![&note, &event, &doubtful];
+    ends.extend(rest);
     let steps = vec![
         conn.simple("BEGIN"),
         conn.step(Sql::LaneLock, locks),
@@ -130,12 +165,19 @@ async fn terminate(conn: &Conn, targets: &Targets, note: &str) -> Result<Vec<Row
     Ok(ended)
 }
 
-fn outcomes(deliveries: &[DeliveryId], rows: &[Row]) -> Result<Vec<OperateOutcome>, StoreError> {
+/// What became of each; of a verb for those in doubt alone, if it was a `doubtful` one.
+fn outcomes(
+    deliveries: &[DeliveryId],
+    rows: &[Row],
+    doubtful: bool,
+) -> Result<Vec<OperateOutcome>, StoreError> {
     let mut found = HashMap::new();
     for row in rows {
         let id = delivery_id(row)?;
         let row = Reader::new(row, OPERATION, "delivery");
+        let in_doubt = row.get::<bool>("in_doubt")?;
         let outcome = match (row.get::<bool>("changed")?, row.get::<i16>("state")?) {
+            _ if doubtful && !in_doubt => OperateOutcome::NotInDoubt,
             (true, _) => OperateOutcome::Done,
             (false, 1) => OperateOutcome::Busy,
             (false, 3) => OperateOutcome::NotResumable,

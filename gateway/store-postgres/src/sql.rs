@@ -55,6 +55,7 @@ statements! {
     DeliveryClaim "delivery_claim"
     DeliveryClaimOrdered "delivery_claim_ordered"
     DeliveryClaimsOf "delivery_claims_of"
+    DeliveryDoubts "delivery_doubts"
     DeliveryEnd "delivery_end"
     DeliveryGiveback "delivery_giveback"
     DeliveryList "delivery_list"

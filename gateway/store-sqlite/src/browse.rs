@@ -5,8 +5,8 @@ use bytes::Bytes;
 use quayside_store::{
     Browse, StoreError,
     browse::{
-        ArrivedAnswer, DeliveryFilter, DeliveryRow, HistoryRow, MAX_PAGE, MAX_WAY, MessageFilter,
-        MessageRow, MessageWay, PortBacklog,
+        ArrivedAnswer, DeliveryFilter, DeliveryRow, DoubtRow, HistoryRow, LostOwner, MAX_PAGE,
+        MAX_WAY, MessageFilter, MessageRow, MessageWay, PortBacklog,
     },
     model::{
         Context, DeliveryId, DeliveryState, ExchangeId, Message, MessageId, Name, Text, Timestamp,
@@ -58,6 +58,21 @@ impl Browse for SqliteStore {
         .await
     }
 
+    async fn doubts(
+        &self,
+        ports: Option<&[Name]>,
+        after: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<DoubtRow>, StoreError> {
+        let ports = ports.map(|ports| serde_json::to_string(ports).expect("names are texts"));
+        self.read("list doubts", move |tx| {
+            let (message, no) = place(after);
+            let sql = include_str!("../sql/delivery_doubts.sql");
+            tx.all(sql, (message, no, limit.min(MAX_PAGE), ports), doubt_row)
+        })
+        .await
+    }
+
     async fn answers(&self, exchanges: &[ExchangeId]) -> Result<Vec<ArrivedAnswer>, StoreError> {
         let exchanges = exchanges.to_vec();
         self.read("read answers", move |tx| {
@@ -74,6 +89,13 @@ impl Browse for SqliteStore {
     async fn backlog(&self, cap: u32) -> Result<Vec<PortBacklog>, StoreError> {
         self.read("count backlog", move |tx| backlog(tx, cap)).await
     }
+}
+
+/// What a page comes after.
+fn place(after: Option<DeliveryId>) -> ([u8; 16], i64) {
+    after.map_or(([0; 16], -1), |id| {
+        (id.message.to_bytes(), i64::from(id.no))
+    })
 }
 
 /// `delivery.state` of a state in a filter. Ready ones have two: due, and not due yet.
@@ -180,9 +202,7 @@ fn deliveries(
     limit: u32,
 ) -> DbResult<Vec<DeliveryRow>> {
     let states = filter.state.map(state_cells);
-    let (message, no) = after.map_or(([0; 16], -1), |id| {
-        (id.message.to_bytes(), i64::from(id.no))
-    });
+    let (message, no) = place(after);
     // Held and suspended ones have an index, and are looked for among many others.
     let sql = match filter.state {
         Some(DeliveryState::Held | DeliveryState::Suspended) => {
@@ -220,6 +240,21 @@ fn delivery_row(row: &Row<'_>) -> DbResult<DeliveryRow> {
         rendered: cell(row, 9, "delivery.rendered")?,
         failure: cell::<Option<Json<_>>>(row, 10, "delivery.failure")?.map(|json| json.0),
         behind: None,
+    })
+}
+
+fn doubt_row(row: &Row<'_>) -> DbResult<DoubtRow> {
+    let released: Option<Timestamp> = cell(row, 12, "history.at")?;
+    Ok(DoubtRow {
+        delivery: delivery_row(row)?,
+        context: cell::<Json<Context>>(row, 11, "message.context")?.0,
+        owner: released.map(|released_at| LostOwner {
+            instance: None,
+            node: None,
+            epoch: None,
+            begun_at: None,
+            released_at,
+        }),
     })
 }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use quayside_store::{
     Operate, StoreError,
     model::{DeliveryId, MessageId, Text},
-    operate::OperateOutcome,
+    operate::{DoubtVerdict, OperateOutcome},
 };
 
 use crate::{
@@ -27,7 +27,7 @@ impl Operate for SqliteStore {
     ) -> Result<Vec<OperateOutcome>, StoreError> {
         let (deliveries, note) = (deliveries.to_vec(), note.clone());
         self.write("resume deliveries", move |tx| {
-            each(tx, &deliveries, &note, resume)
+            each(tx, &deliveries, &note, (resume, false))
         })
         .await
     }
@@ -39,7 +39,25 @@ impl Operate for SqliteStore {
     ) -> Result<Vec<OperateOutcome>, StoreError> {
         let (deliveries, note) = (deliveries.to_vec(), note.clone());
         self.write("terminate deliveries", move |tx| {
-            each(tx, &deliveries, &note, terminate)
+            each(tx, &deliveries, &note, (terminate, false))
+        })
+        .await
+    }
+
+    async fn resolve(
+        &self,
+        deliveries: &[DeliveryId],
+        verdict: DoubtVerdict,
+        note: &Text,
+    ) -> Result<Vec<OperateOutcome>, StoreError> {
+        let (deliveries, note) = (deliveries.to_vec(), note.clone());
+        let verb = match verdict {
+            DoubtVerdict::Resend => resume,
+            DoubtVerdict::Skip => terminate,
+            DoubtVerdict::Done => done,
+        };
+        self.write("resolve deliveries", move |tx| {
+            each(tx, &deliveries, &note, (verb, true))
         })
         .await
     }
@@ -74,13 +92,17 @@ struct Found {
     state: i64,
     attempts: u32,
     resumable: bool,
+    in_doubt: bool,
 }
 
+type Verb = fn(&Tx<'_>, &mut Numbers, &Found, &str) -> DbResult<OperateOutcome>;
+
+/// Does `verb` to each; to those in doubt alone, if it is for these.
 fn each(
     tx: &Tx<'_>,
     deliveries: &[DeliveryId],
     note: &str,
-    verb: fn(&Tx<'_>, &mut Numbers, &Found, &str) -> DbResult<OperateOutcome>,
+    (verb, doubtful): (Verb, bool),
 ) -> DbResult<Vec<OperateOutcome>> {
     if deliveries.is_empty() {
         return Ok(Vec::new());
@@ -88,6 +110,7 @@ fn each(
     let mut numbers = Numbers::take(tx, deliveries.len())?;
     let one = |id: &DeliveryId| match find(tx, *id)? {
         None => Ok(OperateOutcome::NotFound),
+        Some(found) if doubtful && !found.in_doubt => Ok(OperateOutcome::NotInDoubt),
         Some(found) if found.state == state::CLAIMED => Ok(OperateOutcome::Busy),
         Some(found) => verb(tx, &mut numbers, &found, note),
     };
@@ -103,6 +126,7 @@ fn find(tx: &Tx<'_>, id: DeliveryId) -> DbResult<Option<Found>> {
             state: cell(row, 3, "delivery.state")?,
             attempts: cell(row, 4, "delivery.attempts")?,
             resumable: cell(row, 5, "delivery.failure")?,
+            in_doubt: cell(row, 6, "delivery.in_doubt")?,
         })
     })
 }
@@ -136,9 +160,22 @@ fn terminate(
     found: &Found,
     note: &str,
 ) -> DbResult<OperateOutcome> {
+    end(tx, numbers, found, ("terminated", note))
+}
+
+fn done(tx: &Tx<'_>, numbers: &mut Numbers, found: &Found, note: &str) -> DbResult<OperateOutcome> {
+    end(tx, numbers, found, ("sent", note))
+}
+
+fn end(
+    tx: &Tx<'_>,
+    numbers: &mut Numbers,
+    found: &Found,
+    (event, note): (&str, &str),
+) -> DbResult<OperateOutcome> {
     let sql = include_str!("../sql/delivery_delete.sql");
     tx.execute(sql, (found.id.message.to_bytes(), found.id.no))?;
-    Event::of_delivery(found.id, "terminated", &found.place.port)
+    Event::of_delivery(found.id, event, &found.place.port)
         .attempts(found.attempts)
         .detail(note)
         .insert(tx, numbers)?;

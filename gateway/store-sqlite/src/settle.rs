@@ -70,8 +70,11 @@ pub(crate) fn settle(
             port.is_some()
         }
         Change::Suspend {
-            attempts, hold_key, ..
-        } => match suspend(tx, claim, *attempts, failure, *hold_key)? {
+            attempts,
+            hold_key,
+            in_doubt,
+            ..
+        } => match suspend(tx, claim, (*attempts, failure, *in_doubt), *hold_key)? {
             Some(place) => {
                 Event::of_delivery(claim.delivery, "suspended", &place.port)
                     .attempts(*attempts)
@@ -207,12 +210,11 @@ fn keep_answer(tx: &Tx<'_>, answer: &Answer) -> DbResult<bool> {
 fn suspend(
     tx: &Tx<'_>,
     claim: &Claim,
-    attempts: u32,
-    failure: Option<&str>,
+    (attempts, failure, in_doubt): (u32, Option<&str>, bool),
     hold_key: bool,
 ) -> DbResult<Option<Place>> {
     let (message, no, instance, token) = cells(claim);
-    let params = (message, no, instance, token, attempts, failure);
+    let params = (message, no, instance, token, attempts, failure, in_doubt);
     let Some(place) = tx.first(
         include_str!("../sql/delivery_suspend.sql"),
         params,

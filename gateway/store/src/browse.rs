@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use quayside_lease::Epoch;
 use quayside_model::{
     Context, DeliveryId, DeliveryState, Failure, InstanceId, Message, MessageId, Name, Text,
     Timestamp, Transport,
@@ -40,6 +41,15 @@ pub trait Browse: Send + Sync {
         after: Option<DeliveryId>,
         limit: u32,
     ) -> Result<Vec<DeliveryRow>, StoreError>;
+
+    /// Live deliveries in doubt, of `ports` alone if these are given, in the order of their ids, at most `limit`,
+    /// after `after`.
+    async fn doubts(
+        &self,
+        ports: Option<&[Name]>,
+        after: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<DoubtRow>, StoreError>;
 
     /// The answers that have arrived for `exchanges`.
     async fn answers(
@@ -193,6 +203,32 @@ pub struct DeliveryRow {
     /// Which earlier delivery of its order key it waits behind. Told with the way of its message, not in
     /// lists.
     pub behind: Option<DeliveryId>,
+}
+
+/// A live delivery in doubt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoubtRow {
+    /// The delivery.
+    pub delivery: DeliveryRow,
+    /// The properties of its message: its order key is one of them.
+    pub context: Context,
+    /// What is known of the owner that died. `None`: none did; an attempt came to no answer.
+    pub owner: Option<LostOwner>,
+}
+
+/// An owner that died while it sent a delivery. A store that is for one process knows no more than the last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostOwner {
+    /// Which process it was.
+    pub instance: Option<InstanceId>,
+    /// On which node.
+    pub node: Option<Name>,
+    /// The epoch in which it had its clustered host, under an agent.
+    pub epoch: Option<Epoch>,
+    /// When the send began, by the store's clock.
+    pub begun_at: Option<Timestamp>,
+    /// When the delivery was taken from it, by the store's clock.
+    pub released_at: Timestamp,
 }
 
 /// One recorded event of a message.

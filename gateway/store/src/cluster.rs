@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quayside_lease::{Epoch, Incarnation, StandbySeen, Take, Transition, View};
-use quayside_model::{GrantId, InstanceId, Name, SessionId, TextError, Timestamp};
+use quayside_model::{GrantId, InstanceId, Name, SessionId, Text, TextError, Timestamp};
 use serde::Serialize;
 
 use crate::{StoreError, sessions::NewInstance};
@@ -128,7 +128,8 @@ pub trait Cluster: Send + Sync {
     /// may stand there twice.
     async fn record(&self, transition: &Transition) -> Result<(), StoreError>;
 
-    /// The last `limit` changes of state of `group` and on `node`, if these are given, newest first.
+    /// The last `limit` changes of state and words of operators, of `group` and on `node`, if these are given, newest
+    /// first.
     async fn events(
         &self,
         group: Option<&Name>,
@@ -136,19 +137,20 @@ pub trait Cluster: Send + Sync {
         limit: u32,
     ) -> Result<Vec<EventRow>, StoreError>;
 
-    /// Writes what an operator wants of `group`. Returns the number of the order for
+    /// Writes what an operator wants of `group`, with an event of who said it. Returns the number of the order for
     /// [`ControlChange::Move`], which replaces an order that waits.
     async fn set_control(
         &self,
         group: &Name,
         change: &ControlChange,
+        said: &Said,
     ) -> Result<Option<u64>, StoreError>;
 
-    /// Drains `node`, or ends that. It need not have been seen yet.
-    async fn drain_node(&self, node: &Name, drained: bool) -> Result<(), StoreError>;
+    /// Drains `node`, or ends that, with an event of who said it in `note`. The node need not have been seen yet.
+    async fn drain_node(&self, node: &Name, drained: bool, note: &Text) -> Result<(), StoreError>;
 
-    /// Forgets the sessions that `node` has lost.
-    async fn clear_node(&self, node: &Name) -> Result<(), StoreError>;
+    /// Forgets the sessions that `node` has lost, with an event of who said it in `note`.
+    async fn clear_node(&self, node: &Name, note: &Text) -> Result<(), StoreError>;
 
     /// Listens for changes, on a connection of its own. Changes from the moment of its return on are told.
     async fn hints(&self) -> Result<Box<dyn Hints>, StoreError>;
@@ -231,6 +233,38 @@ pub enum ControlChange {
     Clear,
 }
 
+impl ControlChange {
+    /// As it stands in the events.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::Online(true) => "wanted online".to_owned(),
+            Self::Online(false) => "wanted offline".to_owned(),
+            Self::Paused(true) => "paused".to_owned(),
+            Self::Paused(false) => "unpaused".to_owned(),
+            Self::Pin(Some(to)) => format!("pinned to {to}"),
+            Self::Pin(None) => "unpinned".to_owned(),
+            Self::Move { to, at } => {
+                let to = to.as_ref().map_or("the best other node", Name::as_str);
+                match at {
+                    Some(at) => format!("ordered to {to}, not before {at}"),
+                    None => format!("ordered to {to}"),
+                }
+            }
+            Self::Clear => "cleared".to_owned(),
+        }
+    }
+}
+
+/// Who said something, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// The node through which it was said.
+    pub node: Name,
+    /// Who, and the reason.
+    pub note: Text,
+}
+
 /// How an order to move went.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MoveAnswer {
@@ -240,14 +274,15 @@ pub struct MoveAnswer {
     pub refused: Option<String>,
 }
 
-/// A change of state as it was recorded: in words, for people. Those of a later version may be unknown here.
+/// A change of state as it was recorded: in words, for people. Those of a later version may be unknown here. A word of
+/// an operator stands among them: its cause is the word, its evidence who said it and why, and it has no states.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EventRow {
     /// Rises with each event of the store.
     pub no: u64,
-    /// The group.
-    pub group: Name,
-    /// The node it happened on.
+    /// The group; `None`: it is about the node as a whole.
+    pub group: Option<Name>,
+    /// The node it happened on; of a word, the one through which it was said, or which it is about.
     pub node: Name,
     /// The state before.
     pub from: String,
@@ -265,6 +300,14 @@ pub struct EventRow {
     pub stored_at: Timestamp,
     /// How long the state before had lasted.
     pub lasted: Duration,
+}
+
+impl EventRow {
+    /// Whether it is a word of an operator, and no change of state.
+    #[must_use]
+    pub fn is_word(&self) -> bool {
+        self.to.is_empty()
+    }
 }
 
 #[cfg(test)]

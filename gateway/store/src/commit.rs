@@ -178,6 +178,8 @@ pub enum Change {
         /// On an ordered port: whether its key waits for it. `false` is `skip`: the next of the key goes,
         /// and this one has lost its place for good: resumed, it is claimed with no order key.
         hold_key: bool,
+        /// Whether the last attempt may have had its effect all the same. A delivery once in doubt stays so.
+        in_doubt: bool,
     },
     /// It is given back untouched: nothing was sent.
     Release,

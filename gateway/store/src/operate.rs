@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use quayside_model::{DeliveryId, MessageId, Text};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::StoreError;
 
@@ -27,6 +27,15 @@ pub trait Operate: Send + Sync {
         note: &Text,
     ) -> Result<Vec<OperateOutcome>, StoreError>;
 
+    /// Decides about deliveries in doubt that nobody holds. One that is not in doubt stays as it is. On an ordered
+    /// port a resent one keeps its place, and behind an ended one the key goes on.
+    async fn resolve(
+        &self,
+        deliveries: &[DeliveryId],
+        verdict: DoubtVerdict,
+        note: &Text,
+    ) -> Result<Vec<OperateOutcome>, StoreError>;
+
     /// Records that `source` was published again as `copy`. Durable when it returns. Of a source that
     /// retention has removed nothing is recorded.
     async fn note_resubmitted(
@@ -35,6 +44,18 @@ pub trait Operate: Send + Sync {
         copy: MessageId,
         note: &Text,
     ) -> Result<(), StoreError>;
+}
+
+/// What becomes of a delivery in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DoubtVerdict {
+    /// It is sent again, as [`Operate::resume`] does it.
+    Resend,
+    /// It ends as `terminated`: nobody is to get it any more.
+    Skip,
+    /// It ends as `sent`: the partner has it.
+    Done,
 }
 
 /// The outcome of an operator's verb.
@@ -51,4 +72,6 @@ pub enum OperateOutcome {
     Unchanged,
     /// It was suspended for good: it can be terminated, and its message published again.
     NotResumable,
+    /// It is not in doubt.
+    NotInDoubt,
 }

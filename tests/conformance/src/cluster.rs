@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use quayside_store::{
     AnyStore, Cluster,
-    cluster::{ControlChange, Ending},
+    cluster::{ControlChange, Ending, Said},
     lease::{
         Cause, Epoch, Exit, Fact, GroupSeen, MoveOrder, OwnerSeen, StandbySeen, State, Take,
         Transition, View,
@@ -365,6 +365,13 @@ pub async fn only_agents_speak_for_their_nodes(backend: &dyn Backend) {
     assert!(nodes.iter().all(|node| node.lost.is_empty()), "{nodes:?}");
 }
 
+fn said() -> Said {
+    Said {
+        node: name("a"),
+        note: text("by a test: new disk"),
+    }
+}
+
 /// Orders are numbered, replace each other, and are dealt with once.
 pub async fn orders_are_numbered_and_answered(backend: &dyn Backend) {
     let scene = Scene::open(backend).await;
@@ -373,7 +380,10 @@ pub async fn orders_are_numbered_and_answered(backend: &dyn Backend) {
     let order = async |to: Option<&str>, at: Option<Timestamp>| {
         let to = to.map(name);
         let change = ControlChange::Move { to, at };
-        let no = cluster.set_control(&queues, &change).await.expect("order");
+        let no = cluster
+            .set_control(&queues, &change, &said())
+            .await
+            .expect("order");
         no.expect("an order has a number")
     };
     let answer = async || cluster.move_answer(&queues).await.expect("answer");
@@ -419,7 +429,10 @@ pub async fn the_words_of_operators_stand(backend: &dyn Backend) {
     let cluster = cluster(&scene.store);
     let queues = name("queues");
     let say = async |change: ControlChange| {
-        let no = cluster.set_control(&queues, &change).await.expect("say");
+        let no = cluster
+            .set_control(&queues, &change, &said())
+            .await
+            .expect("say");
         assert_eq!(no, None);
         group(&scene, "queues").await.control
     };
@@ -439,6 +452,62 @@ pub async fn the_words_of_operators_stand(backend: &dyn Backend) {
     assert_eq!(say(ControlChange::Clear).await, expected);
     let other = group(&scene, "other").await;
     assert_eq!(other, GroupSeen::unknown(name("other")));
+}
+
+/// Who said something to a group or a node, and why, stands among the changes of state.
+pub async fn who_said_it_is_recorded(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let cluster = cluster(&scene.store);
+    let queues = name("queues");
+    let at = Timestamp::from_micros(1_700_000_000_000_000);
+    let to = Some(name("b"));
+    let changes = [
+        (ControlChange::Paused(true), "paused"),
+        (ControlChange::Pin(to.clone()), "pinned to b"),
+        (
+            ControlChange::Move { to, at: Some(at) },
+            "ordered to b, not before 2023-11-14T22:13:20.000000Z",
+        ),
+        (ControlChange::Clear, "cleared"),
+        (ControlChange::Online(false), "wanted offline"),
+    ];
+    for (change, _) in &changes {
+        let set = cluster.set_control(&queues, change, &said()).await;
+        set.expect("say");
+    }
+    let note = said().note;
+    for drained in [true, false] {
+        let drain = cluster.drain_node(&name("b"), drained, &note).await;
+        drain.expect("drain");
+    }
+    cluster.clear_node(&name("b"), &note).await.expect("clear");
+    let events = async |group: Option<&str>, node: Option<&str>| {
+        let (group, node) = (group.map(name), node.map(name));
+        let rows = cluster.events(group.as_ref(), node.as_ref(), 99).await;
+        let mut rows = rows.expect("events");
+        rows.reverse();
+        rows
+    };
+    let of_group = events(Some("queues"), None).await;
+    let words: Vec<&str> = of_group.iter().map(|row| row.cause.as_str()).collect();
+    assert_eq!(words, changes.each_ref().map(|(_, word)| *word));
+    for row in &of_group {
+        assert!(row.is_word() && row.from.is_empty(), "{row:?}");
+        assert_eq!(
+            (row.group.as_ref(), &row.node),
+            (Some(&queues), &said().node)
+        );
+        assert_eq!(row.evidence, ["by a test: new disk"]);
+        assert_eq!((row.epoch, row.lasted), (None, Duration::ZERO));
+    }
+    let of_node = events(None, Some("b")).await;
+    let words: Vec<&str> = of_node.iter().map(|row| row.cause.as_str()).collect();
+    assert_eq!(words, ["drained", "resumed", "cleared"]);
+    assert!(
+        of_node
+            .iter()
+            .all(|row| row.group.is_none() && row.is_word())
+    );
 }
 
 /// A failure stands until it is over or cleared; a clear forgets the moves too.
@@ -462,7 +531,7 @@ pub async fn a_clear_forgets_failures_and_moves(backend: &dyn Backend) {
     assert_eq!((seen.failed, seen.moves.len()), (None, 1));
     cluster.fail(&queues).await.expect("fail");
     let change = ControlChange::Clear;
-    let clear = cluster.set_control(&queues, &change).await;
+    let clear = cluster.set_control(&queues, &change, &said()).await;
     clear.expect("clear");
     let seen = group(&scene, "queues").await;
     assert_eq!((seen.failed, seen.moves.len()), (None, 0));
@@ -496,15 +565,27 @@ pub async fn lost_sessions_count_until_they_are_cleared(backend: &dyn Backend) {
     let lost = seen("a").await.lost;
     assert_eq!(lost.len(), 2, "its own wish is no loss: {lost:?}");
     assert!(lost[0] < lost[1], "the last one first: {lost:?}");
-    cluster.drain_node(&name("a"), true).await.expect("drain");
-    cluster.drain_node(&name("new"), true).await.expect("drain");
+    cluster
+        .drain_node(&name("a"), true, &said().note)
+        .await
+        .expect("drain");
+    cluster
+        .drain_node(&name("new"), true, &said().note)
+        .await
+        .expect("drain");
     assert!(seen("a").await.drained && seen("new").await.drained);
-    cluster.clear_node(&name("a")).await.expect("clear");
+    cluster
+        .clear_node(&name("a"), &said().note)
+        .await
+        .expect("clear");
     let a = seen("a").await;
     assert!(a.drained && a.lost.is_empty(), "{a:?}");
     lose().await;
     assert_eq!(seen("a").await.lost.len(), 1);
-    cluster.drain_node(&name("a"), false).await.expect("drain");
+    cluster
+        .drain_node(&name("a"), false, &said().note)
+        .await
+        .expect("drain");
     assert!(!seen("a").await.drained);
 }
 
@@ -538,7 +619,10 @@ pub async fn changes_of_state_are_recorded(backend: &dyn Backend) {
     };
     let places = async |group, node, limit| {
         let rows = events(group, node, limit).await;
-        let place = |row: quayside_store::cluster::EventRow| format!("{} {}", row.group, row.node);
+        let place = |row: quayside_store::cluster::EventRow| {
+            let group = row.group.expect("it is of a group");
+            format!("{group} {}", row.node)
+        };
         rows.into_iter().map(place).collect::<Vec<_>>()
     };
     let newest_first = ["other a", "queues b", "queues a"];
@@ -593,16 +677,25 @@ pub async fn a_change_wakes_who_waits(backend: &dyn Backend) {
         ControlChange::Move { to: None, at: None },
         ControlChange::Clear,
     ] {
-        cluster.set_control(&queues, &change).await.expect("say");
+        cluster
+            .set_control(&queues, &change, &said())
+            .await
+            .expect("say");
         woken("an operator").await;
     }
     cluster.fail(&queues).await.expect("fail");
     woken("a failure").await;
     cluster.recover(&queues).await.expect("recover");
     woken("its end").await;
-    cluster.drain_node(&one.name, true).await.expect("drain");
+    cluster
+        .drain_node(&one.name, true, &said().note)
+        .await
+        .expect("drain");
     woken("a drain").await;
-    cluster.clear_node(&one.name).await.expect("clear");
+    cluster
+        .clear_node(&one.name, &said().note)
+        .await
+        .expect("clear");
     woken("a clear").await;
     cluster.end(one.instance).await.expect("end");
     woken("the end of a process").await;

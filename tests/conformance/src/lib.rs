@@ -84,6 +84,7 @@ macro_rules! cluster_conformance {
                 a_take_ends_an_offer
                 orders_are_numbered_and_answered
                 the_words_of_operators_stand
+                who_said_it_is_recorded
                 a_clear_forgets_failures_and_moves
                 lost_sessions_count_until_they_are_cleared
                 changes_of_state_are_recorded
@@ -171,6 +172,8 @@ macro_rules! store_conformance {
                 a_resubmission_is_told_at_its_source
                 each_item_has_its_outcome
                 what_is_suspended_for_good_is_not_resumed
+                a_doubt_is_listed_and_decided
+                a_suspension_may_be_in_doubt
             }
             sessions {
                 a_session_ends_by_its_lease_and_an_observer

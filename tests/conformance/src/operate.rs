@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use quayside_store::{
     Change, SettleOutcome,
-    browse::{FAILURE_PUBLISHED, MessageFilter, MessageState},
+    browse::{DeliveryFilter, FAILURE_PUBLISHED, MessageFilter, MessageState},
     commit::Birth,
     model::{DeliveryId, DeliveryState, EndResult, Failure, MessageId, Transport},
-    operate::OperateOutcome,
+    operate::{DoubtVerdict, OperateOutcome},
 };
 
 use crate::{
     Backend,
-    scene::{Scene, failure, retry, sent, suspend, text},
+    scene::{Scene, failure, name, retry, sent, suspend, text},
 };
 
 /// A suspended delivery comes back with all its attempts before it.
@@ -274,6 +274,7 @@ pub async fn what_is_suspended_for_good_is_not_resumed(backend: &dyn Backend) {
         attempts: 1,
         failure: for_good.clone(),
         hold_key: false,
+        in_doubt: false,
     };
     scene.done(claim, change).await;
     let ids = [
@@ -334,4 +335,155 @@ pub async fn each_item_has_its_outcome(backend: &dyn Backend) {
             .expect("resume"),
         []
     );
+}
+
+/// What a dead owner was sending is listed with what is known of that, and an operator decides about it.
+pub async fn a_doubt_is_listed_and_decided(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let (store, note) = (&scene.store, text("by a test"));
+    let dead = scene.instance().await;
+    for _ in 0..4 {
+        scene.stored(scene.publish("in doubt", &["b"])).await;
+    }
+    let sure = scene.stored(scene.publish("sure", &["c"])).await;
+    let before = backend.now();
+    assert_eq!(scene.claim_by(dead, "b", 9).await.len(), 4);
+    assert_eq!(
+        store.doubts(None, None, 9).await.expect("list"),
+        [],
+        "nobody died"
+    );
+    store.end_instance(dead).await.expect("end");
+    assert_eq!(store.release_dead(9).await.expect("release"), 4);
+
+    let all = store.doubts(None, None, 9).await.expect("list");
+    assert_eq!(all.len(), 4);
+    for row in &all {
+        let owner = row.owner.as_ref().expect("one died");
+        assert!(row.delivery.in_doubt && row.delivery.port == name("b"));
+        assert!(row.context.value("Number").is_some(), "{row:?}");
+        assert!(owner.instance.is_none_or(|instance| instance == dead));
+        assert!(
+            owner
+                .node
+                .as_ref()
+                .is_none_or(|node| *node == name("node-a"))
+        );
+        // The clock of a database on another machine may be behind by a little.
+        let slack = Duration::from_secs(5);
+        assert!(owner.released_at.plus(slack) >= before, "{owner:?}");
+        let begun = owner.begun_at;
+        assert!(
+            begun.is_none_or(|begun| begun <= owner.released_at && begun.plus(slack) >= before)
+        );
+    }
+    let ids: Vec<_> = all.iter().map(|row| row.delivery.id).collect();
+    assert!(ids.is_sorted());
+    let ports = [name("c"), name("b")];
+    let page = store.doubts(Some(&ports), Some(ids[1]), 1);
+    assert_eq!(page.await.expect("list"), [all[2].clone()]);
+    assert_eq!(
+        store
+            .doubts(Some(&[name("c")]), None, 9)
+            .await
+            .expect("list"),
+        []
+    );
+
+    let resolve = |ids: Vec<DeliveryId>, verdict| {
+        let note = note.clone();
+        async move { store.resolve(&ids, verdict, &note).await.expect("resolve") }
+    };
+    let of = |message: MessageId| DeliveryId { message, no: 0 };
+    let gone = of(MessageId::from_bytes(scene.random()));
+    for verdict in [DoubtVerdict::Resend, DoubtVerdict::Skip, DoubtVerdict::Done] {
+        assert_eq!(
+            resolve(vec![of(sure), gone], verdict).await,
+            [OperateOutcome::NotInDoubt, OperateOutcome::NotFound],
+            "{verdict:?}"
+        );
+    }
+    assert_eq!(
+        resolve(vec![ids[0]], DoubtVerdict::Resend).await,
+        [OperateOutcome::Unchanged],
+        "it is due anyway"
+    );
+    assert_eq!(
+        resolve(vec![ids[0]], DoubtVerdict::Skip).await,
+        [OperateOutcome::Done]
+    );
+    assert_eq!(
+        resolve(vec![ids[1]], DoubtVerdict::Done).await,
+        [OperateOutcome::Done]
+    );
+    assert_eq!(
+        resolve(vec![ids[0], ids[1]], DoubtVerdict::Done).await,
+        [OperateOutcome::NotFound; 2]
+    );
+    for (id, event, state) in [
+        (ids[0], "terminated", MessageState::Terminated),
+        (ids[1], "sent", MessageState::Delivered),
+    ] {
+        let way = store.message(id.message).await.expect("way");
+        let way = way.expect("stored");
+        let last = way.history.last().expect("an end");
+        assert_eq!(
+            (last.event.as_str(), last.detail.as_str()),
+            (event, "by a test")
+        );
+        assert_eq!(way.row.state(), state);
+    }
+    // The other two are claimed, and one of them is kept for the operator.
+    let claims = scene.claim("b", 9).await;
+    assert_eq!(claims.len(), 2);
+    assert_eq!(
+        resolve(vec![ids[2]], DoubtVerdict::Skip).await,
+        [OperateOutcome::Busy]
+    );
+    for claimed in claims {
+        let change = match claimed.id() == ids[2] {
+            true => suspend(),
+            false => sent(),
+        };
+        scene.done(claimed.claim, change).await;
+    }
+    let left = store.doubts(None, None, 9).await.expect("list");
+    assert_eq!(left.len(), 1);
+    assert_eq!(
+        (left[0].delivery.id, left[0].delivery.state),
+        (ids[2], DeliveryState::Suspended)
+    );
+    assert!(left[0].owner.is_some(), "it is known still");
+    assert_eq!(
+        resolve(vec![ids[2]], DoubtVerdict::Resend).await,
+        [OperateOutcome::Done]
+    );
+    assert_eq!(store.doubts(None, None, 9).await.expect("list"), []);
+    assert!(!scene.claim("b", 9).await[0].in_doubt);
+}
+
+/// A suspension after an attempt that may have had its effect is in doubt, without anybody having died.
+pub async fn a_suspension_may_be_in_doubt(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    scene.stored(scene.publish("x", &["a"])).await;
+    let claim = scene.claim("a", 1).await.remove(0).claim;
+    let change = Change::Suspend {
+        attempts: 1,
+        failure: failure("no answer"),
+        hold_key: false,
+        in_doubt: true,
+    };
+    scene.done(claim, change).await;
+    let doubts = scene.store.doubts(None, None, 9).await.expect("list");
+    assert_eq!(doubts.len(), 1);
+    assert_eq!(
+        (doubts[0].delivery.id, &doubts[0].owner),
+        (claim.delivery, &None)
+    );
+    let flagged = DeliveryFilter {
+        in_doubt: Some(true),
+        ..DeliveryFilter::default()
+    };
+    let listed = scene.store.deliveries(&flagged, None, 9).await;
+    assert_eq!(listed.expect("list"), [doubts[0].delivery.clone()]);
 }

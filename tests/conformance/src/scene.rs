@@ -100,6 +100,7 @@ pub fn suspend() -> Change {
         attempts: 3,
         failure: failure("gave up"),
         hold_key: true,
+        in_doubt: false,
     }
 }
 
@@ -110,6 +111,7 @@ pub fn skip() -> Change {
         attempts: 3,
         failure: failure("gave up"),
         hold_key: false,
+        in_doubt: false,
     }
 }
 

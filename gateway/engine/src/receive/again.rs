@@ -83,6 +83,7 @@ fn refused(claimed: &Claimed, rejected: &Rejected) -> Option<Change> {
         attempts: claimed.attempts,
         failure,
         hold_key: false,
+        in_doubt: false,
     };
     rejected.retry_after.is_none().then_some(again)
 }

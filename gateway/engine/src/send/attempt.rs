@@ -64,7 +64,7 @@ pub(crate) async fn run(
         hold_in_doubt(&runtime.plan, claimed)
     } else {
         match rendered::kept_or_new(&shared, claimed) {
-            Err(failure) => suspend(&runtime.plan, claimed.attempts, failure),
+            Err(failure) => suspend(&runtime.plan, claimed.attempts, failure, false),
             Ok(names) => {
                 let names = names.as_ref();
                 let Some(result) = send_when_trusted(&shared, &runtime, &work, names).await else {

@@ -31,17 +31,18 @@ pub(crate) fn decide(
 pub(crate) fn hold_in_doubt(plan: &SendPort, claimed: &Claimed) -> Change {
     let detail = "its owner died while holding it, and the port holds such deliveries";
     let failure = Failure::new(codes::IN_DOUBT, FailureClass::Retry, detail);
-    suspend(plan, claimed.attempts, failure)
+    suspend(plan, claimed.attempts, failure, true)
 }
 
 /// A suspension, by the port's rule for the order behind it.
-pub(crate) fn suspend(plan: &SendPort, attempts: u32, failure: Failure) -> Change {
+pub(crate) fn suspend(plan: &SendPort, attempts: u32, failure: Failure, in_doubt: bool) -> Change {
     let ordered = plan.ordered.as_ref();
     let hold_key = ordered.is_some_and(|order| order.on_failure != OnOrderFailure::Skip);
     Change::Suspend {
         attempts,
         failure,
         hold_key,
+        in_doubt,
     }
 }
 
@@ -140,7 +141,7 @@ fn failed(
             code: Text::lossy(codes::IN_DOUBT.code),
             ..failure
         };
-        return suspend(plan, attempts, failure);
+        return suspend(plan, attempts, failure, true);
     }
     if failure.class == FailureClass::Retry {
         let schedule = schedule(plan, claimed);
@@ -168,7 +169,7 @@ fn failed(
             in_doubt: error.in_doubt,
         };
     }
-    suspend(plan, attempts, failure)
+    suspend(plan, attempts, failure, error.in_doubt)
 }
 
 #[cfg(test)]
@@ -265,8 +266,14 @@ mod tests {
                 )
             }
             Change::Suspend {
-                attempts, failure, ..
-            } => format!("suspend {attempts} {:?}", failure.class),
+                attempts,
+                failure,
+                in_doubt,
+                ..
+            } => {
+                let doubt = if *in_doubt { " in doubt" } else { "" };
+                format!("suspend {attempts} {:?}{doubt}", failure.class)
+            }
             Change::Release => "release".to_owned(),
             Change::Sending => "sending".to_owned(),
         }
@@ -326,7 +333,10 @@ mod tests {
         let entropy = SeededEntropy::new(1);
         let fresh = claimed(Transport::Primary, 0);
         let hold = decide(&port(true, InDoubt::Hold), &fresh, doubtful(), &entropy);
-        assert_eq!(summary(&hold), "suspend 1 Retry");
+        assert_eq!(summary(&hold), "suspend 1 Retry in doubt");
+        let last = claimed(Transport::Primary, 1);
+        let spent = decide(&port(false, InDoubt::Resend), &last, doubtful(), &entropy);
+        assert_eq!(summary(&spent), "suspend 2 Retry in doubt");
         let resend = decide(&port(true, InDoubt::Resend), &fresh, doubtful(), &entropy);
         assert_eq!(summary(&resend), "retry Primary 1 later");
     }

@@ -545,7 +545,7 @@ impl Runner {
             .iter()
             .map(|(claim, attempts)| (*claim, run::behind(plan, *attempts, &failure, true)))
             .collect();
-        changes.push((held.claim, suspend(plan, held.attempts + 1, failure)));
+        changes.push((held.claim, suspend(plan, held.attempts + 1, failure, true)));
         attempt::settle_all(&self.shared, &self.runtime, changes, None).await;
         Ended::Suspended
     }

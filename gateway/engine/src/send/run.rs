@@ -134,7 +134,7 @@ pub(crate) fn behind(plan: &SendPort, attempts: u32, failure: &Failure, in_doubt
             code: Text::lossy(codes::IN_DOUBT.code),
             ..failure.clone()
         };
-        return suspend(plan, attempts, failure);
+        return suspend(plan, attempts, failure, true);
     }
     let detail = format!("it went out behind one that failed: {}", failure.detail);
     Change::Retry {

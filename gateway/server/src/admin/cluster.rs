@@ -1,9 +1,10 @@
 //! `/cluster`: who runs each clustered host, since when and why, and what operators want of hosts and nodes.
 //!
 //! [`facts`] asks the store. [`state`], [`told`] and [`advice`] decide what to say and ask nobody. [`orders`] takes the
-//! operators' words.
+//! operators' words, [`doubts`] those about deliveries that may have been sent.
 
 mod advice;
+mod doubts;
 mod facts;
 mod orders;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use crate::{
 pub(crate) use advice::lasting;
 use facts::{Facts, millis};
 pub(super) use state::State as HostState;
+pub(crate) use told::Standing;
 
 /// The policies of the clustered hosts, by name.
 pub(crate) type Policies = Arc<BTreeMap<Name, Policy>>;
@@ -100,6 +102,7 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .body("`node`: which one; `reason`: why, in the operator's words"),
     ];
+    routes.extend(doubts::routes());
     routes.extend([
         host(
             "/cluster/hosts/{host}/unpin",
@@ -193,6 +196,11 @@ fn cluster(admin: &Admin) -> Answer<&dyn Cluster> {
     })
 }
 
+/// Where each clustered host stands, for those who measure.
+pub(super) async fn standings(admin: &Admin) -> Answer<Vec<Standing>> {
+    Ok(told::standings(&Facts::ask(admin).await?))
+}
+
 async fn list(State(admin): State<Admin>) -> Answer<Json<told::Cluster>> {
     Ok(Json(told::tell(&Facts::ask(&admin).await?)))
 }
@@ -265,12 +273,13 @@ async fn history(
 }
 
 fn event(row: &EventRow) -> Value {
+    let state = |state: &str| (!state.is_empty()).then(|| state.to_owned());
     json!({
         "no": row.no,
         "host": row.group,
         "node": row.node,
-        "from": row.from,
-        "to": row.to,
+        "from": state(&row.from),
+        "to": state(&row.to),
         "cause": row.cause,
         "evidence": row.evidence,
         "epoch": row.epoch.map(|epoch| epoch.to_string()),

@@ -105,13 +105,19 @@ async fn list(
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Ids {
+pub(super) struct Ids {
     ids: Vec<Given<DeliveryId>>,
     reason: Option<Text>,
 }
 
 impl Ids {
-    fn check(self) -> Answer<Vec<DeliveryId>> {
+    /// Why, in the operator's words.
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// The ids, as many as one call may have.
+    pub(super) fn check(self) -> Answer<Vec<DeliveryId>> {
         match self.ids.len() {
             0 => Err(Problem::bad_request("`ids` is empty")),
             len if len > MAX_LIMIT as usize => {
@@ -122,7 +128,8 @@ impl Ids {
     }
 }
 
-fn outcomes(ids: &[DeliveryId], outcomes: &[OperateOutcome]) -> Json<Value> {
+/// What became of each.
+pub(super) fn outcomes(ids: &[DeliveryId], outcomes: &[OperateOutcome]) -> Json<Value> {
     let row = |(id, outcome)| json!({ "id": id, "outcome": outcome });
     Json(json!({ "outcomes": ids.iter().zip(outcomes).map(row).collect::<Vec<_>>() }))
 }
@@ -132,7 +139,7 @@ async fn resume(
     operator: Operator,
     Body(ids): Body<Ids>,
 ) -> Answer<Json<Value>> {
-    let note = operator.note(ids.reason.as_deref());
+    let note = operator.note(ids.reason());
     let ids = ids.check()?;
     let done = admin.gateway.store.resume(&ids, &note).await?;
     tracing::info!(count = ids.len(), note = %note, "deliveries resumed by an operator");
@@ -144,7 +151,7 @@ async fn terminate(
     operator: Operator,
     Body(ids): Body<Ids>,
 ) -> Answer<Json<Value>> {
-    let note = operator.note(ids.reason.as_deref());
+    let note = operator.note(ids.reason());
     let ids = ids.check()?;
     let done = admin.gateway.store.terminate(&ids, &note).await?;
     tracing::info!(count = ids.len(), note = %note, "deliveries terminated by an operator");

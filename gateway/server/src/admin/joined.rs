@@ -2,10 +2,12 @@
 //! and one more process answers for all of them.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::BASE;
@@ -13,15 +15,35 @@ use super::BASE;
 /// How long a process of the node may take to answer. One that hangs must not hide the others.
 const ANSWER: Duration = Duration::from_millis(500);
 
-/// What each process with a socket in `dir` answers at `path`. Who does not answer is left out: its agent deals
-/// with it.
-async fn ask_all(dir: &Path, path: &str) -> Vec<Value> {
-    let url = format!("http://localhost{BASE}{path}");
-    let asked = sockets(dir)
-        .into_iter()
-        .map(|socket| ask(socket, url.clone()));
+/// What each process with a socket in `dir` answers at `path`, by the name of its socket. Who does not answer is left
+/// out: its agent deals with it.
+async fn ask_all(dir: &Path, path: &str) -> Vec<(String, Bytes)> {
+    let url = format!("http://localhost{path}");
+    let asked = sockets(dir).into_iter().map(|socket| {
+        let url = url.clone();
+        async move {
+            let name = socket.file_stem()?.to_string_lossy().into_owned();
+            Some((name, ask(socket, url).await?))
+        }
+    });
     let answers = futures_util::future::join_all(asked).await;
     answers.into_iter().flatten().collect()
+}
+
+/// The metrics of each process with a socket in `dir`, by the name of that.
+pub(super) async fn metrics(dir: &Path) -> Vec<(String, String)> {
+    let all = ask_all(dir, "/metrics").await.into_iter();
+    all.map(|(name, text)| (name, String::from_utf8_lossy(&text).into_owned()))
+        .collect()
+}
+
+/// The host of the process whose socket has this name: that of the host, and of a clustered one, which may have two
+/// processes for a moment, a dot and a part of the id of the process.
+pub(super) fn host_of<'a>(socket: &'a str, known: &BTreeSet<&str>) -> &'a str {
+    match socket.rsplit_once('.') {
+        Some((host, _)) if !known.contains(socket) && known.contains(host) => host,
+        _ => socket,
+    }
 }
 
 fn sockets(dir: &Path) -> Vec<PathBuf> {
@@ -34,18 +56,20 @@ fn sockets(dir: &Path) -> Vec<PathBuf> {
     sockets
 }
 
-async fn ask(socket: PathBuf, url: String) -> Option<Value> {
+async fn ask(socket: PathBuf, url: String) -> Option<Bytes> {
     let client = reqwest::Client::builder()
         .unix_socket(socket)
         .timeout(ANSWER)
         .build();
     let reply = client.ok()?.get(url).send().await.ok()?;
-    serde_json::from_slice(&reply.bytes().await.ok()?).ok()
+    let reply = reply.error_for_status().ok()?;
+    reply.bytes().await.ok()
 }
 
 /// Puts what the processes of `dir` know of their own ports into `ports`.
 pub(super) async fn join_ports(dir: &Path, ports: &mut [Value]) {
-    for answer in ask_all(dir, "/ports").await {
+    for (_, answer) in ask_all(dir, &format!("{BASE}/ports")).await {
+        let answer: Value = serde_json::from_slice(&answer).unwrap_or_default();
         let theirs = answer["ports"].as_array().cloned().unwrap_or_default();
         for port in theirs.iter().filter(|port| is_known_there(port)) {
             let same = |ours: &&mut Value| ours["name"] == port["name"];
@@ -81,6 +105,20 @@ mod tests {
             ["a.sock", "b.sock"].map(|name| dir.path().join(name))
         );
         assert!(sockets(&dir.path().join("none")).is_empty());
+    }
+
+    #[test]
+    fn a_socket_tells_the_host_of_its_process() {
+        let known = BTreeSet::from(["edge", "track.box0", "track"]);
+        for (socket, host) in [
+            ("edge", "edge"),
+            ("edge.1a2b3c4d", "edge"),
+            ("track.box0", "track.box0"),
+            ("track.box0.1a2b3c4d", "track.box0"),
+            ("other.1a2b3c4d", "other.1a2b3c4d"),
+        ] {
+            assert_eq!(host_of(socket, &known), host);
+        }
     }
 
     #[tokio::test]

@@ -1,19 +1,29 @@
 //! `/metrics` in the text format of Prometheus.
 
-use std::{fmt::Write as _, time::Duration};
+mod cluster;
+mod text;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+    time::Duration,
+};
 
 use axum::{extract::State, http::header, response::IntoResponse};
 use quayside_adapter_api::TroubleKind;
 use quayside_engine::{Engine, PortView};
-use quayside_model::Timestamp;
+use quayside_model::{Name, Timestamp};
 use quayside_store::measure::TransactionStats;
 
-use super::Admin;
+use super::{Admin, cluster as standing, joined};
+pub(crate) use cluster::Transitions;
+use text::{Joined, Page};
 
 /// How long the store may take to count what waits. A scrape must not hang because the store does.
 const BACKLOG_WITHIN: Duration = Duration::from_secs(1);
 
-/// All metrics. Only the backlog comes from the store; without it everything else is still answered.
+/// All metrics. Only the backlog and what stands of the cluster come from the store; without it everything else is
+/// still answered. A process that answers for its node adds what the others there say, each with its host.
 pub(super) async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let mut page = Page::default();
     let ready = admin.gateway.health().ready;
@@ -40,19 +50,60 @@ pub(super) async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
             page.value(&name, &[], count);
         }
         let counted = tokio::time::timeout(BACKLOG_WITHIN, engine.ports()).await;
-        match counted {
-            Ok(Ok(counted)) => ports(&mut page, &counted, true),
-            _ => ports(&mut page, &Engine::ports_here(engine), false),
+        let (all, counted) = match counted {
+            Ok(Ok(counted)) => (counted, true),
+            _ => (Engine::ports_here(engine), false),
+        };
+        // Nothing works in a process that only answers for the others.
+        let works = admin.joined.is_none();
+        ports(&mut page, &all, works, counted);
+        if let Some(dir) = &admin.joined {
+            page.join(of_the_others(&admin, dir, &all).await);
         }
     }
     transactions(&mut page, &admin.gateway.store.transactions().stats());
+    of_the_cluster(&admin, &mut page).await;
     (
         [(
             header::CONTENT_TYPE,
             "text/plain; version=0.0.4; charset=utf-8",
         )],
-        page.text,
+        page.text(),
     )
+}
+
+/// What the processes of the hosts of this node say, but for what this one says as well.
+async fn of_the_others(admin: &Admin, dir: &Path, ports: &[PortView]) -> Joined {
+    let hosts: HashMap<&str, &Name> = ports.iter().map(|port| (&*port.name, &port.host)).collect();
+    let mut known: BTreeSet<&str> = admin.policies.keys().map(|host| &**host).collect();
+    known.extend(hosts.values().map(|host| &***host));
+    let mut joined = Joined::default();
+    for (name, text) in joined::metrics(dir).await {
+        let host = joined::host_of(&name, &known);
+        joined.add(host, &text, &|metric, port| {
+            let elsewhere = port.is_some_and(|port| hosts.get(port).is_none_or(|of| **of != host));
+            !elsewhere && !name_of_backlog(metric) && metric != "quayside_info"
+        });
+    }
+    joined
+}
+
+/// Where the clustered hosts stand, and how often they have changed here. For whoever answers for a node of agents.
+async fn of_the_cluster(admin: &Admin, page: &mut Page) {
+    let Some(cluster) = admin.gateway.store.cluster() else {
+        return;
+    };
+    if admin.joined.is_none() || admin.policies.is_empty() {
+        return;
+    }
+    let node = &admin.gateway.node;
+    let asked = async {
+        admin.transitions.read(cluster, node).await.ok()?;
+        standing::standings(admin).await.ok()
+    };
+    let standings = tokio::time::timeout(BACKLOG_WITHIN, asked).await;
+    admin.transitions.write(page);
+    cluster::write(page, &standings.ok().flatten().unwrap_or_default(), node);
 }
 
 /// Name, kind, help, and the value that a port has of it.
@@ -154,9 +205,11 @@ fn in_trouble(port: &PortView, kind: TroubleKind) -> f64 {
     f64::from(u8::from(is_so))
 }
 
-fn ports(page: &mut Page, ports: &[PortView], counted: bool) {
+/// What each port says of itself, if it can work here, and what the store says of it, if that was `counted`.
+fn ports(page: &mut Page, ports: &[PortView], works: bool, counted: bool) {
+    let own: &[PortMetric] = if works { &OF_PORTS } else { &[] };
     let backlog: &[PortMetric] = if counted { &BACKLOG } else { &[] };
-    for (name, kind, help, read) in OF_PORTS.iter().chain(backlog) {
+    for (name, kind, help, read) in own.iter().chain(backlog) {
         page.metric(name, kind, help);
         for port in ports {
             let Some(value) = read(port) else { continue };
@@ -214,48 +267,5 @@ fn transactions(page: &mut Page, stats: &[TransactionStats]) {
     );
     for stat in stats {
         page.value(name, &[("name", stat.name)], stat.items);
-    }
-}
-
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
-impl Page {
-    fn metric(&mut self, name: &str, kind: &str, help: &str) {
-        writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}")
-            .expect("writing to a string cannot fail");
-    }
-
-    fn value(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        self.text.push_str(name);
-        for (index, (label, text)) in labels.iter().enumerate() {
-            let open = if index == 0 { '{' } else { ',' };
-            write!(self.text, "{open}{label}=\"{}\"", escape(text))
-                .expect("writing to a string cannot fail");
-        }
-        let close = if labels.is_empty() { "" } else { "}" };
-        writeln!(self.text, "{close} {value}").expect("writing to a string cannot fail");
-    }
-}
-
-/// The value of a label, as the format wants it.
-fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_are_quoted() {
-        let mut page = Page::default();
-        page.value("a", &[("b", "x\"\\\n"), ("c", "y")], 1.5);
-        page.value("a", &[], 2);
-        assert_eq!(page.text, "a{b=\"x\\\"\\\\\\n\",c=\"y\"} 1.5\na 2\n");
     }
 }

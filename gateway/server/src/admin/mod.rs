@@ -44,6 +44,7 @@ use crate::{cli::codes, gateway::Gateway};
 pub(crate) use cluster::samples as cluster_samples;
 pub(crate) use cluster::{Policies, lasting, policies};
 pub(crate) use messages::STATES as MESSAGE_STATES;
+pub(crate) use metrics::Transitions;
 use problem::Problem;
 pub(crate) use words::second;
 
@@ -65,6 +66,8 @@ pub(crate) struct Admin {
     pub(crate) token: Option<SecretRef>,
     /// Where the processes of this node have their sockets, if this one answers for all.
     pub(crate) joined: Option<PathBuf>,
+    /// The changes of the cluster that the metrics have counted.
+    pub(crate) transitions: Arc<Transitions>,
     /// Where the token is found, anew for each call.
     pub(crate) secrets: Arc<dyn Secrets>,
 }

@@ -30,6 +30,7 @@ pub(super) fn all() -> Value {
         "ClusterNode": cluster_node(),
         "ClusterMove": object(json!({ "order": count(), "host": reference("ClusterHost") })),
         "ClusterHistory": object(json!({ "events": list(&cluster_event()) })),
+        "ClusterInDoubt": object(json!({ "deliveries": list(&doubt()), "next": maybe("string") })),
         "InstanceList": object(json!({ "instances": list(&instance()) })),
         "BackedUp": object(json!({ "file": text() })),
         "Status": status(),
@@ -136,9 +137,29 @@ fn leg() -> Value {
     }))
 }
 
+fn doubt() -> Value {
+    object(json!({
+        "id": text(),
+        "port": text(),
+        "host": maybe("string"),
+        "partner": maybe("string"),
+        "order_key": maybe("string"),
+        "state": words(&["ready", "claimed", "held", "suspended"]),
+        "attempts": count(),
+        "begun_at": maybe("string"),
+        "released_at": maybe("string"),
+        "node": maybe("string"),
+        "instance": maybe("string"),
+        "epoch": maybe("string"),
+        "policy": or_null(words(&["resend", "hold"])),
+        "failure": or_null(failure()),
+        "then": text(),
+    }))
+}
+
 fn outcome() -> Value {
     object(json!({
-        "id": text(), "outcome": words(&["done", "busy", "not-found", "unchanged", "not-resumable"]),
+        "id": text(), "outcome": words(&["done", "busy", "not-found", "unchanged", "not-resumable", "not-in-doubt"]),
     }))
 }
 
@@ -244,7 +265,8 @@ fn cluster_advice() -> Value {
 
 fn cluster_event() -> Value {
     object(json!({
-        "no": count(), "host": text(), "node": text(), "from": text(), "to": text(), "cause": text(),
+        "no": count(), "host": maybe("string"), "node": text(), "from": maybe("string"), "to": maybe("string"),
+        "cause": text(),
         "evidence": list(&text()), "epoch": maybe("string"), "at": moment(), "stored_at": moment(),
         "lasted_ms": count(),
     }))

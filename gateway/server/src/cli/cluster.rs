@@ -1,5 +1,6 @@
 //! `quayside cluster`.
 
+mod doubts;
 mod follow;
 #[cfg(test)]
 mod guide;
@@ -36,6 +37,8 @@ pub(super) enum ClusterVerb {
     },
     /// List what has changed, newest first
     History(HistoryArgs),
+    /// List deliveries that may have been sent already, and decide about them
+    InDoubt(doubts::InDoubtArgs),
     /// Move a host to another node
     Move(MoveArgs),
     /// Leave a host as it is: no restart, no move, nobody takes it over
@@ -158,7 +161,7 @@ struct Wait {
 /// Why it is done, and to which node it is said.
 #[derive(Debug, Args)]
 struct Why {
-    /// Why, for those who read the node's log later
+    /// Why, for those who read the history later
     #[arg(long)]
     reason: Option<String>,
     #[command(flatten)]
@@ -188,6 +191,7 @@ pub(super) async fn cluster(verb: &ClusterVerb) -> Result<Exit, Failure> {
             let look = async || history(&client, args, output).await;
             args.watch.show(output, look).await
         }
+        ClusterVerb::InDoubt(args) => doubts::in_doubt(args).await,
         ClusterVerb::Move(args) => move_host(args).await,
         ClusterVerb::Pause(args) => of_host(args, "pause").await,
         ClusterVerb::Unpause(args) => of_host(args, "unpause").await,

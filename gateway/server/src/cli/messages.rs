@@ -299,25 +299,49 @@ pub(super) fn rows<'a>(answer: &'a Value, key: &str) -> &'a [Value] {
 async fn change(args: &DeliveriesArgs, verb: &str) -> Result<Exit, Failure> {
     let client = args.remote.client()?;
     let ids = deliveries_of(&client, args).await?;
+    let path = format!("/deliveries/{verb}");
+    let outcomes = apply(&client, &path, &ids, args.reason.as_deref()).await?;
+    let nothing = "there is no such live delivery: it has ended, or never was";
+    let exit = report(&args.remote, &outcomes, nothing)?;
+    if outcomes.is_empty() && args.port.is_none() {
+        let message = "these messages have no live delivery";
+        return Err(Failure::new(codes::NOT_FOUND, message).exiting(Exit::NotFound));
+    }
+    Ok(exit)
+}
+
+/// Has the node do what `path` says to the deliveries `ids`, and gives the outcome of each.
+pub(super) async fn apply(
+    client: &Client,
+    path: &str,
+    ids: &[String],
+    reason: Option<&str>,
+) -> Result<Vec<Value>, Failure> {
     let mut outcomes = Vec::new();
     for batch in ids.chunks(BATCH) {
-        let mut body = because(args.reason.as_deref());
+        let mut body = because(reason);
         body["ids"] = json!(batch);
-        let answer = client.post(&format!("/deliveries/{verb}"), &body).await?;
+        let answer = client.post(path, &body).await?;
         outcomes.extend(rows(&answer, "outcomes").iter().cloned());
     }
+    Ok(outcomes)
+}
+
+/// Prints what became of deliveries. Where there was none of those that were meant, it fails with `nothing`.
+pub(super) fn report(remote: &Remote, outcomes: &[Value], nothing: &str) -> Result<Exit, Failure> {
     let mut table = Table::new(&["delivery", "outcome"]);
-    for row in &outcomes {
+    for row in outcomes {
         table.row(vec![text_of(row, "id"), in_words(row).to_owned()]);
     }
     let failed = |row: &&Value| !matches!(row["outcome"].as_str(), Some("done" | "unchanged"));
+    let absent =
+        |row: &Value| matches!(row["outcome"].as_str(), Some("not-found" | "not-in-doubt"));
     let not_done = outcomes.iter().filter(failed).count();
-    args.remote
+    remote
         .output()
         .table(&json!({ "outcomes": outcomes }), &table, "No deliveries.")?;
-    if not_done > 0 && outcomes.iter().all(|row| row["outcome"] == "not-found") {
-        let message = "there is no such live delivery: it has ended, or never was";
-        return Err(Failure::new(codes::NOT_FOUND, message)
+    if not_done > 0 && outcomes.iter().all(absent) {
+        return Err(Failure::new(codes::NOT_FOUND, nothing)
             .exiting(Exit::NotFound)
             .with_help(
                 "`quayside messages show ID` tells how the deliveries of a message ended.",
@@ -330,10 +354,6 @@ async fn change(args: &DeliveriesArgs, verb: &str) -> Result<Exit, Failure> {
         );
         return Err(Failure::new(codes::PARTLY, message));
     }
-    if outcomes.is_empty() && args.port.is_none() {
-        let message = "these messages have no live delivery";
-        return Err(Failure::new(codes::NOT_FOUND, message).exiting(Exit::NotFound));
-    }
     Ok(Exit::Ok)
 }
 
@@ -343,6 +363,7 @@ fn in_words(row: &Value) -> &str {
         "busy" => "busy: it is being sent right now",
         "not-found" => "not found: it has ended, or never was",
         "unchanged" => "unchanged: it is not suspended",
+        "not-in-doubt" => "not in doubt: nothing was changed",
         "not-resumable" => {
             "not resumable: it was suspended for good; `terminate` it or `resubmit` its message"
         }
@@ -367,13 +388,23 @@ async fn deliveries_of(client: &Client, args: &DeliveriesArgs) -> Result<Vec<Str
     Ok(ids)
 }
 
+/// The ids of all deliveries that `query` names.
 async fn all_deliveries(client: &Client, query: &[(&str, String)]) -> Result<Vec<String>, Failure> {
+    all_of(client, "/deliveries", query).await
+}
+
+/// The ids of all deliveries that `path` lists, page by page.
+pub(super) async fn all_of(
+    client: &Client,
+    path: &str,
+    query: &[(&str, String)],
+) -> Result<Vec<String>, Failure> {
     let mut ids: Vec<String> = Vec::new();
     loop {
         let mut query = query.to_vec();
         query.push(("limit", "1000".to_owned()));
         query.extend(ids.last().map(|last| ("after", last.clone())));
-        let answer = client.get("/deliveries", &query).await?;
+        let answer = client.get(path, &query).await?;
         let page: Vec<String> = rows(&answer, "deliveries")
             .iter()
             .map(|r| text_of(r, "id"))

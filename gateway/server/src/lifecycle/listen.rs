@@ -11,7 +11,7 @@ use tracing::error;
 
 use super::{Process, Work};
 use crate::{
-    admin::{self, Admin},
+    admin::{self, Admin, Transitions},
     cli::codes,
     config::{Loaded, node::AdminConfig},
     exit::Failure,
@@ -85,6 +85,7 @@ impl Process<'_> {
             policies: admin::policies(self.loaded.group.as_ref()),
             store_url: self.loaded.node.store.url.clone(),
             joined: (self.work == Work::Api).then(|| self.loaded.node.run_dir.clone()),
+            transitions: Arc::new(Transitions::after(self.gateway.clock.now())),
             token,
             secrets: Arc::clone(&self.secrets),
         })

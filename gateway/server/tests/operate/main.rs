@@ -4,6 +4,7 @@ mod api;
 mod backup;
 mod cluster;
 mod dev;
+mod doubts;
 mod tls;
 mod told;
 mod verbs;

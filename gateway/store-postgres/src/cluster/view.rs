@@ -203,7 +203,7 @@ fn standby(row: &Reader<'_>) -> Result<StandbySeen, StoreError> {
 pub(super) fn event(row: &Reader<'_>) -> Result<EventRow, StoreError> {
     Ok(EventRow {
         no: row.number::<i64, _>("no")?,
-        group: row.text("grp")?,
+        group: row.text_opt("grp")?,
         node: row.text("node")?,
         from: row.get("from_state")?,
         to: row.get("to_state")?,

@@ -199,11 +199,13 @@ impl<'a> Settlements<'a> {
                 attempts,
                 failure,
                 hold_key,
+                in_doubt,
             } => {
                 self.suspensions.claims.push(claim);
                 self.suspensions.attempts.push(count(*attempts));
                 self.suspensions.failures.push(to_json(OPERATION, failure)?);
                 self.suspensions.holds.push(*hold_key);
+                self.suspensions.doubts.push(*in_doubt);
             }
             Change::Release => self.releases.push(claim),
             Change::Sending => self.intents.push(claim),
@@ -328,13 +330,14 @@ struct Suspensions {
     attempts: Vec<i32>,
     failures: Vec<String>,
     holds: Vec<bool>,
+    doubts: Vec<bool>,
 }
 
 impl Suspensions {
     fn params<'s>(&'s self, me: &'s Id) -> Params<'s> {
         let mut params: Params<'s> = vec![me];
         params.extend(self.claims.params());
-        let rest: Params<'s> = vec![&self.attempts, &self.failures, &self.holds];
+        let rest: Params<'s> = vec![&self.attempts, &self.failures, &self.holds, &self.doubts];
         params.extend(rest);
         params
     }

@@ -311,7 +311,14 @@ async fn hints_end_with_their_connection() {
         assert_eq!(error.kind, StoreErrorKind::Unavailable, "{error:?}");
     }
     let mut hints = fresh.store.hints().await.expect("new ones");
-    let drained = fresh.store.drain_node(&name("a"), true).await;
+    let drained = fresh
+        .store
+        .drain_node(
+            &name("a"),
+            true,
+            &quayside_store::model::Text::lossy("by a test"),
+        )
+        .await;
     drained.expect("drain");
     let hint = tokio::time::timeout(PATIENCE, hints.next()).await;
     hint.expect("it wakes").expect("it lives");

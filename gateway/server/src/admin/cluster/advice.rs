@@ -239,10 +239,9 @@ fn doubtful(case: &Case<'_>, count: u64) -> Option<Advice> {
             "Ports with in_doubt = \"resend\" send them again; those with \"hold\" keep them for you.".to_owned(),
         )
         .command(
-            "messages list --delivery-state suspended",
-            "what waits for you",
-        )
-        .command("messages show ID", "which of its deliveries is in doubt, and why"),
+            format!("cluster in-doubt {}", case.host),
+            "which they are, and what can be done about each",
+        ),
     )
 }
 

@@ -143,8 +143,10 @@ fn view_of(fences: &[FenceRow]) -> View {
 async fn records(cluster: &dyn Cluster, hosts: Vec<Name>) -> Answer<BTreeMap<Name, Record>> {
     let mut records = BTreeMap::new();
     for host in hosts {
+        let mut events = cluster.events(Some(&host), None, EVENTS).await?;
+        events.retain(|event| !event.is_word());
         let record = Record {
-            events: cluster.events(Some(&host), None, EVENTS).await?,
+            events,
             answered: cluster.move_answer(&host).await?,
         };
         records.insert(host, record);

@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State, http::StatusCode};
 use quayside_model::{Name, Text, Timestamp};
-use quayside_store::cluster::ControlChange;
+use quayside_store::cluster::{ControlChange, Said};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -44,6 +44,14 @@ type OfNode = (State<Admin>, Segment<NodeName>, Operator, Body<Word>);
 type HostAnswer = Answer<Json<told::Host>>;
 type NodeAnswer = Answer<Json<told::Node>>;
 
+/// Who says something through this node, and why.
+fn said(admin: &Admin, operator: &Operator, reason: Option<&Text>) -> Said {
+    Said {
+        node: admin.gateway.node.clone(),
+        note: operator.note(reason.map(Text::as_str)),
+    }
+}
+
 /// Writes what an operator wants of the host `name`, and shows the host after that.
 async fn control(
     admin: &Admin,
@@ -53,9 +61,9 @@ async fn control(
     reason: Option<&Text>,
 ) -> HostAnswer {
     check_host(&Facts::ask(admin).await?, name)?;
-    cluster(admin)?.set_control(name, &change).await?;
-    tracing::info!(host = %name, ?change, note = %operator.note(reason.map(Text::as_str)),
-        "clustered host changed by an operator");
+    let said = said(admin, operator, reason);
+    cluster(admin)?.set_control(name, &change, &said).await?;
+    tracing::info!(host = %name, ?change, note = %said.note, "clustered host changed by an operator");
     Ok(Json(told::host(&Facts::ask(admin).await?, name)))
 }
 
@@ -113,10 +121,10 @@ pub(super) async fn move_host(
     if at.is_none_or(|at| at <= facts.now) {
         check_movable(&facts, &name)?;
     }
-    let note = operator.note(word.reason.as_deref());
+    let said = said(&admin, &operator, word.reason.as_ref());
     let order = ControlChange::Move { to, at };
-    let number = cluster.set_control(&name, &order).await?;
-    tracing::info!(host = %name, ?order, number, note = %note, "clustered host ordered to move by an operator");
+    let number = cluster.set_control(&name, &order, &said).await?;
+    tracing::info!(host = %name, ?order, number, note = %said.note, "clustered host ordered to move by an operator");
     let host = told::host(&Facts::ask(&admin).await?, &name);
     Ok(Json(json!({ "order": number, "host": host })))
 }
@@ -158,12 +166,12 @@ async fn of_node(given: OfNode, change: NodeChange) -> NodeAnswer {
     let (State(admin), Segment(NodeName(name)), operator, Body(word)) = given;
     let cluster = cluster(&admin)?;
     check_node(&Facts::ask(&admin).await?, &name)?;
+    let note = operator.note(word.reason.as_deref());
     match change {
-        NodeChange::Drained(drained) => cluster.drain_node(&name, drained).await?,
-        NodeChange::Clear => cluster.clear_node(&name).await?,
+        NodeChange::Drained(drained) => cluster.drain_node(&name, drained, &note).await?,
+        NodeChange::Clear => cluster.clear_node(&name, &note).await?,
     }
-    tracing::info!(node = %name, ?change, note = %operator.note(word.reason.as_deref()),
-        "node changed by an operator");
+    tracing::info!(node = %name, ?change, note = %note, "node changed by an operator");
     Ok(Json(told::node(&Facts::ask(&admin).await?, &name)))
 }
 

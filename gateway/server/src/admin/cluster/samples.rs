@@ -29,6 +29,14 @@ pub(crate) fn all() -> Vec<(&'static str, Value)> {
         .collect()
 }
 
+/// Where the host of each state stands.
+pub(crate) fn standings() -> Vec<(&'static str, Vec<told::Standing>)> {
+    let states = states().into_iter();
+    states
+        .map(|(word, facts)| (word, told::standings(&facts)))
+        .collect()
+}
+
 /// Two nodes without agents, as one of them answers it.
 pub(crate) fn without_agents() -> Value {
     let mut facts = cluster();
@@ -206,7 +214,7 @@ pub(super) fn happened(
     let record = facts.records.get_mut(&name(HOST)).expect("a record");
     let event = EventRow {
         no: record.events.len() as u64 + 1,
-        group: name(HOST),
+        group: Some(name(HOST)),
         node: name(node),
         from: from.as_str().to_owned(),
         to: to.as_str().to_owned(),

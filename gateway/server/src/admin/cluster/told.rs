@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quayside_lease::{Exclusion, Limit, State as OnNode};
+use quayside_lease::{Epoch, Exclusion, Limit, State as OnNode};
 use quayside_model::{InstanceId, Name, Timestamp};
 use quayside_store::cluster::EventRow;
 use serde::Serialize;
@@ -173,6 +173,41 @@ pub(crate) fn tell(facts: &Facts) -> Cluster {
             .collect(),
         hosts,
     }
+}
+
+/// Where a clustered host stands, in figures.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) host: Name,
+    pub(crate) state: State,
+    /// Who has it.
+    pub(crate) node: Option<Name>,
+    pub(crate) epoch: Epoch,
+    pub(crate) in_doubt: Option<u64>,
+    /// Moves because of a fault: used, and allowed.
+    pub(crate) moves: Option<(u32, u32)>,
+    /// How many nodes other than its owner could take it.
+    pub(crate) candidates: usize,
+}
+
+/// Where every host stands.
+pub(crate) fn standings(facts: &Facts) -> Vec<Standing> {
+    let hosts = facts.hosts();
+    let standing = |name: &Name| {
+        let told = host(facts, name);
+        let others = told.candidates.iter();
+        let others = others.filter(|node| Some(*node) != told.node.as_ref());
+        Standing {
+            candidates: others.count(),
+            epoch: facts.seen(name).epoch,
+            in_doubt: told.in_doubt,
+            moves: told.moves.map(|moves| (moves.used, moves.allowed)),
+            node: told.node,
+            state: told.state,
+            host: told.host,
+        }
+    };
+    hosts.iter().map(standing).collect()
 }
 
 /// Says what is known of the host `name`.

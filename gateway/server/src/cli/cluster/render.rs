@@ -157,17 +157,24 @@ pub(super) fn events(events: &[Value], output: Output) -> String {
             .iter()
             .filter_map(Value::as_str)
             .collect();
-        let mut why = text_of(event, "cause");
-        if !evidence.is_empty() {
-            why = format!("{why}: {}", evidence.join(", "));
+        let (mut change, mut why) = (text_of(event, "cause"), evidence.join(", "));
+        // What an operator said has no states: the word is the change.
+        if event["to"].is_string() {
+            why = match why.as_str() {
+                "" => change,
+                _ => format!("{change}: {why}"),
+            };
+            change = format!("{} → {}", text_of(event, "from"), text_of(event, "to"));
         }
         table.row(vec![
             moment(event, "at"),
             text_of(event, "host"),
             text_of(event, "node"),
-            format!("{} → {}", text_of(event, "from"), text_of(event, "to")),
+            change,
             text_of(event, "epoch"),
-            lasted.map_or_else(String::new, lasting),
+            lasted
+                .filter(|_| event["to"].is_string())
+                .map_or_else(String::new, lasting),
             why,
         ]);
     }
@@ -219,10 +226,16 @@ mod tests {
             "to": "taking", "cause": "owner dead", "evidence": ["free for 3 ms", "owner was node-a"],
             "epoch": null, "lasted_ms": 61_000,
         });
-        let text = events(&[event], PLAIN);
+        let word = json!({
+            "at": "2026-11-21T02:10:00Z", "host": "queues", "node": "node-a", "from": null, "to": null,
+            "cause": "paused", "evidence": ["by tester: new disk"], "epoch": null, "lasted_ms": 0,
+        });
+        let text = events(&[event, word], PLAIN);
         let wanted = "AT                    HOST    NODE    CHANGE            EPOCH  LASTED     WHY\n\
                       2026-11-21 02:11:00Z  queues  node-b  standby → taking         1 min 1 s  \
-                      owner dead: free for 3 ms, owner was node-a\n";
+                      owner dead: free for 3 ms, owner was node-a\n\
+                      2026-11-21 02:10:00Z  queues  node-a  paused                              \
+                      by tester: new disk\n";
         assert_eq!(text, wanted);
         assert_eq!(events(&[], PLAIN), "Nothing is recorded.\n");
     }

@@ -1,0 +1,44 @@
+//! Deliveries in doubt, with what was written down of the owner that died.
+
+use quayside_store::{
+    StoreError,
+    browse::{DoubtRow, LostOwner},
+    lease::Epoch,
+    model::{InstanceId, Name, Timestamp},
+};
+use serde::Deserialize;
+use tokio_postgres::Row;
+
+use super::{OPERATION, read_delivery};
+use crate::row::Reader;
+
+/// The column `doubt`, as the release of the claims of the dead writes it: moments in microseconds.
+#[derive(Debug, Deserialize)]
+struct Doubt {
+    instance: InstanceId,
+    node: Name,
+    epoch: Option<Epoch>,
+    begun: Option<i64>,
+    released: i64,
+}
+
+impl From<Doubt> for LostOwner {
+    fn from(doubt: Doubt) -> Self {
+        Self {
+            instance: Some(doubt.instance),
+            node: Some(doubt.node),
+            epoch: doubt.epoch,
+            begun_at: doubt.begun.map(Timestamp::from_micros),
+            released_at: Timestamp::from_micros(doubt.released),
+        }
+    }
+}
+
+pub(super) fn read(row: &Row) -> Result<DoubtRow, StoreError> {
+    let cells = Reader::new(row, OPERATION, "delivery");
+    Ok(DoubtRow {
+        delivery: read_delivery(row)?,
+        context: cells.json("context")?,
+        owner: cells.json_opt::<Doubt>("doubt")?.map(LostOwner::from),
+    })
+}
