@@ -16,7 +16,7 @@ quayside_model::codes! {
     TEMPLATE = "QS0807", "A template of the port names a property that the message does not have.",
         "Promote the property (`required = true`), or name another one in the template; then resume the delivery.";
     IN_DOUBT = "QS0808", "The delivery may have been sent by an owner that died, and the port holds such deliveries.",
-        "Ask the partner whether it has the message, then resume or terminate the delivery.";
+        "Ask the partner whether it has the message, then say so: `quayside cluster in-doubt done`, `resend` or `skip` with the id of the delivery.";
     ATTEMPTS_SPENT = "QS0809", "Every attempt failed.",
         "Repair what the last failure names, then resume the delivery.";
     NOT_TRUSTED = "QS0810", "The process was paused or cut off beyond its lease and may not act.",

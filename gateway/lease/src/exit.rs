@@ -19,6 +19,8 @@ pub enum KillReason {
     GrantVoid,
     /// It is not needed any more.
     Unneeded,
+    /// An operator rehearses its death.
+    Drill,
 }
 
 /// How a host's process ended.
@@ -64,7 +66,9 @@ impl Exit {
             Self::Code(_)
             | Self::Signal(_)
             | Self::NotStarted
-            | Self::Killed(KillReason::Hang | KillReason::TooSlow) => Verdict::Failure,
+            | Self::Killed(KillReason::Hang | KillReason::TooSlow | KillReason::Drill) => {
+                Verdict::Failure
+            }
         }
     }
 }
@@ -79,6 +83,7 @@ impl fmt::Display for KillReason {
             Self::SessionLost => "the node's session was ended",
             Self::GrantVoid => "its grant was void",
             Self::Unneeded => "it was not needed any more",
+            Self::Drill => "a drill",
         })
     }
 }

@@ -176,6 +176,8 @@ pub struct Control {
     pub pinned: Option<Name>,
     /// The last order to move.
     pub order: Option<MoveOrder>,
+    /// The number of that order, if it is to be followed by killing the process, as if that had died: a drill.
+    pub drill: Option<u64>,
     /// Counted up by each `clear`, which forgets failures and budgets.
     pub clears: u64,
 }
@@ -187,6 +189,7 @@ impl Default for Control {
             paused: false,
             pinned: None,
             order: None,
+            drill: None,
             clears: 0,
         }
     }

@@ -87,6 +87,8 @@ pub enum Cause {
     Released,
     /// The process has ended.
     ProcessEnded,
+    /// The process was killed to rehearse that.
+    Drill,
     /// The process was told by the store that it is not the owner.
     Fenced,
     /// An adapter stopped working.
@@ -131,6 +133,7 @@ impl Cause {
             Self::Reported => "reported by the process",
             Self::Released => "epoch given back",
             Self::ProcessEnded => "process ended",
+            Self::Drill => "drill",
             Self::Fenced => "fenced",
             Self::AdapterDown => "adapter down",
             Self::AdapterUp => "adapters up",

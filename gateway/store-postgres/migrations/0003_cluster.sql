@@ -28,6 +28,8 @@ CREATE TABLE cluster_group (
   order_no bigint NOT NULL DEFAULT 0,
   order_to text,
   order_at bigint,                -- microseconds; not before this moment
+  order_kill boolean NOT NULL DEFAULT false, -- a drill: the process is killed
+  drill_at bigint,                -- when that was ordered; the move that follows is not counted
   answered_no bigint NOT NULL DEFAULT 0,
   refused text,                   -- why the order answered_no was not followed
   offered_to text,

@@ -4,6 +4,7 @@ SELECT g.name, coalesce(f.epoch, 0) AS epoch,
        coalesce(c.online, true) AS online, coalesce(c.paused, false) AS paused, c.pinned,
        coalesce(c.clears, 0) AS clears,
        CASE WHEN c.order_no > c.answered_no THEN c.order_no END AS order_no, c.order_to, c.order_at,
+       CASE WHEN c.order_kill THEN c.order_no END AS drill_no,
        c.offered_to, now_us() - c.offered_at AS offered_us, now_us() - c.failed_at AS failed_us
 FROM (SELECT substr(grp, 6) AS name FROM fence WHERE grp LIKE 'host.%'
       UNION SELECT name FROM cluster_group

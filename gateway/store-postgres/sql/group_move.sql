@@ -1,8 +1,10 @@
--- group_move: $4, $5, $6 as in group_control.
+-- group_move: $4, $5, $6 as in group_control; $7: a drill.
 WITH said AS (
-  INSERT INTO cluster_group AS c (name, order_no, order_to, order_at) VALUES ($1, 1, $2, $3)
+  INSERT INTO cluster_group AS c (name, order_no, order_to, order_at, order_kill, drill_at)
+  VALUES ($1, 1, $2, $3, $7, CASE WHEN $7 THEN now_us() END)
   ON CONFLICT (name) DO UPDATE
-  SET order_no = c.order_no + 1, order_to = excluded.order_to, order_at = excluded.order_at
+  SET order_no = c.order_no + 1, order_to = excluded.order_to, order_at = excluded.order_at,
+      order_kill = excluded.order_kill, drill_at = excluded.drill_at
   RETURNING name, order_no
 ), told AS (
   INSERT INTO cluster_event (stored_at, at, lasted_us, grp, node, from_state, to_state, cause, evidence)

@@ -14,10 +14,11 @@ use async_trait::async_trait;
 use quayside_store::{
     Cluster, StoreError,
     cluster::{
-        ControlChange, Ending, EventRow, Hints, Look, MoveAnswer, Renewed, Replicas, Said, encode_report,
+        ControlChange, Effects, Ending, EventRow, Hints, Look, MoveAnswer, Renewed, Replicas, Said,
+        encode_report,
     },
     lease::{Incarnation, StandbySeen, Take, Transition},
-    model::{GrantId, InstanceId, Name, SessionId, Text},
+    model::{GrantId, InstanceId, Name, SessionId, Text, Timestamp},
     sessions::NewInstance,
 };
 
@@ -230,8 +231,13 @@ impl Cluster for PostgresStore {
             ControlChange::Pin(to) => (pins, pinned) = (true, to.as_ref().map(Name::as_str)),
             ControlChange::Move { to, at } => {
                 let to = to.as_ref().map(Name::as_str);
-                let at = at.map(quayside_store::model::Timestamp::as_micros);
-                let params: Params<'_> = vec![&group, &to, &at, &via, &word, &note];
+                let at = at.map(Timestamp::as_micros);
+                let params: Params<'_> = vec![&group, &to, &at, &via, &word, &note, &false];
+                return self.order(params).await.map(Some);
+            }
+            ControlChange::Drill => {
+                let (to, at): (Option<&str>, Option<i64>) = (None, None);
+                let params: Params<'_> = vec![&group, &to, &at, &via, &word, &note, &true];
                 return self.order(params).await.map(Some);
             }
             ControlChange::Clear => {
@@ -258,6 +264,17 @@ impl Cluster for PostgresStore {
         self.say(Sql::NodeClear, vec![&node, &"cleared", &note])
             .await?;
         Ok(())
+    }
+
+    async fn effects(&self, ports: &[Name], since: Timestamp) -> Result<Effects, StoreError> {
+        let ports: Vec<&str> = ports.iter().map(Name::as_str).collect();
+        let since = since.as_micros();
+        let work = self.work(CLUSTER, async |conn| {
+            let params: Params<'_> = vec![&since, &ports];
+            let rows = conn.rows(CLUSTER, Sql::Effects, params).await?;
+            view::effects(&view::only(&rows, CLUSTER, "history")?)
+        });
+        self.run(CLUSTER, 1, self.maintain_timeout(), work).await
     }
 
     async fn hints(&self) -> Result<Box<dyn Hints>, StoreError> {

@@ -67,6 +67,7 @@ statements! {
     DeliverySettled "delivery_settled"
     DeliverySuspend "delivery_suspend"
     DeliveryTerminate "delivery_terminate"
+    Effects "effects"
     EventAdd "event_add"
     EventDelete "event_delete"
     EventList "event_list"

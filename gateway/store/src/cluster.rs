@@ -27,6 +27,9 @@ pub const LOCK_WITHIN: Duration = Duration::from_millis(250);
 /// How long moves because of a fault, and sessions that a node has lost, are counted.
 pub const COUNTED_FOR: Duration = Duration::from_secs(24 * 3600);
 
+/// How long after the order a move counts as that of a drill. `group_take` knows it too.
+pub const DRILL_LASTS: Duration = Duration::from_secs(60);
+
 /// The fence of a clustered host.
 ///
 /// # Errors
@@ -138,7 +141,7 @@ pub trait Cluster: Send + Sync {
     ) -> Result<Vec<EventRow>, StoreError>;
 
     /// Writes what an operator wants of `group`, with an event of who said it. Returns the number of the order for
-    /// [`ControlChange::Move`], which replaces an order that waits.
+    /// [`ControlChange::Move`] and [`ControlChange::Drill`], which replaces an order that waits.
     async fn set_control(
         &self,
         group: &Name,
@@ -151,6 +154,10 @@ pub trait Cluster: Send + Sync {
 
     /// Forgets the sessions that `node` has lost, with an event of who said it in `note`.
     async fn clear_node(&self, node: &Name, note: &Text) -> Result<(), StoreError>;
+
+    /// What came of the sends of `ports` since `since`, by the store's clock. It reads all that was recorded since
+    /// midnight: for somebody who looks how a takeover went, and not for every minute.
+    async fn effects(&self, ports: &[Name], since: Timestamp) -> Result<Effects, StoreError>;
 
     /// Listens for changes, on a connection of its own. Changes from the moment of its return on are told.
     async fn hints(&self) -> Result<Box<dyn Hints>, StoreError>;
@@ -229,6 +236,9 @@ pub enum ControlChange {
         /// Not before this moment.
         at: Option<Timestamp>,
     },
+    /// Its process is to be killed, as if it had died, and another one to take its place: an order like
+    /// [`ControlChange::Move`]. A move that follows within [`DRILL_LASTS`] is not counted.
+    Drill,
     /// Failures, budgets and moves are forgotten.
     Clear,
 }
@@ -251,9 +261,32 @@ impl ControlChange {
                     None => format!("ordered to {to}"),
                 }
             }
+            Self::Drill => "its process to be killed".to_owned(),
             Self::Clear => "cleared".to_owned(),
         }
     }
+}
+
+/// What came of sends, by what the store has recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// How many have ended well.
+    pub ended: u64,
+    /// When the last one did.
+    pub last: Option<Timestamp>,
+    /// The longest time between two that ended well, one after the other, the later of them since then. The earlier
+    /// one may be up to a minute older. `None`: no two were.
+    pub longest: Option<Duration>,
+    /// Deliveries that were taken from an owner that died.
+    pub released: u64,
+    /// How many of these may have been sent by it.
+    pub in_doubt: u64,
+    /// How many of those are kept for an operator.
+    pub kept: u64,
+    /// How many of the released ones have not ended yet.
+    pub open: u64,
+    /// How many of them neither live nor have an end: none, unless the store has lost them.
+    pub lost: u64,
 }
 
 /// Who said something, and why.

@@ -21,20 +21,20 @@ use crate::{
 };
 
 /// Longer than any case.
-const LONG: Duration = Duration::from_secs(600);
+pub(crate) const LONG: Duration = Duration::from_secs(600);
 
 /// A node with a live session and a process.
-struct Node {
-    name: Name,
+pub(crate) struct Node {
+    pub(crate) name: Name,
     session: SessionId,
-    instance: InstanceId,
+    pub(crate) instance: InstanceId,
 }
 
-fn cluster(store: &AnyStore) -> &dyn Cluster {
+pub(crate) fn cluster(store: &AnyStore) -> &dyn Cluster {
     store.cluster().expect("this store is for several nodes")
 }
 
-async fn node(scene: &Scene<'_>, called: &str, ttl: Duration) -> Node {
+pub(crate) async fn node(scene: &Scene<'_>, called: &str, ttl: Duration) -> Node {
     let node = Node {
         name: name(called),
         session: SessionId::new(scene.backend.now(), &scene.entropy),
@@ -57,7 +57,7 @@ async fn register(scene: &Scene<'_>, node: &Node, instance: InstanceId) -> bool 
     registered.expect("register")
 }
 
-fn grant(scene: &Scene<'_>) -> GrantId {
+pub(crate) fn grant(scene: &Scene<'_>) -> GrantId {
     GrantId::from_bytes(scene.random())
 }
 
@@ -67,7 +67,7 @@ async fn take(scene: &Scene<'_>, group: &str, instance: InstanceId, grant: Grant
     take.await.expect("take")
 }
 
-fn taken(take: Take) -> Epoch {
+pub(crate) fn taken(take: Take) -> Epoch {
     match take {
         Take::Taken(epoch) => epoch,
         other => panic!("not taken: {other:?}"),
@@ -79,7 +79,7 @@ async fn view(scene: &Scene<'_>) -> View {
     view.expect("view").view
 }
 
-async fn group(scene: &Scene<'_>, group: &str) -> GroupSeen {
+pub(crate) async fn group(scene: &Scene<'_>, group: &str) -> GroupSeen {
     let groups = view(scene).await.groups.into_iter();
     let mut found = groups.filter(|seen| seen.group == name(group));
     found
@@ -365,7 +365,7 @@ pub async fn only_agents_speak_for_their_nodes(backend: &dyn Backend) {
     assert!(nodes.iter().all(|node| node.lost.is_empty()), "{nodes:?}");
 }
 
-fn said() -> Said {
+pub(crate) fn said() -> Said {
     Said {
         node: name("a"),
         note: text("by a test: new disk"),
@@ -452,62 +452,6 @@ pub async fn the_words_of_operators_stand(backend: &dyn Backend) {
     assert_eq!(say(ControlChange::Clear).await, expected);
     let other = group(&scene, "other").await;
     assert_eq!(other, GroupSeen::unknown(name("other")));
-}
-
-/// Who said something to a group or a node, and why, stands among the changes of state.
-pub async fn who_said_it_is_recorded(backend: &dyn Backend) {
-    let scene = Scene::open(backend).await;
-    let cluster = cluster(&scene.store);
-    let queues = name("queues");
-    let at = Timestamp::from_micros(1_700_000_000_000_000);
-    let to = Some(name("b"));
-    let changes = [
-        (ControlChange::Paused(true), "paused"),
-        (ControlChange::Pin(to.clone()), "pinned to b"),
-        (
-            ControlChange::Move { to, at: Some(at) },
-            "ordered to b, not before 2023-11-14T22:13:20.000000Z",
-        ),
-        (ControlChange::Clear, "cleared"),
-        (ControlChange::Online(false), "wanted offline"),
-    ];
-    for (change, _) in &changes {
-        let set = cluster.set_control(&queues, change, &said()).await;
-        set.expect("say");
-    }
-    let note = said().note;
-    for drained in [true, false] {
-        let drain = cluster.drain_node(&name("b"), drained, &note).await;
-        drain.expect("drain");
-    }
-    cluster.clear_node(&name("b"), &note).await.expect("clear");
-    let events = async |group: Option<&str>, node: Option<&str>| {
-        let (group, node) = (group.map(name), node.map(name));
-        let rows = cluster.events(group.as_ref(), node.as_ref(), 99).await;
-        let mut rows = rows.expect("events");
-        rows.reverse();
-        rows
-    };
-    let of_group = events(Some("queues"), None).await;
-    let words: Vec<&str> = of_group.iter().map(|row| row.cause.as_str()).collect();
-    assert_eq!(words, changes.each_ref().map(|(_, word)| *word));
-    for row in &of_group {
-        assert!(row.is_word() && row.from.is_empty(), "{row:?}");
-        assert_eq!(
-            (row.group.as_ref(), &row.node),
-            (Some(&queues), &said().node)
-        );
-        assert_eq!(row.evidence, ["by a test: new disk"]);
-        assert_eq!((row.epoch, row.lasted), (None, Duration::ZERO));
-    }
-    let of_node = events(None, Some("b")).await;
-    let words: Vec<&str> = of_node.iter().map(|row| row.cause.as_str()).collect();
-    assert_eq!(words, ["drained", "resumed", "cleared"]);
-    assert!(
-        of_node
-            .iter()
-            .all(|row| row.group.is_none() && row.is_word())
-    );
 }
 
 /// A failure stands until it is over or cleared; a clear forgets the moves too.

@@ -31,6 +31,7 @@ pub mod group;
 pub mod maintain;
 pub mod operate;
 pub mod order;
+pub mod orders;
 pub mod publish;
 pub mod scene;
 pub mod sessions;
@@ -84,11 +85,15 @@ macro_rules! cluster_conformance {
                 a_take_ends_an_offer
                 orders_are_numbered_and_answered
                 the_words_of_operators_stand
-                who_said_it_is_recorded
                 a_clear_forgets_failures_and_moves
                 lost_sessions_count_until_they_are_cleared
                 changes_of_state_are_recorded
                 a_change_wakes_who_waits
+            }
+            orders {
+                who_said_it_is_recorded
+                a_drill_is_an_order_that_costs_no_move
+                a_takeover_is_measured
             }
         }
     };

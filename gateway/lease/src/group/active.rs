@@ -242,7 +242,14 @@ impl Group {
                 Some(Refusal::Excluded(to.clone(), why))
             }
         };
-        let leave = refused.is_none().then(|| Leave::new(Cause::Ordered, to));
+        let drill = self.seen.control.drill == Some(order.no);
+        let leave = (refused.is_none() && !drill).then(|| Leave::new(Cause::Ordered, to));
+        if drill
+            && refused.is_none()
+            && let Some(instance) = self.active_instance()
+        {
+            self.kill(ctx, instance, KillReason::Drill);
+        }
         ctx.out.push(Action::Answer {
             group: self.name.clone(),
             order: order.no,

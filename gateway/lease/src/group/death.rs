@@ -57,10 +57,17 @@ impl Group {
     /// Finds a successor for the dead process `old`.
     fn replace(&mut self, ctx: &mut Ctx<'_>, old: InstanceId, mut evidence: Vec<Fact>) {
         let now = ctx.now.boot;
+        // Who rehearses a death does not pay for it.
+        let drill = evidence.contains(&Fact::Exit(Exit::Killed(KillReason::Drill)));
+        let cause = if drill {
+            Cause::Drill
+        } else {
+            Cause::ProcessEnded
+        };
         let spare = self.processes.iter().any(Process::is_warm);
         let elsewhere = self.standby_elsewhere(ctx);
         let here_first = self.policy.on_death == OnDeath::InPlace || spare || elsewhere.is_none();
-        if here_first && self.restarts.spend(now) {
+        if here_first && (drill || self.restarts.spend(now)) {
             // A warm process goes on at once; a cold one waits the longer the more of them failed.
             let used = self.restarts.used(now);
             evidence.push(Fact::Restarts(used, self.restarts.allowed()));
@@ -69,9 +76,9 @@ impl Group {
             let at = if spare { now } else { now.plus(backoff[tries]) };
             self.respawn_at = at;
             let restarting = Phase::Restarting { old, at };
-            self.enter(ctx, restarting, Cause::ProcessEnded, evidence);
+            self.enter(ctx, restarting, cause, evidence);
         } else if let Some(to) = elsewhere {
-            self.leave_to(ctx, &to, evidence);
+            self.leave_to(ctx, &to, (cause, evidence));
         } else {
             evidence.push(Fact::Restarts(
                 self.restarts.used(now),
@@ -89,12 +96,17 @@ impl Group {
     }
 
     /// Leaves the group of a dead process to the node `to`.
-    fn leave_to(&mut self, ctx: &mut Ctx<'_>, to: &Name, mut evidence: Vec<Fact>) {
+    fn leave_to(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        to: &Name,
+        (cause, mut evidence): (Cause, Vec<Fact>),
+    ) {
         evidence.push(Fact::To(to.clone()));
         evidence.push(self.moves());
         // Not counted here: the node that takes it counts the move.
         self.offer(ctx, Some(to), false);
-        self.enter(ctx, Phase::Idle, Cause::ProcessEnded, evidence);
+        self.enter(ctx, Phase::Idle, cause, evidence);
     }
 
     /// Waits for a process here, unless a standby of another node is ready before. The place of the dead process
@@ -113,7 +125,7 @@ impl Group {
         {
             // Nothing was restarted.
             self.restarts.give_back();
-            self.leave_to(ctx, &to, vec![]);
+            self.leave_to(ctx, &to, (Cause::ProcessEnded, vec![]));
         }
         // Now, and not with the next beat or tick: others wait for it.
         self.declare_dead(ctx);

@@ -1,6 +1,7 @@
 //! One real agent beside a store that answers at once and peers that are only rows: what each policy decides.
 
 mod death;
+mod drill;
 mod rig;
 
 use std::time::Duration;

@@ -5,6 +5,7 @@
 
 mod advice;
 mod doubts;
+mod drill;
 mod facts;
 mod orders;
 #[cfg(test)]
@@ -103,6 +104,7 @@ pub(super) fn routes() -> Vec<Route> {
         .body("`node`: which one; `reason`: why, in the operator's words"),
     ];
     routes.extend(doubts::routes());
+    routes.extend(drill::routes());
     routes.extend([
         host(
             "/cluster/hosts/{host}/unpin",

@@ -30,6 +30,14 @@ pub(super) fn all() -> Value {
         "ClusterNode": cluster_node(),
         "ClusterMove": object(json!({ "order": count(), "host": reference("ClusterHost") })),
         "ClusterHistory": object(json!({ "events": list(&cluster_event()) })),
+        "ClusterDrill": object(json!({
+            "order": count(), "at": maybe("string"), "node": maybe("string"), "epoch": text(),
+        })),
+        "ClusterTakeover": object(json!({
+            "host": text(), "node": maybe("string"), "sends": count(), "gap_ms": maybe("integer"),
+            "went_on": { "type": "boolean" }, "out_of_work_ms": maybe("integer"), "released": count(),
+            "in_doubt": count(), "repeats": count(), "kept": count(), "open": count(), "lost": count(),
+        })),
         "ClusterInDoubt": object(json!({ "deliveries": list(&doubt()), "next": maybe("string") })),
         "InstanceList": object(json!({ "instances": list(&instance()) })),
         "BackedUp": object(json!({ "file": text() })),

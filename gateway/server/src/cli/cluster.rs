@@ -1,6 +1,7 @@
 //! `quayside cluster`.
 
 mod doubts;
+mod drill;
 mod follow;
 #[cfg(test)]
 mod guide;
@@ -41,6 +42,8 @@ pub(super) enum ClusterVerb {
     InDoubt(doubts::InDoubtArgs),
     /// Move a host to another node
     Move(MoveArgs),
+    /// Take a host away from its owner on purpose, and tell what that cost
+    Drill(drill::DrillArgs),
     /// Leave a host as it is: no restart, no move, nobody takes it over
     Pause(HostArgs),
     /// End a pause
@@ -193,6 +196,7 @@ pub(super) async fn cluster(verb: &ClusterVerb) -> Result<Exit, Failure> {
         }
         ClusterVerb::InDoubt(args) => doubts::in_doubt(args).await,
         ClusterVerb::Move(args) => move_host(args).await,
+        ClusterVerb::Drill(args) => drill::drill(args).await,
         ClusterVerb::Pause(args) => of_host(args, "pause").await,
         ClusterVerb::Unpause(args) => of_host(args, "unpause").await,
         ClusterVerb::Pin(args) => {

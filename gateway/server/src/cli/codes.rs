@@ -51,6 +51,10 @@ quayside_model::codes! {
         "`quayside cluster status -o json` tells which nodes can take it, and why the others cannot.";
     NOT_YET = "QS0726", "It is not done within the time that was given.",
         "Nothing: what was ordered stands; `quayside cluster status` tells how far it is.";
+    NO_DRILL = "QS0727", "A takeover of the host cannot be rehearsed now.",
+        "Repair what the message names; `quayside cluster status` tells what keeps other nodes from taking over.";
+    DRILL_LOST = "QS0728", "Deliveries that the owner had in hand are neither there nor have they ended.",
+        "Report it with the log lines of both nodes and `quayside messages show` of messages of that time.";
     INTERNAL = "QS0719", "A part of the program failed.",
         "Report it with the log line.";
 }

@@ -518,6 +518,8 @@ fn real_answers_fit_the_description() {
         "get /cluster/history?host=queues&node=node-b&limit=2",
         "get /cluster/hosts/queues",
         "get /cluster/nodes/node-b",
+        "post /cluster/hosts/queues/drill {\"fault\":\"kill\",\"reason\":\"x\"}",
+        "get /cluster/hosts/queues/drill?since=2026-11-21T00:00:00Z",
         "post /cluster/hosts/queues/move {\"to\":\"node-c\",\"at\":null}",
         "post /cluster/hosts/queues/pin {\"node\":\"node-c\",\"reason\":\"x\"}",
         "post /cluster/hosts/queues/unpin",
@@ -541,6 +543,9 @@ fn real_answers_fit_the_description() {
         ("get /cluster/history?limit=0", 400),
         ("get /cluster/history?node=none", 404),
         ("post /cluster/hosts/queues/pin", 400),
+        ("post /cluster/hosts/queues/drill {\"fault\":\"move\"}", 409),
+        ("post /cluster/hosts/none/drill {\"fault\":\"kill\"}", 404),
+        ("get /cluster/hosts/queues/drill", 400),
         ("post /cluster/hosts/queues/move {\"to\":\"none\"}", 404),
         ("post /cluster/hosts/queues/pause {\"for\":\"1h\"}", 400),
     ] {

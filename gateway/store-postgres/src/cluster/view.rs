@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use quayside_store::{
     StoreError,
-    cluster::{COUNTED_FOR, EventRow, Look, decode_report},
+    cluster::{COUNTED_FOR, Effects, EventRow, Look, decode_report},
     lease::{
         Control, Epoch, GroupSeen, Incarnation, MoveOrder, NodeSeen, OwnerSeen, SessionSeen,
         Sighting, StandbySeen, View,
@@ -166,6 +166,7 @@ fn control(row: &Reader<'_>) -> Result<Control, StoreError> {
         paused: row.get("paused")?,
         pinned: row.text_opt("pinned")?,
         order: order.transpose()?,
+        drill: row.get::<Option<i64>>("drill_no")?.map(i64::cast_unsigned),
         clears: row.number::<i64, _>("clears")?,
     })
 }
@@ -198,6 +199,20 @@ fn with_moves_and_reports(
 fn standby(row: &Reader<'_>) -> Result<StandbySeen, StoreError> {
     let report = decode_report(row.text("node")?, row.get("report")?);
     report.map_err(|e| row.corrupt("report", &e.to_string()))
+}
+
+pub(super) fn effects(row: &Reader<'_>) -> Result<Effects, StoreError> {
+    let longest: Option<i64> = row.get("longest")?;
+    Ok(Effects {
+        ended: row.number::<i64, _>("ended")?,
+        last: row.get::<Option<i64>>("last")?.map(Timestamp::from_micros),
+        longest: longest.map(age),
+        released: row.number::<i64, _>("released")?,
+        in_doubt: row.number::<i64, _>("in_doubt")?,
+        kept: row.number::<i64, _>("kept")?,
+        open: row.number::<i64, _>("open")?,
+        lost: row.number::<i64, _>("lost")?,
+    })
 }
 
 pub(super) fn event(row: &Reader<'_>) -> Result<EventRow, StoreError> {

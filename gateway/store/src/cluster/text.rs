@@ -5,7 +5,7 @@ use quayside_model::Name;
 use serde::{Deserialize, Serialize};
 
 /// Every reason to kill.
-const KILLED: [KillReason; 7] = [
+const KILLED: [KillReason; 8] = [
     KillReason::Hang,
     KillReason::TooSlow,
     KillReason::DrainTooLong,
@@ -13,6 +13,7 @@ const KILLED: [KillReason; 7] = [
     KillReason::SessionLost,
     KillReason::GrantVoid,
     KillReason::Unneeded,
+    KillReason::Drill,
 ];
 
 fn word(reason: KillReason) -> &'static str {
@@ -24,6 +25,7 @@ fn word(reason: KillReason) -> &'static str {
         KillReason::SessionLost => "session-lost",
         KillReason::GrantVoid => "grant-void",
         KillReason::Unneeded => "unneeded",
+        KillReason::Drill => "drill",
     }
 }
 

@@ -45,7 +45,7 @@ type HostAnswer = Answer<Json<told::Host>>;
 type NodeAnswer = Answer<Json<told::Node>>;
 
 /// Who says something through this node, and why.
-fn said(admin: &Admin, operator: &Operator, reason: Option<&Text>) -> Said {
+pub(super) fn said(admin: &Admin, operator: &Operator, reason: Option<&Text>) -> Said {
     Said {
         node: admin.gateway.node.clone(),
         note: operator.note(reason.map(Text::as_str)),
@@ -130,7 +130,7 @@ pub(super) async fn move_host(
 }
 
 /// Refuses a node that the host does not run on, as far as the configuration of this node knows.
-fn check_member(facts: &Facts, host: &Name, node: &Name) -> Answer<()> {
+pub(super) fn check_member(facts: &Facts, host: &Name, node: &Name) -> Answer<()> {
     check_host(facts, host)?;
     match facts.policies.get(host) {
         Some(policy) => known(&format!("member of `{host}`"), node, &policy.possible),

@@ -297,6 +297,7 @@ fn why(events: &[EventRow], at: usize) -> String {
     let gave_it_up = |other: &&EventRow| {
         other.node != event.node
             && (other.to == OnNode::Draining.as_str()
+                || other.cause == Cause::Drill.as_str()
                 || other.cause == Cause::ProcessEnded.as_str() && !other.evidence.is_empty())
     };
     if event.cause == Cause::Offered.as_str()

@@ -175,6 +175,34 @@ pub(crate) fn tell(facts: &Facts) -> Cluster {
     }
 }
 
+impl Host {
+    /// Why its takeover cannot be rehearsed, if it cannot: nobody would be left, or it would be no rehearsal.
+    pub(super) fn undrillable(&self) -> Option<String> {
+        let spent = self.moves.as_ref();
+        let spent = spent.is_some_and(|moves| moves.used >= moves.allowed);
+        if self.state != State::Active {
+            Some(format!(
+                "it is {}, and not simply active",
+                self.state.in_words()
+            ))
+        } else if !self.agent {
+            Some("no cluster agent looks after it".to_owned())
+        } else if self.paused {
+            Some("it is paused".to_owned())
+        } else if let Some(node) = &self.pinned {
+            Some(format!("it is pinned to {node}"))
+        } else if self.order.is_some() {
+            Some("an order to move it waits".to_owned())
+        } else if self.next.is_none() {
+            Some("no other node could take it over".to_owned())
+        } else if spent {
+            Some("its moves are used up".to_owned())
+        } else {
+            None
+        }
+    }
+}
+
 /// Where a clustered host stands, in figures.
 #[derive(Debug)]
 pub(crate) struct Standing {

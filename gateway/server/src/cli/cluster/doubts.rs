@@ -199,6 +199,21 @@ mod tests {
     };
 
     #[test]
+    fn the_guide_shows_a_list_as_it_is() {
+        let answer = json!({ "next": null, "deliveries": [{
+            "id": "01a1fede-77c6-7db1-9dcd-9af525813a70.0", "port": "orders.out", "host": "queues",
+            "partner": "https://partner/orders", "order_key": "4711", "state": "suspended", "attempts": 1,
+            "begun_at": "2026-11-21T02:13:57.5Z", "released_at": "2026-11-21T02:14:00Z", "node": "node-b",
+            "instance": null, "epoch": "1.6", "policy": "hold", "failure": null, "then": "kept for an operator",
+        }] });
+        let said = told(&answer, PLAIN, None);
+        assert!(
+            super::super::guide::shows(&said),
+            "the guide shows something else than:\n{said}"
+        );
+    }
+
+    #[test]
     fn a_list_tells_who_was_sending_and_what_to_type() {
         let doubt = |id: &str, more: Value| {
             let mut doubt = json!({

@@ -32,19 +32,20 @@ enum Progress {
 }
 
 /// The end of a wait.
-struct Deadline {
+pub(super) struct Deadline {
     end: Monotonic,
     bound: Duration,
 }
 
 impl Deadline {
-    fn new(bound: Duration) -> Self {
+    /// So long from now.
+    pub(super) fn new(bound: Duration) -> Self {
         let end = wiring::clock().monotonic().plus(bound);
         Self { end, bound }
     }
 
     /// Sleeps until the next look, or says that it takes too long.
-    async fn wait(&self, so_far: &str) -> Result<(), Failure> {
+    pub(super) async fn wait(&self, so_far: &str) -> Result<(), Failure> {
         if wiring::clock().monotonic() >= self.end {
             let message = format!("after {} {so_far}", lasting(self.bound));
             return Err(Failure::new(codes::NOT_YET, message));
@@ -118,7 +119,7 @@ pub(super) async fn host(
 }
 
 /// Whether the order, or a later one, was dealt with.
-fn is_answered(order: u64, host: &Value) -> bool {
+pub(super) fn is_answered(order: u64, host: &Value) -> bool {
     host["answered"]["order"].as_u64() >= Some(order)
 }
 

@@ -23,6 +23,11 @@ fn guide() -> String {
     page("high-availability.md")
 }
 
+/// Whether the guide shows what the program `said`.
+pub(super) fn shows(said: &str) -> bool {
+    guide().contains(&format!("```text\n{said}```\n"))
+}
+
 /// The first block of text of each section, by its heading.
 fn samples(guide: &str) -> Vec<(&str, &str)> {
     let sections = guide.split("\n### ").skip(1);
