@@ -101,6 +101,7 @@ mod tests {
             id: format!("k.{sequence}"),
             key: "k".to_owned(),
             sequence,
+            epoch: 0,
         }
     }
 

@@ -112,7 +112,7 @@ impl Postgres {
 
     /// Ends it as a loss of power does: every process at once, in the middle of whatever it does.
     pub async fn kill9(&mut self) {
-        self.stop(Signal::KILL).await;
+        self.end(Signal::KILL).await;
     }
 
     /// Starts it again after a stop, as a server that waits for no standby and takes writes: an old primary that
