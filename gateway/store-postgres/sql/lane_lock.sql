@@ -6,7 +6,8 @@ WHERE (l.port, l.no) IN (
   SELECT port, no FROM unnest($2::text[], $3::int[]) AS n(port, no)
   UNION
   SELECT d.port, d.lane FROM unnest($4::uuid[], $5::int[]) AS s(message, no)
-  JOIN delivery d ON d.message = s.message AND d.no = s.no
+  CROSS JOIN LATERAL (SELECT port, lane, order_key FROM delivery
+                      WHERE message = s.message AND no = s.no OFFSET 0) d
   WHERE d.order_key IS NOT NULL)
 ORDER BY l.port, l.no
 FOR UPDATE OF l

@@ -96,19 +96,26 @@ async fn a_failover_that_may_lose_something_is_known() {
     let user = "CREATE ROLE app LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO app";
     admin.batch_execute(user).await.expect("a user");
     let other = open(&url.replacen("quayside@", "app@", 1)).await;
-    let both = async || {
-        let seen = store.replicas().await.expect("it answers");
-        assert_eq!(other.replicas().await.expect("it answers"), seen);
-        seen
+    // A standby that has just connected replays nothing yet, which only one of them can see.
+    let both = async |count: usize| {
+        wait_for("both users to see as many standbys", PATIENCE, async || {
+            let seen = store.replicas().await.map_err(|e| e.to_string())?;
+            let others = other.replicas().await.map_err(|e| e.to_string())?;
+            if seen == others && seen.standbys.len() == count {
+                Ok(seen)
+            } else {
+                Err(format!("{seen:?}, {others:?}"))
+            }
+        })
+        .await
     };
-    let alone = both().await;
-    assert_eq!((alone.standbys.len(), alone.may_lose()), (0, false));
+    assert!(!both(0).await.may_lose());
     let _standby = server.standby("second").await;
-    let asynchronous = both().await;
+    let asynchronous = both(1).await;
     assert_eq!(asynchronous.standbys, ["second"]);
     assert!(asynchronous.may_lose());
     server.wait_for_one_of(&["second"]).await;
-    let synchronous = both().await;
+    let synchronous = both(1).await;
     assert_eq!(synchronous.standbys, ["second"]);
     assert!(synchronous.waits && !synchronous.may_lose());
 }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod hosts;
+mod plans;
 
 use std::{sync::Arc, time::Duration};
 
