@@ -87,6 +87,7 @@ async fn a_rehearsal_tells_what_a_takeover_costs() {
     )
     .await;
     assert_eq!(asked.status.code(), Some(2), "it wants a yes: {asked:?}");
+    could_take_over(&cluster, active).await;
     let drill = json(&cluster, active, &["cluster", "drill", "edge"]).await;
     check(&drill, 2, false);
     assert_eq!(settled(&cluster.site).await, active, "there and back");

@@ -27,6 +27,7 @@ use crate::{
     plan::Plan,
     runtime::{self, Runtimes},
     shared::{Routes, Shared},
+    trust::Trust,
 };
 
 /// How long after an answer a system is asked again, and how often it is looked which ones there are.
@@ -88,10 +89,10 @@ impl Partners {
         while evictions.try_join_next().is_some() {}
         for partner in all {
             let (partner, former, done) = (Arc::clone(partner), former.clone(), done.clone());
-            let stopping = shared.stopping.clone();
+            let (stopping, trust) = (shared.stopping.clone(), shared.trust.clone());
             evictions.spawn(async move {
                 tokio::select! {
-                    () = evict(&*partner, &former) => {}
+                    () = evict(&*partner, &former, &trust) => {}
                     () = stopping.cancelled() => {}
                 }
                 drop(done);
@@ -324,24 +325,33 @@ async fn probe(shared: Arc<Shared>, name: Name, partner: Arc<dyn Partner>) {
     }
 }
 
-/// Tries until it is done, or for so long that the system has noticed by itself.
-async fn evict(partner: &dyn Partner, former: &Name) {
+/// Tries until it is done, or for so long that the system has noticed by itself. Not while this process may not act:
+/// who is paused or cut off may have a successor by then, and that may be the former owner.
+async fn evict(partner: &dyn Partner, former: &Name, trust: &Trust) {
+    let mut told = false;
     for attempt in 1..=EVICTIONS {
-        match timeout(EVICT_WITHIN, partner.evict(former)).await {
+        if !trust.may_act() {
+            sleep(EVERY).await;
+            continue;
+        }
+        let why = match timeout(EVICT_WITHIN, partner.evict(former)).await {
             Ok(Ok(())) => {
                 if attempt > 1 {
                     info!(%former, attempt, "what the former owner had open is closed");
                 }
                 return;
             }
-            Ok(Err(error)) if attempt == 1 => {
-                warn!(code = %codes::FORMER_LEFT, %former, why = in_words(&error),
-                    "what the former owner has open cannot be closed yet; it is tried again");
-            }
-            Ok(Err(_)) | Err(_) => {}
+            Ok(Err(error)) => in_words(&error),
+            Err(_) => "it does not answer".to_owned(),
+        };
+        if !told {
+            told = true;
+            warn!(code = %codes::FORMER_LEFT, %former, why,
+                "what the former owner has open cannot be closed yet; it is tried again");
         }
         sleep(EVERY).await;
     }
+    warn!(code = %codes::FORMER_LEFT, %former, "what the former owner has open was not closed, and is left to the system");
 }
 
 fn in_words(error: &AdapterError) -> String {

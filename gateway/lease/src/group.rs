@@ -289,6 +289,10 @@ impl Group {
                     question,
                 };
                 self.enter(ctx, voided, Cause::StoreReplaced, vec![]);
+                if !ctx.settled {
+                    // The new history may not know the claims that it holds, and would give them out again.
+                    self.kill(ctx, instance, crate::KillReason::GrantVoid);
+                }
             }
             Phase::Taking(_) => self.enter(ctx, Phase::Idle, Cause::StoreReplaced, vec![]),
             _ => {}

@@ -39,7 +39,7 @@ pub enum HostState {
 pub struct Beat {
     /// What it is doing.
     pub state: HostState,
-    /// Effects that were begun and are not marked yet.
+    /// Effects that have begun and not come back. What waits for the store, before or after one, is none.
     pub in_flight: u32,
     /// Its adapters. A fault of one message is not a fault of its adapter.
     pub adapters: Vec<AdapterHealth>,

@@ -13,7 +13,7 @@ use std::{
 
 use rustix::process::getuid;
 
-/// Says that this process already runs in a network of its own.
+/// Says that this process already runs in a network of its own: the file in which the test tells that it was found.
 const MARK: &str = "QUAYSIDE_OWN_NETWORK";
 
 /// The table of rules.
@@ -64,7 +64,8 @@ impl Network {
     /// When it has failed there, or no network can be made: that needs root, `unshare`, `ip` and `nft`.
     #[must_use]
     pub fn of_test(name: &str) -> Option<Self> {
-        if std::env::var_os(MARK).is_some() {
+        if let Some(found) = std::env::var_os(MARK) {
+            std::fs::write(found, name).expect("telling that the test was found");
             run("ip", &["link", "set", "lo", "up"], "");
             let network = Self { cuts: Vec::new() };
             network.apply();
@@ -75,16 +76,20 @@ impl Network {
             "this test cuts machines off inside of a network namespace, which needs root"
         );
         let program = std::env::current_exe().expect("the path of the running program");
+        let found = tempfile::NamedTempFile::new().expect("a temporary file");
         // The kernel ends it with the thread that waits for it.
         let status = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--", "unshare", "--net", "--"])
             .arg(program)
             .args(["--exact", name, "--nocapture"])
-            .env(MARK, "1")
+            .env(MARK, found.path())
             .stdin(Stdio::null())
             .status();
         let status = status.expect("starting unshare");
         assert!(status.success(), "in a network of its own: {status}");
+        // A program that is asked for a test that it has not runs none, and is content.
+        let told = std::fs::read_to_string(found.path()).expect("what the test has told");
+        assert_eq!(told, name, "this program has no such test");
         None
     }
 

@@ -123,8 +123,11 @@ impl Group {
             && !self.has_warm()
             && let Some(to) = self.standby_elsewhere(ctx)
         {
-            // Nothing was restarted.
-            self.restarts.give_back();
+            // Nothing was restarted. A drill has spent nothing.
+            let drilled = |p: &Process| p.instance == old && p.killed == Some(KillReason::Drill);
+            if !self.processes.iter().any(drilled) {
+                self.restarts.give_back();
+            }
             self.leave_to(ctx, &to, (Cause::ProcessEnded, vec![]));
         }
         // Now, and not with the next beat or tick: others wait for it.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use quayside_harness::{
-    App, Gateway, Lost, Node, Postgres, Proxy, RabbitMq, look_for,
+    App, Gateway, Lost, Node, Postgres, Proxy, RabbitMq, lasts, look_for,
     rabbitmq::{Consumer, Producer, ProducerPlan},
     unix_micros,
 };
@@ -279,7 +279,7 @@ impl Line {
         let returned = if fault == Fault::StoreRestart {
             self.store.stop().await;
             if no % 2 == 1 {
-                tokio::time::sleep(OUTAGE).await;
+                lasts(OUTAGE).await;
             }
             let url = self.store.url(DATABASE);
             tokio::join!(watch::logs_in(&url), self.store.start_again()).0

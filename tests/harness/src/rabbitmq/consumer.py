@@ -1,8 +1,8 @@
 """Takes what comes into queues of a RabbitMQ on this machine: `PORT LOG QUEUE...`.
 
-LOG gets a line `TIME QUEUE MESSAGE_ID REDELIVERED ID KEY SEQUENCE EPOCH` for each message, the next three from its
-body, the last one from its header `quayside-epoch` or 0, with the time in microseconds since the epoch. A message is acknowledged after its line is written.
-After SIGTERM it ends when the queues are empty.
+LOG gets a line `TIME QUEUE MESSAGE_ID REDELIVERED ID KEY SEQUENCE EPOCH` for each message: ID, KEY and SEQUENCE from
+its body, EPOCH from its header `quayside-epoch` or 0, the time in microseconds since 1970. A message is acknowledged
+after its line is written. After SIGTERM it ends when the queues are empty.
 """
 
 import json
