@@ -1,5 +1,5 @@
 -- lane_lock: the lanes that a batch touches: those of hand-offs ($2, $3) and of deliveries that it
--- settles ($4, $5).
+-- settles ($4, $5), which are looked up one by one as in delivery_end.
 SELECT l.port, l.no, l.instance IS NOT DISTINCT FROM $1::uuid AS mine
 FROM lane l
 WHERE (l.port, l.no) IN (
