@@ -46,6 +46,12 @@ SET client_min_messages = warning;";
 const IDLE: &str = "
 SET idle_in_transaction_session_timeout = '2s';";
 
+/// Whoever gives a call up closes its connection, and a server that does not look goes on with it: it keeps its locks,
+/// for which the next try waits in vain, only to be broken off when it answers. Not every system can look, and one that
+/// cannot refuses the setting.
+const LOOK: &str = "
+SELECT set_config('client_connection_check_interval', '100ms', false) WHERE version() LIKE '%linux%';";
+
 /// synchronous_commit is raised where the server's default is below `on`, never lowered.
 const DURABLE: &str = "
 SELECT set_config('synchronous_commit', 'on', false)
@@ -241,7 +247,7 @@ impl Pool {
 
 /// Makes the settings of a new connection, in one round trip. Who answers.
 async fn set_up(client: &Client, operation: &'static str) -> Result<Incarnation, StoreError> {
-    let mut text = SETTINGS.to_owned();
+    let mut text = format!("{SETTINGS}{LOOK}");
     // With a fail point the server's own setting stays in force.
     for (setting, fail_point) in [(IDLE, "no-idle-limit"), (DURABLE, "no-sync")] {
         if !failpoint::enabled(fail_point) {

@@ -1,8 +1,26 @@
 //! Who holds lanes, and for how long: everybody else waits for them a second at most.
 
-use quayside_harness::Session;
+use std::sync::Arc;
 
+use quayside_conformance::{
+    Scene,
+    scene::{order_key, sent},
+};
+use quayside_harness::{Session, wait_for};
+use quayside_store::{Commit as _, Op, Outcome, SettleOutcome};
+use tokio::task::JoinSet;
+
+use super::PATIENCE;
 use crate::server::{DATABASE, Fresh};
+
+const PORT: &str = "a";
+
+/// Whoever ends a delivery waits for the lock 7, for as long as it takes.
+const STUCK: &str = "
+CREATE FUNCTION stuck() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = '0' AS
+$$ BEGIN PERFORM pg_advisory_xact_lock_shared(7); RETURN NULL; END $$;
+CREATE TRIGGER stuck AFTER DELETE ON delivery FOR EACH STATEMENT EXECUTE FUNCTION stuck();
+SELECT pg_advisory_lock(7)";
 
 /// The planner's settings of every connection.
 const PLANS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off;
@@ -49,4 +67,44 @@ async fn no_statement_of_a_batch_reads_the_backlog() {
         assert!(plan.contains("using delivery_pkey on delivery"), "{plan}");
         assert!(!plan.contains("using delivery_order"), "{plan}");
     }
+}
+
+/// The server must not go on with a batch that was given up: it holds the lanes that the next try needs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_is_given_up_leaves_its_lanes() {
+    let fresh = Fresh::start().await;
+    let scene = Scene::open(&fresh).await;
+    let publish = scene.ordered("k-1", PORT, order_key("k", 0));
+    scene.stored(publish).await;
+    let head = scene.claim_ordered(PORT, 1).await.remove(0);
+    let ops = [Op::Settle(head.claim, sent())];
+    let admin = fresh.server.connect(DATABASE).await;
+    admin.batch_execute(STUCK).await.expect("a trigger");
+    let (store, me, batch) = (Arc::clone(&fresh.store), scene.me, ops.to_vec());
+    let mut committing = JoinSet::new();
+    committing.spawn(async move { store.commit(me, &batch).await });
+    wait_for("the batch to be stuck", PATIENCE, async || {
+        let stuck = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'advisory'";
+        let stuck = admin.query(stuck, &[]).await;
+        match stuck.map_err(|e| e.to_string())?.len() {
+            0 => Err("nobody is".to_owned()),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    let lanes = "SELECT FROM lane FOR UPDATE NOWAIT";
+    admin
+        .batch_execute(lanes)
+        .await
+        .expect_err("the batch has its lane");
+    committing.shutdown().await;
+    wait_for("the lane to be free", PATIENCE, async || {
+        let locked = admin.batch_execute(lanes).await;
+        locked.map_err(|e| e.to_string())
+    })
+    .await;
+    let free = admin.batch_execute("SELECT pg_advisory_unlock(7)").await;
+    free.expect("it was held");
+    let outcomes = scene.commit(&ops).await.expect("run again");
+    assert_eq!(outcomes, [Outcome::Settled(SettleOutcome::Done)]);
 }
