@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use quayside_store::{
-    Claimed, Claims, StoreError, Want,
+    Claimed, Claims, StoreError, StoreErrorKind, Want,
     commit::OrderKey,
     model::{
         Claim, Content, Context, DeliveryId, ExchangeId, InstanceId, Message, MessageId, Name,
@@ -49,7 +49,20 @@ impl Claims for PostgresStore {
             let ordered = Ports::of(wants.iter().filter(|w| w.ordered), &taken);
             if !ordered.names.is_empty() {
                 self.saw_order();
-                take_ordered(conn, instance, &ordered, &mut taken).await?;
+                let free = taken.len();
+                if let Err(e) = take_ordered(conn, instance, &ordered, &mut taken).await {
+                    // What the first statement took is committed, and is in hand whatever became of the rest.
+                    taken.truncate(free);
+                    let refused = e.kind == StoreErrorKind::Contended;
+                    if refused && !taken.is_empty() {
+                        conn.simple("ROLLBACK").await.map_err(|e| fail(CLAIM, e))?;
+                    } else {
+                        if refused {
+                            held.undo().await;
+                        }
+                        return Err(e);
+                    }
+                }
             }
             taken.sort_by_key(|t| (t.rank, t.seq));
             let claimed = with_messages(conn, instance, taken).await?;

@@ -253,6 +253,14 @@ impl Held<'_> {
             lock(&self.shelf.idle).push(conn);
         }
     }
+
+    /// Undoes the transaction that a refusal of the server has broken off, and puts the connection back. Another
+    /// one would cost a process of the server and all plans, out of the time that the next try has.
+    pub(crate) async fn undo(self) {
+        if self.conn().client.batch_execute("ROLLBACK").await.is_ok() {
+            self.keep();
+        }
+    }
 }
 
 /// One step of a round trip: answers with rows.

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     PostgresStore,
     error::{fail, fail_after_commit, is_day_missing, is_stored_before},
-    pool::{Conn, Step, Use},
+    pool::{Conn, Held, Step, Use},
     row::{Id, Reader},
     sql::Sql,
 };
@@ -76,7 +76,12 @@ pub(super) async fn attempt(
     let held = store.pool().get(Use::Commit, OPERATION).await?;
     let conn = held.conn();
     let mut settlements = Settlements::new(settles)?;
-    let Some(opening) = open(store, conn, instance, &mut items, &settlements, &nexts).await? else {
+    let opened = open(store, conn, instance, &mut items, &settlements, &nexts).await;
+    let opening = match opened {
+        Ok(opening) => opening,
+        Err(trouble) => return Err(undone(held, trouble).await),
+    };
+    let Some(opening) = opening else {
         held.keep();
         return Ok(group.iter().map(|at| (*at, fenced(&ops[*at]))).collect());
     };
@@ -104,6 +109,16 @@ pub(super) async fn attempt(
     let mut outcomes = outcomes(&items, claimed, born, &settlements);
     outcomes.extend(nexts.outcomes());
     Ok(outcomes)
+}
+
+/// Keeps a connection whose transaction the server has refused to open.
+pub(super) async fn undone(held: Held<'_>, trouble: Trouble) -> Trouble {
+    if let Trouble::Store(e) = &trouble
+        && matches!(e.kind, StoreErrorKind::Contended | StoreErrorKind::Data)
+    {
+        held.undo().await;
+    }
+    trouble
 }
 
 /// What the first trip found out.

@@ -110,7 +110,11 @@ async fn attempt(
     let held = store.pool().get(Use::Commit, OPERATION).await?;
     let conn = held.conn();
     let mut settlements = Settlements::new(settles)?;
-    let opening = attempt::open(store, conn, instance, &mut items, &settlements, &nexts).await?;
+    let opened = attempt::open(store, conn, instance, &mut items, &settlements, &nexts).await;
+    let opening = match opened {
+        Ok(opening) => opening,
+        Err(trouble) => return Err(attempt::undone(held, trouble).await),
+    };
     let Some(opening) = opening else {
         held.keep();
         let (member, outcome) = (members[0], attempt::fenced(&ops[members[0]]));

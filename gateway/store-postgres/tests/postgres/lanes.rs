@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use quayside_conformance::{
     Scene,
-    scene::{order_key, sent},
+    scene::{name, order_key, sent},
 };
 use quayside_harness::{Session, wait_for};
-use quayside_store::{Commit as _, Op, Outcome, SettleOutcome};
+use quayside_store::{Claims as _, Commit as _, Op, Outcome, SettleOutcome, StoreErrorKind, Want};
 use tokio::task::JoinSet;
 
 use super::PATIENCE;
@@ -107,4 +107,57 @@ async fn a_batch_that_is_given_up_leaves_its_lanes() {
     free.expect("it was held");
     let outcomes = scene.commit(&ops).await.expect("run again");
     assert_eq!(outcomes, [Outcome::Settled(SettleOutcome::Done)]);
+}
+
+/// Who waited for a lane in vain has the next try at once: with its connection, and with what it took of other ports.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_a_lane_in_vain_keeps_connection_and_claims() {
+    let fresh = Fresh::start().await;
+    let scene = Scene::open(&fresh).await;
+    scene
+        .stored(scene.ordered("k-1", PORT, order_key("k", 0)))
+        .await;
+    let head = scene.claim_ordered(PORT, 1).await.remove(0);
+    scene
+        .stored(scene.ordered("l-1", PORT, order_key("l", 0)))
+        .await;
+    scene.stored(scene.publish("free", &["b"])).await;
+    let admin = fresh.server.connect(DATABASE).await;
+    let backends = async || {
+        let pids = format!(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = 'qs:{}' ORDER BY pid",
+            scene.me
+        );
+        let pids = admin.query(&pids, &[]).await.expect("the backends");
+        pids.iter().map(|row| row.get(0)).collect::<Vec<i32>>()
+    };
+    let before = backends().await;
+    assert!(!before.is_empty(), "they carry the name of the instance");
+    let hold = "BEGIN; SELECT FROM lane FOR UPDATE";
+    admin.batch_execute(hold).await.expect("the lane");
+
+    let ops = [Op::Settle(head.claim, sent())];
+    let error = scene.commit(&ops).await.expect_err("another has the lane");
+    assert_eq!(error.kind, StoreErrorKind::Contended, "{error:?}");
+    let want = |port: &str, ordered| Want {
+        port: name(port),
+        room: 9,
+        ordered,
+        marks: false,
+    };
+    let wants = [want(PORT, true), want("b", false)];
+    let claimed = fresh.store.claim(scene.me, &wants).await;
+    let claimed = claimed.expect("what can be had is taken");
+    let ports: Vec<_> = claimed.iter().map(|c| c.port.to_string()).collect();
+    assert_eq!(ports, ["b"]);
+    let error = fresh.store.claim(scene.me, &wants).await;
+    let error = error.expect_err("nothing else can be had");
+    assert_eq!(error.kind, StoreErrorKind::Contended, "{error:?}");
+
+    admin.batch_execute("ROLLBACK").await.expect("given back");
+    let outcomes = scene.commit(&ops).await.expect("the lane is free");
+    assert_eq!(outcomes, [Outcome::Settled(SettleOutcome::Done)]);
+    let next = scene.claim_ordered(PORT, 1).await.remove(0);
+    scene.done(next.claim, sent()).await;
+    assert_eq!(backends().await, before, "no connection was given up");
 }
