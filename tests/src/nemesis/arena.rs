@@ -95,9 +95,13 @@ DECLARE
   owner uuid;
   host text;
 BEGIN
+  IF writer NOT LIKE 'qs:%' THEN
+    RETURN NULL;
+  END IF;
+  -- By its key: it is asked for each row that is written, and each fault leaves more instances.
   SELECT i.hosts, f.instance INTO host, owner
   FROM instance i JOIN fence f ON f.grp = 'host.' || i.hosts
-  WHERE writer = 'qs:' || i.id;
+  WHERE i.id = substr(writer, 4)::uuid;
   IF NOT FOUND THEN
     RETURN NULL;
   END IF;
