@@ -24,10 +24,13 @@ use crate::{
 const CLAIM: &str = "claim deliveries";
 const LANES: &str = "keep lanes";
 
-/// How many rows of a lane one statement looks at: enough to find work behind rows that it parks.
-const ORDERED_SCAN: i32 = 256;
+/// How many rows of a lane one statement looks at, at most: enough to find work behind rows that it parks.
+const ORDERED_SCAN: usize = 256;
 /// How often one claim looks further when all it met had to be parked.
 const ORDERED_ROUNDS: usize = 8;
+/// How many rows of all lanes one statement looks at, and how many one claim parks before it looks no further. It holds
+/// the lanes meanwhile, and has parked nothing if it is given up: the next one would meet as much, and more.
+const ORDERED_PARKED: usize = 2048;
 
 #[async_trait]
 impl Claims for PostgresStore {
@@ -228,14 +231,17 @@ async fn take_ordered(
         return Ok(());
     }
     let mut rooms = ports.rooms.clone();
+    let mut parked = 0;
+    let scan = (ORDERED_PARKED / lanes.nos.len()).clamp(1, ORDERED_SCAN);
+    let scan = i32::try_from(scan).unwrap_or(i32::MAX);
     for _ in 0..ORDERED_ROUNDS {
-        let mut params: crate::pool::Params<'_> = vec![&me, &ports.names, &rooms, &ORDERED_SCAN];
+        let mut params: crate::pool::Params<'_> = vec![&me, &ports.names, &rooms, &scan];
         params.extend(lanes.params());
         let rows = conn.rows(CLAIM, Sql::DeliveryClaimOrdered, params).await?;
-        let mut parked = false;
+        let before = parked;
         for row in &rows {
             if Reader::new(row, CLAIM, "delivery").get::<i16>("state")? != 1 {
-                parked = true;
+                parked += 1;
                 continue;
             }
             let one = read_taken(row, instance)?;
@@ -244,7 +250,8 @@ async fn take_ordered(
             }
             taken.push(one);
         }
-        if !parked || rooms.iter().all(|room| *room <= 0) {
+        let enough = parked == before || parked >= ORDERED_PARKED;
+        if enough || rooms.iter().all(|room| *room <= 0) {
             break;
         }
     }

@@ -161,3 +161,34 @@ async fn who_waits_for_a_lane_in_vain_keeps_connection_and_claims() {
     scene.done(next.claim, sent()).await;
     assert_eq!(backends().await, before, "no connection was given up");
 }
+
+/// A claim parks what it meets behind heads in portions: all of it at once would hold the lanes for too long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_is_parked_in_portions() {
+    const LANES: u16 = 16;
+    let fresh = Fresh::start().await;
+    let scene = Scene::open(&fresh).await;
+    for lane in 0..LANES {
+        let key = order_key(&format!("k{lane}"), lane);
+        scene.stored(scene.ordered("head", PORT, key)).await;
+    }
+    let heads = scene.claim_ordered(PORT, u32::from(LANES)).await;
+    assert_eq!(heads.len(), usize::from(LANES));
+    let admin = fresh.server.connect(DATABASE).await;
+    let behind = "
+        INSERT INTO delivery (message, no, state, priority, slot, seq, rank, due, port, lane, order_key)
+        SELECT gen_random_uuid(), 0, 0, 5, 0, nextval('delivery_seq'), 0, 0, d.port, d.lane, d.order_key
+        FROM delivery d CROSS JOIN generate_series(1, 500)";
+    admin.batch_execute(behind).await.expect("a backlog");
+    let parked = async || {
+        let parked = "SELECT count(*) FROM delivery WHERE state = 2";
+        let row = admin.query_one(parked, &[]).await.expect("the backlog");
+        row.get::<_, i64>(0)
+    };
+    for least in [2000, 4000, 6000, 8000] {
+        assert!(scene.claim_ordered(PORT, 9).await.is_empty());
+        let now = parked().await;
+        assert!((least..=least * 2).contains(&now), "{now} of {least}");
+    }
+    assert_eq!(parked().await, 8000);
+}
