@@ -159,7 +159,14 @@ impl Arena {
         let machines: Vec<Ipv4Addr> = (0..NODES).map(machine).collect();
         let broker = RabbitMq::start_at(&[], &machines).await;
         let out = declare_moves(&broker).await;
-        let settings = [("listen_addresses", "*"), ("max_connections", "200")];
+        // What takes a second is told with its plan, for whoever looks for the cause of a failure.
+        let settings = [
+            ("listen_addresses", "*"),
+            ("max_connections", "200"),
+            ("log_min_duration_statement", "1s"),
+            ("session_preload_libraries", "auto_explain"),
+            ("auto_explain.log_min_duration", "1s"),
+        ];
         let server = Postgres::start_with(&settings).await;
         let (store, queues) = (server.addr(), broker.addr());
         let placed = |node: Node| {
