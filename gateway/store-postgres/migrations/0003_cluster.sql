@@ -2,6 +2,10 @@
 -- nothing of it works on beside one that does. A session that such a program has expired is not counted as
 -- lost, and what it changes wakes no listener: agents poll as well.
 
+-- All that is changed, in the order in which work statements lock it: with one table in hand and the next one wanted, this
+-- and the traffic of the version before would wait for each other, try after try.
+LOCK TABLE instance, session, delivery IN ACCESS EXCLUSIVE MODE;
+
 -- That of a node's agent; other processes have sessions of their own.
 ALTER TABLE session ADD COLUMN agent boolean NOT NULL DEFAULT false;
 -- When another node ended it; NULL for a session that ended at its own wish.

@@ -106,9 +106,16 @@ BEGIN
     RETURN NULL;
   END IF;
   PERFORM nextval('audit_seen');
+  -- Whoever sweeps gives back what the dead have claimed, the dead themselves included: it says so for nobody alive.
+  IF TG_OP = 'UPDATE' AND OLD.state = 1 AND NEW.state = 0 AND NOT EXISTS (
+    SELECT FROM instance i JOIN session s ON s.id = i.session WHERE i.id = OLD.instance AND i.state = 0 AND s.live)
+  THEN
+    RETURN NULL;
+  END IF;
   IF writer IS DISTINCT FROM 'qs:' || owner THEN
     INSERT INTO audit (what)
-    VALUES (format('%s by %s of %s, owned by %s', TG_OP, writer, host, coalesce(owner::text, 'nobody')));
+    VALUES (format('%s by %s of %s, owned by %s: %s became %s', TG_OP, writer, host, coalesce(owner::text, 'nobody'),
+                   OLD, NEW));
   END IF;
   RETURN NULL;
 END $$;

@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use quayside_harness::Session;
+
 use crate::server::{DATABASE, Fresh};
 
 /// The settings by which connections of the store plan.
@@ -19,15 +21,27 @@ const WALKS: [&str; 5] = [
     "effects",
 ];
 
+/// Five thousand deliveries, all ended but one.
+const CHURN: &str = "
+INSERT INTO delivery (message, no, state, priority, slot, seq, rank, due, port, lane, order_key)
+SELECT gen_random_uuid(), 0, 0, 5, 0, n, n, 0, 'a', 0, int4send(n) FROM generate_series(1, 5000) AS n;
+DELETE FROM delivery WHERE seq < 5000";
+
 #[tokio::test]
 async fn no_statement_that_was_planned_over_an_empty_queue_walks_over_a_long_one() {
     let fresh = Fresh::start().await;
     let client = fresh.server.connect(DATABASE).await;
     client.batch_execute(SETTINGS).await.expect("settings");
-    client
-        .batch_execute("VACUUM ANALYZE delivery")
-        .await
-        .expect("an empty table that the planner has seen");
+    // One that never held anything, and one that has been through a lot.
+    for before in ["", CHURN] {
+        client.batch_execute(before).await.expect("deliveries");
+        let seen = client.batch_execute("VACUUM (ANALYZE) delivery").await;
+        seen.expect("the planner has seen the table");
+        refuse_walks(&client).await;
+    }
+}
+
+async fn refuse_walks(client: &Session) {
     let mut walks = BTreeMap::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql");
     for entry in fs::read_dir(folder).expect("the statements").flatten() {
