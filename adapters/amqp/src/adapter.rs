@@ -76,6 +76,10 @@ impl Adapter for AmqpAdapter {
         templates
     }
 
+    fn prepares(&self) -> bool {
+        true
+    }
+
     async fn open_receive(
         &self,
         name: &Name,

@@ -147,13 +147,18 @@ fn difference(refusal: &str) -> Option<(&str, Current)> {
     Some((name, current))
 }
 
-/// Finds out what `queue` is. `None`: the broker does not let this user ask.
+/// Finds out what `queue` is; `was`, what it was before, saves questions. `None`: the broker does not let this user
+/// ask.
 ///
 /// # Errors
 /// That there is no such queue, or that the connection is lost.
-pub(crate) async fn nature(live: &Live, queue: &str) -> Result<Option<Nature>, AdapterError> {
+pub(crate) async fn nature(
+    live: &Live,
+    queue: &str,
+    was: Option<Nature>,
+) -> Result<Option<Nature>, AdapterError> {
     exists(live, queue).await?;
-    let mut nature = Nature::guess();
+    let mut nature = was.unwrap_or_else(Nature::guess);
     for _ in 0..MAX_CORRECTIONS {
         let options = QueueDeclareOptions {
             durable: nature.durable,

@@ -20,7 +20,7 @@ use crate::{
     codes,
     config::OnFailure,
     error::of_broker,
-    inspect,
+    inspect::{self, Nature},
     link::{Link, Live},
     unacked::Unacked,
 };
@@ -53,6 +53,10 @@ pub(crate) struct AmqpReceive {
     unusable: Option<(Monotonic, &'static str)>,
     /// Whether the queue is known to keep what the location promises.
     inspected: bool,
+    /// What the queue was when it was looked at last.
+    nature: Option<Nature>,
+    /// Whether that was found out while another process ran the location.
+    foreseen: bool,
     consuming: Option<Consuming>,
     /// A connection that was asked for the queue. If nobody waited for the answer there may be a consumer over
     /// it that nobody listens to.
@@ -79,6 +83,8 @@ impl AmqpReceive {
             part,
             unusable: None,
             inspected: false,
+            nature: None,
+            foreseen: false,
             consuming: None,
             asked: None,
             pending: VecDeque::new(),
@@ -161,7 +167,7 @@ impl AmqpReceive {
     }
 
     /// Looks whether the queues are what the location needs.
-    async fn inspect(&self, live: &Live) -> Result<(), AdapterError> {
+    async fn inspect(&mut self, live: &Live) -> Result<(), AdapterError> {
         let settings = &self.line.settings;
         if let Some(queue) = &settings.dead_letter {
             // Found out when the first message is not acceptable it would stand in the way of all others.
@@ -172,7 +178,8 @@ impl AmqpReceive {
             return Ok(());
         }
         let (queue, location) = (&settings.queue, &self.line.location);
-        let Some(nature) = inspect::nature(live, queue).await? else {
+        self.nature = inspect::nature(live, queue, self.nature.take()).await?;
+        let Some(nature) = &self.nature else {
             if self.line.is_new(codes::NOT_INSPECTED) {
                 tracing::warn!(%location, code = %codes::NOT_INSPECTED, queue,
                     "the broker does not tell whether the queue keeps the order and serves one consumer");
@@ -191,7 +198,7 @@ impl AmqpReceive {
         Ok(())
     }
 
-    async fn ask(&self, live: &Live) -> Result<Consumer, AdapterError> {
+    async fn ask(&mut self, live: &Live) -> Result<Consumer, AdapterError> {
         if !self.inspected {
             self.inspect(live).await?;
         }
@@ -361,6 +368,17 @@ impl Receive for AmqpReceive {
                 return Err(error);
             }
             self.take().await;
+        }
+    }
+
+    async fn prepare(&mut self) {
+        if let Ok(live) = self.link.live().await
+            && !self.foreseen
+        {
+            // Once, because the broker may note each question. It is looked at again before anything is taken, and
+            // what is wrong with it now may be mended by then.
+            drop(self.inspect(&live).await);
+            self.foreseen = true;
         }
     }
 

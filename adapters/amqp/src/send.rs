@@ -115,6 +115,11 @@ impl Transmit for AmqpSend {
         RunEnd::all(sent)
     }
 
+    async fn prepare(&self) {
+        // Without the answers: the queue for them may be another process's as long as that runs the port.
+        drop(self.publisher.link.live().await);
+    }
+
     async fn test(&self) -> Result<String, AdapterError> {
         let live = self.publisher.ready().await?;
         if self.settings.is_dynamic() {

@@ -65,6 +65,12 @@ pub trait Adapter: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Whether a location of a host that another process runs is opened already, to [`Receive::prepare`] for its
+    /// turn. Opening alone must take nothing from the source then, and keep nobody else from it.
+    fn prepares(&self) -> bool {
+        false
+    }
+
     /// Starts to listen or poll for the location `name`.
     async fn open_receive(
         &self,
@@ -101,6 +107,11 @@ pub trait Receive: Send {
 
     /// Told before it closes to rest, and now and then as long as it does.
     fn rests(&mut self, _why: Resting) {}
+
+    /// Gets ready what takes time, such as a connection, and takes nothing. Called again and again while another
+    /// process runs the host. What fails is tried again, and told by [`Receive::receive`]. Dropping the future must
+    /// lose nothing.
+    async fn prepare(&mut self) {}
 }
 
 /// The bytes of a body, in pieces. An error ends it, and then nothing of it is stored.
@@ -187,6 +198,9 @@ pub trait Transmit: Send + Sync {
         }
         RunEnd::all(sent)
     }
+
+    /// Gets ready what takes time, such as a connection, and sends nothing: see [`Receive::prepare`].
+    async fn prepare(&self) {}
 
     /// Connects, authenticates and looks whether the target exists; changes nothing. Says what it saw.
     async fn test(&self) -> Result<String, AdapterError>;

@@ -20,6 +20,9 @@ use crate::{committer::chain, outage::Outage, runtime::Runtimes, shared::Shared}
 /// How often a host that another instance has is asked for.
 const ASK_EVERY: Duration = Duration::from_millis(250);
 
+/// How often ports and locations that stand by look after what they keep ready.
+pub(crate) const PREPARE_EVERY: Duration = Duration::from_secs(1);
+
 /// Where this instance stands with a clustered host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {

@@ -22,6 +22,7 @@ use super::{intake, resting};
 use crate::{
     codes,
     counters::count,
+    ownership::PREPARE_EVERY,
     plan::{Location, ReceivePort},
     shared::Shared,
     tally::Tally,
@@ -64,6 +65,8 @@ pub(crate) struct LocationRuntime {
     open: AtomicBool,
     /// Why it may not.
     why: Mutex<Option<Resting>>,
+    /// Whether only that another instance runs its host is in the way.
+    next: AtomicBool,
     changed: Notify,
     /// Ends when another configuration has taken its place.
     pub(crate) retired: CancellationToken,
@@ -99,6 +102,7 @@ impl LocationRuntime {
             location,
             open: AtomicBool::new(false),
             why: Mutex::default(),
+            next: AtomicBool::new(false),
             changed: Notify::new(),
             retired: CancellationToken::new(),
             in_flight: AtomicUsize::new(0),
@@ -114,6 +118,8 @@ impl LocationRuntime {
     /// `stands_by`: another instance runs its host.
     pub(crate) fn refresh(&self, control: Option<&PortControl>, now: Timestamp, stands_by: bool) {
         let why = resting::why(&self.location, control, now);
+        let next = why.is_none() && stands_by && !self.is_over_threshold();
+        self.next.store(next, Ordering::SeqCst);
         let why = why.or_else(|| stands_by.then(resting::standby));
         let why = why.or_else(|| self.is_over_threshold().then(resting::failed));
         let open = why.is_none();
@@ -239,6 +245,8 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
     // A location that rests keeps its closed adapter: over HTTP its senders are then told to come back
     // later, and not that there is no such place.
     let mut resting: Option<Box<dyn Receive>> = None;
+    // One that stands by is opened as far as that takes nothing.
+    let mut prepared: Option<Box<dyn Receive>> = None;
     // A new future for each wait: one that has ended must not be polled again, and both tokens stay
     // cancelled once they are.
     let over = async || {
@@ -248,26 +256,23 @@ pub(crate) async fn run(shared: Arc<Shared>, runtime: Arc<LocationRuntime>, serv
         }
     };
     loop {
-        if resting.is_none() && runtime.is_mute() {
-            resting = open_to_rest(&shared, &runtime, &services).await;
-        }
-        if let Some(resting) = &mut resting {
-            runtime.tell(&mut **resting);
-        }
         tokio::select! {
             // The end comes first: a location that may be open must not be opened once more.
             biased;
             () = over() => break,
             () = runtime.until_open() => {}
-            // It may not open by the new configuration, and its old self must not go on either.
-            () = tokio::time::sleep(TAKE_OVER) => {
-                runtime.retire_predecessor();
-                continue;
-            }
+            // Both go on for as long as it may not open.
+            _ = async { tokio::join!(
+                rest(&shared, &runtime, &services, &mut resting),
+                prepare(&shared, &runtime, &services, &mut prepared),
+            ) } => {}
         }
-        let result = tokio::select! {
-            result = open(&shared, &runtime, &services) => result,
-            () = over() => break,
+        let result = match prepared.take() {
+            Some(prepared) => Ok(prepared),
+            None => tokio::select! {
+                result = open(&shared, &runtime, &services) => result,
+                () = over() => break,
+            },
         };
         runtime.retire_predecessor();
         let mut receive = match result {
@@ -343,6 +348,51 @@ async fn open(
     adapter
         .open_receive(&location.name, &location.block, &terms, services.clone())
         .await
+}
+
+/// What a location does that may not open: tells why to whom its adapter can tell it.
+async fn rest(
+    shared: &Shared,
+    runtime: &LocationRuntime,
+    services: &Services,
+    resting: &mut Option<Box<dyn Receive>>,
+) {
+    loop {
+        if resting.is_none() && runtime.is_mute() {
+            *resting = open_to_rest(shared, runtime, services).await;
+        }
+        if let Some(resting) = resting {
+            runtime.tell(&mut **resting);
+        }
+        tokio::time::sleep(TAKE_OVER).await;
+        // It may not open by the new configuration, and its old self must not go on either.
+        runtime.retire_predecessor();
+    }
+}
+
+/// Opens a location that stands by and keeps ready what takes time. Goes on for ever.
+async fn prepare(
+    shared: &Shared,
+    runtime: &LocationRuntime,
+    services: &Services,
+    prepared: &mut Option<Box<dyn Receive>>,
+) {
+    let adapter = shared.options.adapters.get(&*runtime.location.adapter);
+    if !adapter.is_some_and(|adapter| adapter.prepares()) {
+        return std::future::pending().await;
+    }
+    loop {
+        if !runtime.next.load(Ordering::SeqCst) {
+            *prepared = None;
+        } else if let Some(prepared) = prepared {
+            prepared.prepare().await;
+        } else {
+            // What keeps it from opening is told when it may.
+            *prepared = open(shared, runtime, services).await.ok();
+            continue;
+        }
+        tokio::time::sleep(PREPARE_EVERY).await;
+    }
 }
 
 /// Opens and closes a location that may not receive, if its adapter can tell its partners so. What keeps it

@@ -12,7 +12,7 @@ use std::{
 use futures_util::future::join_all;
 use quayside_adapter_api::{Condition, Services};
 use quayside_model::{
-    Claim, Failure, FailureClass, Monotonic, OnOrderFailure, Timestamp, port::PortControl,
+    Claim, Failure, FailureClass, Monotonic, OnOrderFailure, Timestamp, Transport, port::PortControl,
 };
 use quayside_store::{Change, Claimed};
 use tokio::{
@@ -31,7 +31,10 @@ use super::{
     transports::Transports,
     work::Work,
 };
-use crate::{codes, committer::chain, plan::SendPort, shared::Shared, tally::Tally};
+use crate::{
+    codes, committer::chain, options::Options, ownership::PREPARE_EVERY, plan::SendPort,
+    shared::Shared, tally::Tally,
+};
 
 /// A send port that runs in this process.
 #[derive(Debug)]
@@ -51,6 +54,8 @@ pub(crate) struct SendRuntime {
     open: AtomicBool,
     /// Wakes the port's task when that has ended.
     closed: Notify,
+    /// Whether only that another instance runs its host is in the way.
+    next: AtomicBool,
     /// Whether the store holds more than the window takes. Then nothing is handed off: older deliveries
     /// go first.
     backlogged: AtomicBool,
@@ -88,6 +93,7 @@ impl SendRuntime {
             queue,
             open: AtomicBool::new(false),
             closed: Notify::new(),
+            next: AtomicBool::new(false),
             // True until the first claim has shown that nothing older waits.
             backlogged: AtomicBool::new(true),
             caught_up: Notify::new(),
@@ -110,13 +116,12 @@ impl SendRuntime {
         stands_by: bool,
     ) -> bool {
         let started = control.is_none_or(|control| control.lets_work(now));
-        let allowed = started && !stands_by && !self.stop.holds();
-        let open = allowed
-            && self
-                .plan
-                .window
-                .as_ref()
-                .is_none_or(|window| window.is_open(now));
+        let window = self.plan.window.as_ref();
+        let allowed = started
+            && !self.stop.holds()
+            && window.is_none_or(|window| window.is_open(now));
+        self.next.store(allowed && stands_by, Ordering::SeqCst);
+        let open = allowed && !stands_by;
         if self.open.swap(open, Ordering::SeqCst) && !open {
             self.closed.notify_one();
         }
@@ -125,6 +130,20 @@ impl SendRuntime {
 
     pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::SeqCst) && !self.retired.is_cancelled()
+    }
+
+    /// Keeps ready what takes time, for as long as it stands by and when its turn has come.
+    async fn prepare(&self, options: &Options) {
+        loop {
+            if self.next.load(Ordering::SeqCst) {
+                let primary = self.transports.get(&self.plan, options, Transport::Primary);
+                // What is wrong with it is told when something is sent.
+                if let Ok(transport) = primary.await {
+                    transport.prepare().await;
+                }
+            }
+            tokio::time::sleep(PREPARE_EVERY).await;
+        }
     }
 
     /// Whether it may send now and messages pass, as far as it knows.
@@ -406,6 +425,8 @@ impl Runner {
                     }
                     tokio::time::sleep(STOP_POLL).await;
                 }
+                // Never ends, and is left out as soon as there is work.
+                () = self.runtime.prepare(&self.shared.options), if idle => {}
             }
         }
         self.running.shutdown().await;
