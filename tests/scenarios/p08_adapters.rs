@@ -5,14 +5,12 @@
 //! Two nodes, each with an agent, reach a broker through a proxy of their own. A producer and a consumer that are not
 //! ours, and that use no proxy, judge by the ids in the bodies.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
-
-use quayside_harness::{Lost, Node, RabbitMq, Stopwatch, wait_for};
+use quayside_harness::{Lost, Node, RabbitMq, Stopwatch, signal_all, wait_for};
 use quayside_tests::{
     cluster::{Cluster, PATIENCE, settled},
     note,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// Budgets are for nodes that are sick, and not for a test.
@@ -121,22 +119,10 @@ async fn a_host_moves_for_its_own_node_and_not_for_the_broker() {
     cluster.judge().await;
 }
 
-fn send(pids: &[Pid], signal: Signal) {
-    for pid in pids {
-        // One that its agent has killed meanwhile is no fault.
-        let _ = kill_process(*pid, signal);
-    }
-}
-
 /// A node with its own password for the broker.
 fn with_password(node: Node) -> Node {
-    let secrets = node.data_dir().join("secrets");
-    fs::create_dir_all(&secrets).expect("a folder of secrets");
-    for (name, password) in [("mq", node.name()), ("closer", "guest")] {
-        let file = secrets.join(name);
-        fs::write(&file, password).expect("writing a secret");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("a private file");
-    }
+    let own = node.name().to_owned();
+    let node = node.with_secret("mq", &own).with_secret("closer", "guest");
     node.with_agent()
 }
 
@@ -164,7 +150,7 @@ async fn what_a_paused_owner_has_open_at_the_broker_is_closed() {
     );
 
     let family = cluster.site.gateways[active].family();
-    send(&family, Signal::STOP);
+    signal_all(&family, Signal::STOP);
     let watch = Stopwatch::start();
     wait_for("the other node to take over", PATIENCE, async || {
         let told = told(&cluster, other).await?;
@@ -190,7 +176,7 @@ async fn what_a_paused_owner_has_open_at_the_broker_is_closed() {
     note(&format!(
         "paused: another owner after {active_ms} ms, went on within {worked_ms} ms"
     ));
-    send(&family, Signal::CONT);
+    signal_all(&family, Signal::CONT);
     assert_eq!(settled(&cluster.site).await, other, "nobody moved back");
     cluster.judge().await;
 }

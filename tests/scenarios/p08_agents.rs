@@ -9,14 +9,15 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use quayside_harness::{
-    Load, LoadPlan, Node, OnBreak, Postgres, Stopwatch, client, scenario::pass_through, wait_for,
+    Load, LoadPlan, Node, OnBreak, Postgres, Stopwatch, client, scenario::pass_through, signal_all,
+    wait_for,
 };
 use quayside_tests::{
     Site,
     cluster::{Cluster, PATIENCE, becomes_active, settled},
     judge, note,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::json;
 
 /// How often each thing happens to the active node.
@@ -59,13 +60,6 @@ const FAULTS: [Fault; 8] = [
     Fault::StopNode,
 ];
 
-fn send(pids: &[Pid], signal: Signal) {
-    for pid in pids {
-        // One that its agent has killed meanwhile is no fault.
-        let _ = kill_process(*pid, signal);
-    }
-}
-
 /// Which process owns the host, as the store has it.
 async fn owner(cluster: &Cluster, no: usize) -> Result<String, String> {
     let told = cluster.site.gateways[no].api("cluster").await?;
@@ -85,13 +79,13 @@ async fn suffer(cluster: &mut Cluster, fault: Fault) {
     let name = cluster.site.nodes[active].name().to_owned();
     let watch = Stopwatch::start();
     match fault {
-        Fault::KillProcess => send(&process, Signal::KILL),
-        Fault::PauseProcess => send(&process, Signal::STOP),
+        Fault::KillProcess => signal_all(&process, Signal::KILL),
+        Fault::PauseProcess => signal_all(&process, Signal::STOP),
         Fault::KillAgent => {
             cluster.site.gateways[active].kill9();
         }
         Fault::PauseAgent => cluster.site.gateways[active].process.pause().await,
-        Fault::PauseNode => send(&family, Signal::STOP),
+        Fault::PauseNode => signal_all(&family, Signal::STOP),
         Fault::Move => {
             let to = json!({ "to": cluster.site.nodes[other].name() });
             let path = format!("cluster/hosts/{HOST}/move");
@@ -120,7 +114,7 @@ async fn suffer(cluster: &mut Cluster, fault: Fault) {
     let owned_ms = watch.elapsed().as_millis();
     if fault == Fault::PauseNode {
         // Until its connections end, the broker keeps for it what it was given last.
-        send(&family, Signal::CONT);
+        signal_all(&family, Signal::CONT);
     }
     if fault == Fault::PauseAgent {
         cluster.site.gateways[active].process.resume();

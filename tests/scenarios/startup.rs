@@ -1,7 +1,7 @@
 //! A process that starts before its database: it listens, says what it waits for, and begins by itself. What
 //! waiting cannot mend ends it with the code for that.
 
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use quayside_harness::{App, Gateway, Node, Partner, Postgres, Reply, client, order_xml, wait_for};
@@ -132,16 +132,7 @@ fn node_of(login: &Login, server: &Postgres, app: &App) -> Node {
         return node;
     };
     let node = node.with_config("[store.password]\nsecret = \"store-password\"\n");
-    let secrets = node.data_dir().join("secrets");
-    fs::create_dir_all(&secrets).expect("a folder of secrets");
-    write_secret(&node, password);
-    node
-}
-
-fn write_secret(node: &Node, password: &str) {
-    let file = node.data_dir().join("secrets/store-password");
-    fs::write(&file, password).expect("a secret");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("a secret of mode 0600");
+    node.with_secret("store-password", password)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,7 +212,7 @@ async fn a_password_that_is_changed_is_taken_up_without_a_restart() {
         told.then_some(()).ok_or(said)
     })
     .await;
-    write_secret(&node, WRONG);
+    node.set_secret("store-password", WRONG);
     wait_for("a message to be accepted", SOON, async || {
         let reply = post(gateway.http, "changed", order_xml("changed", "k", 300)).await;
         let reply = reply.map_err(|error| error.to_string())?;

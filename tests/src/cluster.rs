@@ -101,10 +101,14 @@ pub async fn becomes_active(site: &Site, no: usize) {
 impl Cluster {
     /// Starts them in `group`, with nodes that `made` has the last word on.
     pub async fn start(group: &str, made: &dyn Fn(Node) -> Node) -> Self {
+        Self::start_on(Postgres::start().await, group, made).await
+    }
+
+    /// The same on a given server.
+    pub async fn start_on(server: Postgres, group: &str, made: &dyn Fn(Node) -> Node) -> Self {
         let broker = RabbitMq::start().await;
         let out = declare_moves(&broker).await;
         let url = broker.url();
-        let server = Postgres::start().await;
         let clustered = |node: Node| made(node.with_group(group));
         let site = Site::of(Some(server), 2, &|_| three_moves(&url), &clustered).await;
         Self {

@@ -25,7 +25,9 @@ pub const NAMES: [&str; 6] = [
 ];
 
 /// The places at which work can be held.
-pub const PLACES: [&str; 3] = [
+pub const PLACES: [&str; 4] = [
+    // A transaction is open at the database and holds its locks.
+    "hold-in-transaction",
     // A message is published, and the broker has not confirmed it yet.
     "hold-before-confirm",
     // The partner has the message, and the store does not know it yet.

@@ -93,6 +93,25 @@ impl FakeClock {
         .into()
     }
 
+    /// A program that runs `program` by the machine's clock again, for processes that live by this one. What has
+    /// jemalloc as its allocator cannot live by it: that asks for the time before the library has begun, which asks
+    /// for memory.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn outside(&self, program: &Path) -> PathBuf {
+        let path = self.0.path().join("outside");
+        let text = format!(
+            "#!/bin/sh\nunset LD_PRELOAD\nexec '{}' \"$@\"\n",
+            program.display()
+        );
+        fs::write(&path, text).expect("writing the program");
+        let may_run = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(&path, may_run).expect("letting the program run");
+        path
+    }
+
     fn file(&self) -> PathBuf {
         self.0.path().join("step")
     }

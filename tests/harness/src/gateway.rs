@@ -116,6 +116,26 @@ impl Node {
         self
     }
 
+    /// The same with a secret of its own.
+    #[must_use]
+    pub fn with_secret(self, name: &str, secret: &str) -> Self {
+        self.set_secret(name, secret);
+        self
+    }
+
+    /// Gives it a secret, or another one.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn set_secret(&self, name: &str, secret: &str) {
+        let secrets = self.data.join("secrets");
+        fs::create_dir_all(&secrets).expect("a folder of secrets");
+        let file = secrets.join(name);
+        fs::write(&file, secret).expect("writing a secret");
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(&file, private).expect("a private file");
+    }
+
     /// The same with another build of the gateway.
     #[must_use]
     pub fn with_binary(mut self, binary: &Path) -> Self {

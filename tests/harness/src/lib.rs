@@ -41,7 +41,7 @@ pub use network::{Cut, Network, Way};
 pub use partner::{Effects, Partner, Seen, effects};
 pub use port::{Port, free_port};
 pub use postgres::{Postgres, Session};
-pub use process::{Process, program};
+pub use process::{Process, program, signal_all};
 pub use proxy::{Lost, Proxy};
 pub use rabbitmq::RabbitMq;
 pub use scenario::{App, order_xml, pass_through};

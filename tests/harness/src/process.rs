@@ -272,6 +272,13 @@ pub fn signal_pid(pid: u32, signal: Signal) {
     }
 }
 
+/// Sends `signal` to each of `pids` that still is there: what its agent has killed meanwhile is no failure.
+pub fn signal_all(pids: &[Pid], signal: Signal) {
+    for pid in pids {
+        let _gone = kill_process(*pid, signal);
+    }
+}
+
 /// The processes that `pid` started and that still are there.
 #[must_use]
 pub fn children(pid: u32) -> Vec<u32> {

@@ -6,13 +6,11 @@ use quayside_harness::{
     Cut, Process, Stopwatch, Way, lasts,
     network::machine,
     process::{command, cpu_seconds},
+    signal_all,
 };
 use rustix::process::Signal;
 
-use super::{
-    arena::{Arena, HOST, NODES},
-    faults::send,
-};
+use super::arena::{Arena, HOST, NODES};
 
 /// How long each stall of the store lasts.
 const STALL: Duration = Duration::from_secs(2);
@@ -137,12 +135,12 @@ impl Arena {
         let gateway = &self.site.gateways[owner.node];
         let process = gateway.process_of(HOST).expect("a process of the host");
         let family = gateway.family();
-        send(&family, Signal::STOP);
+        signal_all(&family, Signal::STOP);
         self.another_owner(&"a pause of its node", &owner).await;
         self.works().await;
-        send(&[process], Signal::CONT);
+        signal_all(&[process], Signal::CONT);
         self.more(LATE).await;
-        send(&family, Signal::CONT);
+        signal_all(&family, Signal::CONT);
         self.works().await;
     }
 }

@@ -2,8 +2,8 @@
 
 use std::{fmt, net::Ipv4Addr};
 
-use quayside_harness::{Cut, Way, network::machine};
-use rustix::process::{Pid, Signal, kill_process};
+use quayside_harness::{Cut, Way, network::machine, signal_all};
+use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -158,13 +158,6 @@ impl Random {
     }
 }
 
-pub(super) fn send(pids: &[Pid], signal: Signal) {
-    for pid in pids {
-        // One that its agent has killed meanwhile is no fault.
-        let _ = kill_process(*pid, signal);
-    }
-}
-
 /// What has to be put right again.
 #[derive(Debug)]
 pub(super) enum Mend {
@@ -191,7 +184,7 @@ impl Arena {
                 let process = gateway.process_of(HOST).expect("a process of the host");
                 let kill = step.fault == Fault::KillHost;
                 let signal = if kill { Signal::KILL } else { Signal::STOP };
-                send(&[process], signal);
+                signal_all(&[process], signal);
                 Mend::Nothing
             }
             Fault::KillAgent => {
@@ -205,7 +198,7 @@ impl Arena {
             }
             Fault::PauseNode => {
                 let family = gateway.family();
-                send(&family, Signal::STOP);
+                signal_all(&family, Signal::STOP);
                 Mend::Resume(family)
             }
             Fault::LoseNode => {
@@ -259,7 +252,7 @@ impl Arena {
         match mend {
             Mend::Nothing => {}
             Mend::Start(node) => self.site.restart(node).await,
-            Mend::Resume(pids) => send(&pids, Signal::CONT),
+            Mend::Resume(pids) => signal_all(&pids, Signal::CONT),
             Mend::Heal => self.network.heal(),
             Mend::HealAndStart(node) => {
                 self.network.heal();

@@ -12,7 +12,8 @@ use std::{
 use futures_util::future::join_all;
 use quayside_adapter_api::{Condition, Services};
 use quayside_model::{
-    Claim, Failure, FailureClass, Monotonic, OnOrderFailure, Timestamp, Transport, port::PortControl,
+    Claim, Failure, FailureClass, Monotonic, OnOrderFailure, Timestamp, Transport,
+    port::PortControl,
 };
 use quayside_store::{Change, Claimed};
 use tokio::{
@@ -117,9 +118,8 @@ impl SendRuntime {
     ) -> bool {
         let started = control.is_none_or(|control| control.lets_work(now));
         let window = self.plan.window.as_ref();
-        let allowed = started
-            && !self.stop.holds()
-            && window.is_none_or(|window| window.is_open(now));
+        let allowed =
+            started && !self.stop.holds() && window.is_none_or(|window| window.is_open(now));
         self.next.store(allowed && stands_by, Ordering::SeqCst);
         let open = allowed && !stands_by;
         if self.open.swap(open, Ordering::SeqCst) && !open {

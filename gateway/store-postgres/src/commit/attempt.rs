@@ -9,7 +9,7 @@ use std::{
 use quayside_store::{
     Change, Op, Outcome, Publish, PublishOutcome, SettleOutcome, StoreError, StoreErrorKind,
     commit::First,
-    model::{Claim, Content, DeliveryId, InstanceId, MessageId, Text, Timestamp},
+    model::{Claim, Content, DeliveryId, InstanceId, MessageId, Text, Timestamp, failpoint},
 };
 use tokio_postgres::{Error, Row};
 
@@ -215,6 +215,8 @@ pub(super) async fn open<'a>(
     }
     seal(conn, instance, items).await?;
     keys.settle_followers(items);
+    let tell = || tracing::warn!(%instance, "held within a transaction");
+    failpoint::pass("hold-in-transaction", tell).await;
     Ok(Some(Opening { now, keys, order }))
 }
 
