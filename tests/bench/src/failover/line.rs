@@ -6,9 +6,9 @@ use anyhow::{Context as _, ensure};
 use quayside_harness::{
     App, Gateway, Lost, Node, Postgres, Proxy, RabbitMq, lasts, look_for,
     rabbitmq::{Consumer, Producer, ProducerPlan},
-    unix_micros,
+    signal_all, unix_micros,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{
@@ -64,7 +64,14 @@ struct Injected {
     moved: bool,
 }
 
-fn application(broker: &str) -> String {
+/// Each node has a user of its own at the broker, so that a takeover closes what the former owner has open.
+fn application(broker: &RabbitMq) -> String {
+    let broker = format!(
+        "url = \"{}\"\nuser = \"line-{{node}}\"\npassword = {{ secret = \"mq\" }}\n\
+         takeover = {{ management = \"{}\", user = \"guest\", password = {{ secret = \"closer\" }} }}",
+        broker.url(),
+        broker.management()
+    );
     format!(
         r#"
 [app]
@@ -74,7 +81,7 @@ name = "t"
 host = "{HOST}"
 ordered = true
 [receive.line.location.in.amqp]
-url = "{broker}"
+{broker}
 queue = "in"
 
 [send.line]
@@ -83,7 +90,7 @@ filter = "msg.origin == 't.line.in'"
 retry = {{ attempts = 1000, first = "50ms", factor = 1.5, max = "500ms" }}
 ordered = {{ by = "amqp.header.key", on_failure = "hold-key" }}
 [send.line.primary.amqp]
-url = "{broker}"
+{broker}
 queue = "out"
 pipeline = 16
 "#
@@ -92,13 +99,16 @@ pipeline = 16
 
 impl Line {
     pub(super) async fn start(rate: u32, proxied: bool) -> Self {
-        let broker = RabbitMq::start().await;
+        let broker = RabbitMq::start_with(&["rabbitmq_management"]).await;
+        for node in NODES {
+            broker.add_user(&format!("line-{node}"), node).await;
+        }
         for queue in ["in", "out"] {
             broker.declare(queue, true).await;
         }
         let store = Postgres::start().await;
         let url = store.create_database(DATABASE).await;
-        let app = App::new(&application(&broker.url()));
+        let app = App::new(&application(&broker));
         let mut proxies = Vec::new();
         if proxied {
             for _ in NODES {
@@ -110,6 +120,7 @@ impl Line {
             let through = |proxy| store.url_through(proxy, DATABASE);
             let url = proxies.get(no).map_or_else(|| url.clone(), through);
             let node = Node::new(name, app.path()).with_store(&url);
+            let node = node.with_secret("mq", name).with_secret("closer", "guest");
             nodes.push(node.with_group(GROUP).with_agent());
         }
         let mut gateways = Vec::new();
@@ -189,11 +200,10 @@ impl Line {
             _ => Ok(()),
         });
         taken.await.map_err(anyhow::Error::msg)?;
-        if fault == Fault::NodePause {
-            // Until its connections end, the broker keeps for it what it was given last.
-            send(&family, Signal::CONT);
-        }
         more(&mut load.consumer, GOOD).await?;
+        if fault == Fault::NodePause {
+            signal_all(&family, Signal::CONT);
+        }
         let (begun, ended) = longest_gap(&load.consumer.arrivals()[seen..], at)?;
         self.heal(fault, active).await?;
         let planned = matches!(fault, Fault::PlannedMove | Fault::Drain);
@@ -210,12 +220,12 @@ impl Line {
         let process = self.gateways[active].process_of(HOST);
         let process = process.context("the active node has no process of the host")?;
         match fault {
-            Fault::KillHost => send(&[process], Signal::KILL),
-            Fault::PauseHost => send(&[process], Signal::STOP),
+            Fault::KillHost => signal_all(&[process], Signal::KILL),
+            Fault::PauseHost => signal_all(&[process], Signal::STOP),
             Fault::NodeLoss => {
                 self.gateways[active].kill9();
             }
-            Fault::NodePause => send(&self.gateways[active].family(), Signal::STOP),
+            Fault::NodePause => signal_all(&self.gateways[active].family(), Signal::STOP),
             Fault::PartitionStore => self.proxies[active].lose(Lost::Both),
             Fault::PlannedMove => {
                 let path = format!("cluster/hosts/{HOST}/move");
@@ -340,13 +350,6 @@ impl Line {
 fn all(ports: &Value, key: &str) -> bool {
     let ports = ports.as_array().map_or(&[][..], Vec::as_slice);
     !ports.is_empty() && ports.iter().all(|port| port[key] == true)
-}
-
-fn send(pids: &[Pid], signal: Signal) {
-    for pid in pids {
-        // One that its agent has killed meanwhile is no failure.
-        let _ = kill_process(*pid, signal);
-    }
 }
 
 /// Waits for so many more messages.
