@@ -195,6 +195,11 @@ impl Group {
         if let Some(leave) = self.ordered(ctx, &placement) {
             return Some(leave);
         }
+        let killed = |p: &super::Process| p.instance == active.instance && !p.is_alive();
+        if self.processes.iter().any(killed) {
+            // Nothing can be asked of it any more, and its end says what follows.
+            return None;
+        }
         let best = best?;
         let node = ctx.view.nodes.iter().find(|row| row.node == *ctx.node);
         if node.is_some_and(|row| row.drained) {

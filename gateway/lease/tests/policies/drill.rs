@@ -1,6 +1,6 @@
 //! What an agent does when an operator rehearses the death of a process.
 
-use quayside_lease::{Action, Cause, MoveOrder, OnDeath, Refusal, State};
+use quayside_lease::{Action, Cause, MoveOrder, NodeSeen, OnDeath, Refusal, State};
 
 use super::rig::{Rig, name};
 
@@ -52,4 +52,21 @@ fn a_drill_has_another_node_take_over_or_is_refused() {
         matches!(action, Action::Record(t) if t.from == State::Online && t.cause == Cause::Drill)
     });
     assert!(told, "{:?}", rig.did);
+}
+
+#[test]
+fn what_a_drill_has_killed_is_not_asked_to_drain() {
+    let mut rig = Rig::new(|_| {});
+    rig.peer("b");
+    rig.pass(1000);
+    rig.view.nodes.push(NodeSeen {
+        node: name("a"),
+        drained: true,
+        lost: vec![],
+    });
+    drill(&mut rig, 1);
+    rig.pass(500);
+    let of = |wanted: fn(&Action) -> bool| rig.did.iter().filter(|action| wanted(action)).count();
+    assert_eq!(of(|action| matches!(action, Action::Drain { .. })), 0);
+    assert_eq!(rig.offered_to(), Some(name("b")));
 }
