@@ -1,5 +1,5 @@
 -- group_take: as fence_take, of the fence $1 of group $4, which the caller has locked. A counted one is a move, unless it
--- follows a drill.
+-- follows a drill within $6 microseconds.
 WITH me AS MATERIALIZED (
   SELECT i.id FROM instance i JOIN session s ON s.id = i.session
   WHERE i.id = $2 AND i.state = 0 AND s.live
@@ -16,7 +16,7 @@ WITH me AS MATERIALIZED (
   UPDATE instance i SET epoch = taken.epoch FROM taken WHERE i.id = $2
 ), moved AS (
   INSERT INTO cluster_move (grp, at) SELECT $4::text, now_us() FROM taken
-  WHERE $5 AND NOT EXISTS (SELECT FROM cluster_group c WHERE c.name = $4 AND c.drill_at > now_us() - 60000000)
+  WHERE $5 AND NOT EXISTS (SELECT FROM cluster_group c WHERE c.name = $4 AND c.drill_at > now_us() - $6::bigint)
 ), met AS (
   UPDATE cluster_group c SET offered_to = NULL, offered_at = NULL, drill_at = NULL
   FROM taken WHERE c.name = $4 AND (c.offered_to IS NOT NULL OR c.drill_at IS NOT NULL)

@@ -27,7 +27,8 @@ pub const LOCK_WITHIN: Duration = Duration::from_millis(250);
 /// How long moves because of a fault, and sessions that a node has lost, are counted.
 pub const COUNTED_FOR: Duration = Duration::from_secs(24 * 3600);
 
-/// How long after the order a move counts as that of a drill. `group_take` knows it too.
+/// How long a drill may be begun after it was ordered, and a move counts as that of a drill: who ordered it waits no
+/// longer, and nothing may be killed behind their back.
 pub const DRILL_LASTS: Duration = Duration::from_secs(60);
 
 /// The fence of a clustered host.

@@ -2,7 +2,7 @@
 
 use quayside_store::{
     StoreError, StoreErrorKind,
-    cluster::{Ending, LOCK_WITHIN},
+    cluster::{DRILL_LASTS, Ending, LOCK_WITHIN},
     fence_of,
     lease::{Epoch, Take},
     model::{GrantId, InstanceId, Name},
@@ -10,8 +10,8 @@ use quayside_store::{
 
 use crate::{
     error::{fail, is_locked},
-    pool::Conn,
-    row::{Id, Reader},
+    pool::{Conn, Params},
+    row::{Id, Reader, micros},
     sql::Sql,
 };
 
@@ -62,13 +62,14 @@ pub(super) async fn take(conn: &Conn, wanted: &Wanted) -> Result<Take, StoreErro
         grant,
         counted,
     } = wanted;
-    let begin = begin();
+    let (begin, drill_lasts) = (begin(), micros(DRILL_LASTS));
+    let take: Params<'_> = vec![fence, instance, grant, group, counted, &drill_lasts];
     let steps = vec![
         conn.simple(&begin),
         conn.step(Sql::FenceAdd, vec![fence]),
         conn.step(Sql::FenceLock, vec![fence]),
         conn.step(Sql::OwnerEnd, vec![fence]),
-        conn.step(Sql::GroupTake, vec![fence, instance, grant, group, counted]),
+        conn.step(Sql::GroupTake, take),
         conn.step(Sql::FenceGet, vec![fence, instance]),
         conn.simple("COMMIT"),
     ];

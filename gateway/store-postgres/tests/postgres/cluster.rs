@@ -9,7 +9,7 @@ use quayside_conformance::{
 use quayside_harness::{Postgres, Session, Stopwatch, wait_for};
 use quayside_store::{
     Cluster, Maintain, Sessions, Store, StoreErrorKind,
-    cluster::Ending,
+    cluster::{ControlChange, Ending, Said},
     lease::{Arrival, Epoch, StandbySeen, Take},
     maintain::Retention,
     model::{Clock, GrantId, InstanceId, SessionId, SystemClock, SystemEntropy},
@@ -428,6 +428,35 @@ async fn a_look_that_says_nothing_new_writes_nothing() {
     let first = look(true).await;
     assert_eq!(look(true).await, first);
     assert_ne!(look(false).await, first);
+}
+
+/// Nobody waits for a drill any more that could not be begun for a minute, and no process is killed for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_old_drill_is_no_order_any_more() {
+    let fresh = Fresh::start().await;
+    let admin = fresh.server.connect(DATABASE).await;
+    let said = Said {
+        node: name("a"),
+        note: text("a rehearsal"),
+    };
+    let queues = name("queues");
+    let drill = fresh
+        .store
+        .set_control(&queues, &ControlChange::Drill, &said);
+    let no = drill.await.expect("say").expect("an order has a number");
+    let ordered = async || {
+        let view = fresh.store.view().await.expect("a view").view;
+        let seen = view.groups.into_iter().find(|seen| seen.group == queues);
+        seen.and_then(|seen| seen.control.order)
+            .map(|order| order.no)
+    };
+    assert_eq!(ordered().await, Some(no));
+    let ages = "UPDATE cluster_group SET drill_at = drill_at - 60000001";
+    admin.batch_execute(ages).await.expect("an old drill");
+    assert_eq!(ordered().await, None);
+    let order = ControlChange::Move { to: None, at: None };
+    let order = fresh.store.set_control(&queues, &order, &said).await;
+    assert_eq!(ordered().await, order.expect("say"));
 }
 
 /// Events go with the metadata; moves that count no more go by themselves.
