@@ -100,7 +100,14 @@ impl World {
             return;
         };
         if !may_act {
-            self.processes[no].stage = Stage::Idle;
+            // It gives it up, or keeps it in hand until it may act again: then the effect is of the epoch by which
+            // it was announced, however much later.
+            if self.below(2) == 0 {
+                self.processes[no].stage = Stage::Idle;
+            } else {
+                let wait = self.below(300_000);
+                self.after(wait, What::Effect(no, message));
+            }
             return;
         }
         self.processes[no].stage = Stage::Marking(message);
