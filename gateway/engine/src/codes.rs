@@ -27,7 +27,7 @@ quayside_model::codes! {
         "Correct the key of the adapter in the configuration.";
     NO_PORT = "QS0813", "There is no port or location of this name here.",
         "List the names with `quayside ports list`.";
-    ADAPTER_PANICKED = "QS0814", "An adapter panicked while it sent.",
+    ADAPTER_PANICKED = "QS0814", "An adapter panicked while it sent, or asked whether its system answers.",
         "Report it with the log line; the delivery is tried again by its schedule.";
     REFUSED = "QS0815", "The store refused the message.",
         "Report it with the log line: the gateway should not have built it.";

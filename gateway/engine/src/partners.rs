@@ -164,13 +164,23 @@ impl Watcher {
 
     /// Looks which ones there are now.
     fn look(&mut self) {
+        while let Some(end) = self.probes.try_join_next() {
+            if let Err(error) = end
+                && error.is_panic()
+            {
+                // What it said last is no verdict any more, and the next look begins anew.
+                warn!(code = %codes::ADAPTER_PANICKED, %error, "asking a system panicked");
+                let mut state = self.shared.partners.lock();
+                state.watched.retain(|_, watched| watched.task.id() != error.id());
+                self.used = Used::default();
+            }
+        }
         let (shared, plan) = (&self.shared, self.runtimes.plan());
         let used = Used::of(&plan, &shared.routes(), &shared.options.clustered);
         if used != self.used {
             replace(shared, &plan, &used, &mut self.probes);
             self.used = used;
         }
-        while self.probes.try_join_next().is_some() {}
     }
 }
 
