@@ -172,8 +172,12 @@ impl Asker {
                 let take = take.unwrap_or(Take::Unknown);
                 Event::Took { group, grant, take }.into()
             }
-            Action::Release { group, grant } => {
-                let released = store.release_group(&group, grant);
+            Action::Release {
+                group,
+                grant,
+                offer,
+            } => {
+                let released = store.release_group(&group, grant, offer.as_ref());
                 let done = self.known("give a group back", released).await.is_some();
                 Event::Released { group, grant, done }.into()
             }
@@ -208,8 +212,8 @@ impl Asker {
         let store = &self.store;
         match action {
             Action::BreakLocks { instance } => self.break_locks(instance).await,
-            Action::Offer { group, to, counted } => {
-                self.known("offer a group", store.offer(&group, &to, counted))
+            Action::Offer { group, to, planned } => {
+                self.known("offer a group", store.offer(&group, &to, planned))
                     .await;
             }
             Action::Fail { group } => {

@@ -171,7 +171,9 @@ impl Watcher {
                 // What it said last is no verdict any more, and the next look begins anew.
                 warn!(code = %codes::ADAPTER_PANICKED, %error, "asking a system panicked");
                 let mut state = self.shared.partners.lock();
-                state.watched.retain(|_, watched| watched.task.id() != error.id());
+                state
+                    .watched
+                    .retain(|_, watched| watched.task.id() != error.id());
                 self.used = Used::default();
             }
         }

@@ -14,8 +14,8 @@ use quayside_model::{Entropy, GrantId, InstanceId, Monotonic, Name, SessionId};
 
 use self::{active::Active, process::Process};
 use crate::{
-    Action, Budget, Cause, Epoch, Exit, Fact, GroupSeen, Now, Placement, Policy, StandbySeen,
-    State, Transition, View, candidate,
+    Action, Budget, Cause, Epoch, Exit, Fact, GroupSeen, Now, Offer, Placement, Policy,
+    StandbySeen, State, Transition, View, candidate,
 };
 
 /// How long an unanswered question to the store waits before it is asked again.
@@ -46,6 +46,12 @@ impl Ctx<'_> {
         self.session
             .is_some_and(|(_, deadline)| self.now.boot < deadline)
     }
+
+    /// Whether the node of `session` is alive, as far as the last view shows.
+    pub(crate) fn lives(&self, session: SessionId) -> bool {
+        let mut live = self.view.sessions.iter();
+        live.any(|seen| seen.sighting.session == session) && !self.dead.contains(&session)
+    }
 }
 
 /// Where this node stands with a group.
@@ -64,7 +70,7 @@ enum Phase {
     },
     Releasing {
         grant: GrantId,
-        to: Option<Name>,
+        offer: Option<Offer>,
         question: Question,
     },
     /// The active process `old` has died; another one takes over here when it is warm.
@@ -170,9 +176,9 @@ impl Group {
             } => self.give_up_void(ctx, instance, grant, (since, question)),
             Phase::Releasing {
                 grant,
-                to,
+                offer,
                 question,
-            } => self.press_release(ctx, grant, to, question),
+            } => self.press_release(ctx, grant, offer, question),
             Phase::Restarting { old, at } => self.restart(ctx, old, at),
             Phase::Failed {
                 since,
@@ -253,8 +259,11 @@ impl Group {
                 .any(|p| p.instance == owner.instance && !p.exited)
         {
             // A take whose answer was lost, and that came through after it was given up.
-            let (group, grant) = (self.name.clone(), owner.grant);
-            ctx.out.push(Action::Release { group, grant });
+            ctx.out.push(Action::Release {
+                group: self.name.clone(),
+                grant: owner.grant,
+                offer: None,
+            });
         }
     }
 

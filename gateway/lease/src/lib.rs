@@ -52,7 +52,7 @@ pub use policy::{Control, Failback, Limits, MoveOrder, OnDeath, Policy};
 pub use protocol::{AdapterHealth, Beat, Former, Grant, HostState, Member, ToAgent, ToHost};
 pub use session::SessionLease;
 pub use status::GroupStatus;
-pub use step::{Action, Event, Refusal, Renewal, Take};
+pub use step::{Action, Event, Offer, PLANNED_FOR, Refusal, Renewal, Take};
 pub use time::Now;
 pub use timings::Timings;
 pub use transition::{Cause, Fact, State, Transition};

@@ -106,6 +106,19 @@ pub enum Event {
     Shutdown,
 }
 
+/// How long after an [`Action::Offer`] that was planned a take counts as planned, and after a drill as that of the
+/// drill.
+pub const PLANNED_FOR: Duration = Duration::from_secs(60);
+
+/// What is said of a group with its release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The node that is to take it.
+    pub to: Name,
+    /// Whether the store records a move because of a fault.
+    pub counted: bool,
+}
+
 /// What came of a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renewal {
@@ -199,26 +212,29 @@ pub enum Action {
         /// Whether the store records a move because of a fault, in the same transaction.
         counted: bool,
     },
-    /// Give `group` back if `grant` still is its grant. Answered.
+    /// Give `group` back if `grant` still is its grant, and in the same transaction offer it. Answered.
     Release {
         /// The group.
         group: Name,
         /// The grant.
         grant: GrantId,
+        /// To whom it is offered, if to anybody.
+        offer: Option<Offer>,
     },
     /// End the open transactions of `instance`, which is not live.
     BreakLocks {
         /// The former owner.
         instance: InstanceId,
     },
-    /// Write that `group` is offered to `to`, and hint.
+    /// Write that `group`, whose process is dead or is being killed, is offered to `to`, and hint.
     Offer {
         /// The group.
         group: Name,
         /// A node.
         to: Name,
-        /// Whether the store records a move because of a fault.
-        counted: bool,
+        /// Whether it was on its way there already. If so, what follows is no move because of a fault, whoever takes
+        /// it from the dead owner within [`PLANNED_FOR`].
+        planned: bool,
     },
     /// Write that `group` has failed now.
     Fail {

@@ -1,9 +1,7 @@
--- group_offer
-WITH offered AS (
-  INSERT INTO cluster_group (name, offered_to, offered_at) VALUES ($1, $2, now_us())
-  ON CONFLICT (name) DO UPDATE SET offered_to = excluded.offered_to, offered_at = excluded.offered_at
-  RETURNING name
-), moved AS (
-  INSERT INTO cluster_move (grp, at) SELECT name, now_us() FROM offered WHERE $3
-)
-SELECT pg_notify('quayside_cluster', '') FROM offered
+-- group_offer: of a group whose owner is dead or about to be. $3: what follows is no fault.
+INSERT INTO cluster_group AS c (name, offered_to, offered_at, drill_at)
+VALUES ($1, $2, now_us(), CASE WHEN $3 THEN now_us() END)
+ON CONFLICT (name) DO UPDATE
+SET offered_to = excluded.offered_to, offered_at = excluded.offered_at,
+    drill_at = coalesce(excluded.drill_at, c.drill_at)
+RETURNING pg_notify('quayside_cluster', '')

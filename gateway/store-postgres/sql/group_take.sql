@@ -1,5 +1,5 @@
 -- group_take: as fence_take, of the fence $1 of group $4, which the caller has locked. A counted one is a move, unless it
--- follows a drill within $6 microseconds.
+-- follows a drill, or a planned end, within $6 microseconds.
 WITH me AS MATERIALIZED (
   SELECT i.id FROM instance i JOIN session s ON s.id = i.session
   WHERE i.id = $2 AND i.state = 0 AND s.live

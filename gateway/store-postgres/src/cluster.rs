@@ -17,7 +17,7 @@ use quayside_store::{
         ControlChange, Effects, Ending, EventRow, Hints, Look, MoveAnswer, Renewed, Replicas, Said,
         encode_report,
     },
-    lease::{Incarnation, StandbySeen, Take, Transition},
+    lease::{Incarnation, Offer, StandbySeen, Take, Transition},
     model::{GrantId, InstanceId, Name, SessionId, Text, Timestamp},
     sessions::NewInstance,
 };
@@ -119,9 +119,16 @@ impl Cluster for PostgresStore {
         self.run(take::FENCE, 1, self.work_timeout(), work).await
     }
 
-    async fn release_group(&self, group: &Name, grant: GrantId) -> Result<bool, StoreError> {
+    async fn release_group(
+        &self,
+        group: &Name,
+        grant: GrantId,
+        offer: Option<&Offer>,
+    ) -> Result<bool, StoreError> {
         let (fence, grant) = (take::fence(group)?, Id::from(grant));
-        let params: Params<'_> = vec![&fence, &grant];
+        let (group, to) = (group.as_str(), offer.map(|offer| offer.to.as_str()));
+        let counted = offer.is_some_and(|offer| offer.counted);
+        let params: Params<'_> = vec![&fence, &grant, &group, &to, &counted];
         Ok(self.say(Sql::GroupRelease, params).await? > 0)
     }
 
@@ -134,9 +141,9 @@ impl Cluster for PostgresStore {
         self.run(CLUSTER, 1, self.work_timeout(), work).await
     }
 
-    async fn offer(&self, group: &Name, to: &Name, counted: bool) -> Result<(), StoreError> {
+    async fn offer(&self, group: &Name, to: &Name, planned: bool) -> Result<(), StoreError> {
         let (group, to) = (group.as_str(), to.as_str());
-        self.say(Sql::GroupOffer, vec![&group, &to, &counted])
+        self.say(Sql::GroupOffer, vec![&group, &to, &planned])
             .await?;
         Ok(())
     }

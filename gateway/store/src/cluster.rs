@@ -13,7 +13,7 @@ mod text;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use quayside_lease::{Epoch, Incarnation, StandbySeen, Take, Transition, View};
+use quayside_lease::{Epoch, Incarnation, Offer, StandbySeen, Take, Transition, View};
 use quayside_model::{GrantId, InstanceId, Name, SessionId, Text, TextError, Timestamp};
 use serde::Serialize;
 
@@ -26,10 +26,6 @@ pub const LOCK_WITHIN: Duration = Duration::from_millis(250);
 
 /// How long moves because of a fault, and sessions that a node has lost, are counted.
 pub const COUNTED_FOR: Duration = Duration::from_secs(24 * 3600);
-
-/// How long a drill may be begun after it was ordered, and a move counts as that of a drill: who ordered it waits no
-/// longer, and nothing may be killed behind their back.
-pub const DRILL_LASTS: Duration = Duration::from_secs(60);
 
 /// The fence of a clustered host.
 ///
@@ -96,8 +92,14 @@ pub trait Cluster: Send + Sync {
         counted: bool,
     ) -> Result<Take, StoreError>;
 
-    /// Gives `group` back if `grant` still is its grant. `false`: it was given back, or somebody else has it.
-    async fn release_group(&self, group: &Name, grant: GrantId) -> Result<bool, StoreError>;
+    /// Gives `group` back if `grant` still is its grant, and with that writes that it is offered from now on, and if
+    /// the offer is counted a move because of a fault. `false`: it was given back, or somebody else has it.
+    async fn release_group(
+        &self,
+        group: &Name,
+        grant: GrantId,
+        offer: Option<&Offer>,
+    ) -> Result<bool, StoreError>;
 
     /// Ends the connections that carry the name of `instance`, with the transactions that are open on them,
     /// and no others. Returns how many. For an instance that is dead, or whose process is.
@@ -106,9 +108,9 @@ pub trait Cluster: Send + Sync {
     /// `Config` if they belong to another role of the database, of which this one is no member.
     async fn break_locks(&self, instance: InstanceId) -> Result<u32, StoreError>;
 
-    /// Writes that `group` is offered to the node `to` from now on. If `counted`, it is a move because of
-    /// a fault.
-    async fn offer(&self, group: &Name, to: &Name, counted: bool) -> Result<(), StoreError>;
+    /// Writes that `group`, whose owner is dead or about to be, is offered to the node `to` from now on. If `planned`, a
+    /// take within [`PLANNED_FOR`](quayside_lease::PLANNED_FOR) is no move because of a fault.
+    async fn offer(&self, group: &Name, to: &Name, planned: bool) -> Result<(), StoreError>;
 
     /// Writes that `group` has failed now, also if it had before.
     async fn fail(&self, group: &Name) -> Result<(), StoreError>;
@@ -238,7 +240,7 @@ pub enum ControlChange {
         at: Option<Timestamp>,
     },
     /// Its process is to be killed, as if it had died, and another one to take its place: an order like
-    /// [`ControlChange::Move`]. A move that follows within [`DRILL_LASTS`] is not counted.
+    /// [`ControlChange::Move`]. A move that follows within [`PLANNED_FOR`](quayside_lease::PLANNED_FOR) is not counted.
     Drill,
     /// Failures, budgets and moves are forgotten.
     Clear,

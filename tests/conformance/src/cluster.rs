@@ -7,7 +7,7 @@ use quayside_store::{
     AnyStore, Cluster,
     cluster::{ControlChange, Ending, Said},
     lease::{
-        Cause, Epoch, Exit, Fact, GroupSeen, MoveOrder, OwnerSeen, StandbySeen, State, Take,
+        Cause, Epoch, Exit, Fact, GroupSeen, MoveOrder, Offer, OwnerSeen, StandbySeen, State, Take,
         Transition, View,
     },
     model::{GrantId, InstanceId, Name, SessionId, Timestamp},
@@ -137,7 +137,7 @@ pub async fn of_many_that_take_one_wins(backend: &dyn Backend) {
         let owner = seen.live_owner().expect("it was taken");
         assert_eq!((&owner.instance, &owner.grant), (winner, won_by));
         assert_eq!((seen.epoch, seen.moves.len()), (epoch, round + 1));
-        let released = cluster(&scene.store).release_group(&queues, *won_by);
+        let released = cluster(&scene.store).release_group(&queues, *won_by, None);
         assert!(released.await.expect("release"));
     }
 }
@@ -162,7 +162,7 @@ pub async fn a_repeated_grant_meets_itself(backend: &dyn Backend) {
         Take::Held
     );
     let release = async |grant| {
-        let released = cluster.release_group(&queues, grant).await;
+        let released = cluster.release_group(&queues, grant, None).await;
         released.expect("release")
     };
     assert!(!release(second).await, "not its grant");
@@ -306,25 +306,33 @@ pub async fn a_report_dies_with_its_node(backend: &dyn Backend) {
     assert_eq!(nodes, BTreeSet::from([name("a"), name("b")]));
 }
 
-/// An offer stands until the next take, and counts if it is said to.
+/// An offer stands until the next take, and counts if it is said to. A release that is said again does not.
 pub async fn a_take_ends_an_offer(backend: &dyn Backend) {
     let scene = Scene::open(backend).await;
     let cluster = cluster(&scene.store);
     let node = node(&scene, "a", LONG).await;
     let queues = name("queues");
     for (counted, moves) in [(false, 0), (true, 1)] {
+        let first = grant(&scene);
+        taken(take(&scene, "queues", node.instance, first).await);
         let offer = cluster.offer(&queues, &name("b"), false).await;
         offer.expect("offer");
-        let offer = cluster.offer(&queues, &name("a"), counted).await;
-        offer.expect("offer");
+        let offer = Offer {
+            to: name("a"),
+            counted,
+        };
+        for has_it in [true, false] {
+            let released = cluster.release_group(&queues, first, Some(&offer)).await;
+            assert_eq!(released.expect("release"), has_it);
+        }
         let seen = group(&scene, "queues").await;
         let (to, age) = seen.offered.expect("it is offered");
         assert!(to == name("a") && age < LONG, "{to} {age:?}");
         assert_eq!(seen.moves.len(), moves);
-        let grant = grant(&scene);
-        taken(take(&scene, "queues", node.instance, grant).await);
+        let second = grant(&scene);
+        taken(take(&scene, "queues", node.instance, second).await);
         assert_eq!(group(&scene, "queues").await.offered, None);
-        let released = cluster.release_group(&queues, grant).await;
+        let released = cluster.release_group(&queues, second, None).await;
         assert!(released.expect("release"));
     }
     cluster
@@ -459,9 +467,14 @@ pub async fn a_clear_forgets_failures_and_moves(backend: &dyn Backend) {
     let scene = Scene::open(backend).await;
     let cluster = cluster(&scene.store);
     let (queues, other) = (name("queues"), name("other"));
+    let node = node(&scene, "a", LONG).await;
     for group in [&queues, &other] {
         cluster.fail(group).await.expect("fail");
-        cluster.offer(group, &name("b"), true).await.expect("offer");
+        let grant = grant(&scene);
+        let take = cluster.take_group(group, node.instance, grant, true).await;
+        taken(take.expect("take"));
+        let released = cluster.release_group(group, grant, None).await;
+        assert!(released.expect("release"));
     }
     let a_while = backend.moment() * 10;
     backend.pass(a_while).await;
@@ -612,7 +625,7 @@ pub async fn a_change_wakes_who_waits(backend: &dyn Backend) {
         .expect("offer");
     woken("an offer").await;
     cluster
-        .release_group(&queues, grant)
+        .release_group(&queues, grant, None)
         .await
         .expect("release");
     woken("a release").await;

@@ -82,7 +82,7 @@ pub async fn a_drill_is_an_order_that_costs_no_move(backend: &dyn Backend) {
         let take = cluster.take_group(&queues, instance, grant, true).await;
         taken(take.expect("take"));
         cluster
-            .release_group(&queues, grant)
+            .release_group(&queues, grant, None)
             .await
             .expect("release");
         group(&scene, "queues").await.moves.len()
@@ -115,6 +115,12 @@ pub async fn a_drill_is_an_order_that_costs_no_move(backend: &dyn Backend) {
         .expect("say");
     let seen = control().await;
     assert_eq!((seen.order.map(|order| order.no), seen.drill), (no, None));
+
+    // The end of an owner that was on its way out is no fault.
+    let offer = cluster.offer(&queues, &name("a"), true).await;
+    offer.expect("offer");
+    assert_eq!(counted(a.instance).await, 2, "that was planned");
+    assert_eq!(counted(b.instance).await, 3);
 }
 
 /// What came of sends around a takeover is counted, and nothing else.

@@ -4,7 +4,7 @@ use quayside_model::{GrantId, InstanceId, Monotonic, Name};
 
 use super::{Ctx, Group, Phase, Question, RETRY};
 use crate::{
-    Action, Beat, Cause, Fact, Grant, HostState, KillReason, Refusal, State,
+    Action, Beat, Cause, Fact, Grant, HostState, KillReason, Offer, Refusal, State,
     candidate::down_here_up_elsewhere,
 };
 
@@ -80,6 +80,11 @@ impl Active {
             _ => None,
         }
     }
+
+    /// Whether it is draining because of a fault.
+    pub(super) fn leaves_for_a_fault(&self) -> bool {
+        matches!(&self.stage, Stage::Draining { leave, .. } if leave.cause == Cause::AdapterDown)
+    }
 }
 
 impl Group {
@@ -101,7 +106,10 @@ impl Group {
             self.grant(ctx, &mut active);
         }
         if let Stage::Draining { until, .. } = active.stage {
-            if now >= until {
+            if now >= until && !self.is_killed(active.instance) {
+                // Before the store knows it to be dead: who takes it then knows that it was meant for somebody.
+                let to = active.leaving().flatten();
+                self.offer(ctx, to.as_ref(), !active.leaves_for_a_fault());
                 self.kill(ctx, active.instance, KillReason::DrainTooLong);
             }
             return;
@@ -180,6 +188,11 @@ impl Group {
         );
     }
 
+    fn is_killed(&self, instance: InstanceId) -> bool {
+        let process = self.processes.iter().find(|p| p.instance == instance);
+        process.is_some_and(|process| !process.is_alive())
+    }
+
     fn reason_to_leave(&mut self, ctx: &mut Ctx<'_>, active: &Active) -> Option<Leave> {
         let placement = self.place(ctx);
         let best = placement.best_but(ctx.node).cloned();
@@ -195,8 +208,7 @@ impl Group {
         if let Some(leave) = self.ordered(ctx, &placement) {
             return Some(leave);
         }
-        let killed = |p: &super::Process| p.instance == active.instance && !p.is_alive();
-        if self.processes.iter().any(killed) {
+        if self.is_killed(active.instance) {
             // Nothing can be asked of it any more, and its end says what follows.
             return None;
         }
@@ -323,53 +335,57 @@ impl Group {
 
     /// A process has finished all work and shut its gate: its epoch is given back at once.
     pub(crate) fn drained(&mut self, ctx: &mut Ctx<'_>, instance: InstanceId) {
-        let (grant, to, counted) = match &self.phase {
-            Phase::Active(active) if active.instance == instance => {
-                let counted = matches!(&active.stage,
-                    Stage::Draining { leave, .. } if leave.cause == Cause::AdapterDown);
-                (active.grant, active.leaving().flatten(), counted)
-            }
+        let active = match &self.phase {
+            Phase::Active(active) if active.instance == instance => active.clone(),
             _ => return,
         };
         ctx.out.push(Action::Shut { instance });
-        self.offer(ctx, to.as_ref(), counted);
-        let question = Question::At(ctx.now.boot);
-        self.phase = Phase::Releasing {
-            grant,
-            to: to.clone(),
-            question,
-        };
-        self.press_release(ctx, grant, to, question);
+        let offer = active.leaving().flatten().map(|to| Offer {
+            to,
+            counted: active.leaves_for_a_fault(),
+        });
+        if offer.is_some() {
+            self.yields(ctx);
+        }
+        self.press_release(ctx, active.grant, offer, Question::At(ctx.now.boot));
         self.kill(ctx, instance, KillReason::Unneeded);
     }
 
-    pub(super) fn offer(&mut self, ctx: &mut Ctx<'_>, to: Option<&Name>, counted: bool) {
+    /// Offers the group of a process that is dead or about to be.
+    pub(super) fn offer(&mut self, ctx: &mut Ctx<'_>, to: Option<&Name>, planned: bool) {
         if let Some(to) = to {
             ctx.out.push(Action::Offer {
                 group: self.name.clone(),
                 to: to.clone(),
-                counted,
+                planned,
             });
-            self.yields_until = ctx.now.boot.plus(self.policy.limits.offer_lasts * 2);
+            self.yields(ctx);
         }
+    }
+
+    fn yields(&mut self, ctx: &Ctx<'_>) {
+        self.yields_until = ctx.now.boot.plus(self.policy.limits.offer_lasts * 2);
     }
 
     pub(super) fn press_release(
         &mut self,
         ctx: &mut Ctx<'_>,
         grant: GrantId,
-        to: Option<Name>,
+        offer: Option<Offer>,
         question: Question,
     ) {
         if !question.due(ctx.now.boot) {
             return;
         }
-        let group = self.name.clone();
-        ctx.out.push(Action::Release { group, grant });
+        ctx.out.push(Action::Release {
+            group: self.name.clone(),
+            grant,
+            offer: offer.clone(),
+        });
         let question = Question::Asked;
         self.phase = Phase::Releasing {
             grant,
-            to,
+            offer,
             question,
         };
     }
@@ -436,8 +452,11 @@ impl Group {
             self.kill(ctx, instance, KillReason::GrantVoid);
         }
         if quiet && question.due(now) && ctx.may_act() && ctx.settled {
-            let group = self.name.clone();
-            ctx.out.push(Action::Release { group, grant });
+            ctx.out.push(Action::Release {
+                group: self.name.clone(),
+                grant,
+                offer: None,
+            });
             self.phase = Phase::Voided {
                 instance,
                 grant,

@@ -19,7 +19,8 @@ impl Group {
         };
         if let Some(to) = active.leaving() {
             // It was on its way out anyway. Its row is declared dead, which frees the group.
-            self.offer(ctx, to.as_ref(), false);
+            let planned = !active.leaves_for_a_fault();
+            self.offer(ctx, to.as_ref(), planned);
             self.enter(ctx, Phase::Idle, Cause::ProcessEnded, evidence);
             return;
         }

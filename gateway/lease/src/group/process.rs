@@ -175,7 +175,8 @@ impl Group {
     /// Has the store told of processes that have exited, except of one whose place is kept until another one is
     /// ready here.
     pub(super) fn declare_dead(&mut self, ctx: &mut Ctx<'_>) {
-        if !ctx.may_act() {
+        // A process that has finished and is killed must not look like one that has died: the group is given back first.
+        if !ctx.may_act() || matches!(self.phase, Phase::Releasing { .. }) {
             return;
         }
         let kept = match self.phase {

@@ -58,14 +58,19 @@ impl Group {
         let owner = self.seen.owner.as_ref();
         let counted = owner.is_some_and(|owner| owner.node != *ctx.node);
         if counted && !probe && !self.policy.limits.moves.allows(&self.seen.moves) {
+            // Its own node may still replace the process.
+            let alive = owner.is_some_and(|owner| ctx.lives(owner.session));
+            if alive && free < self.policy.limits.offer_lasts {
+                return;
+            }
             let evidence = vec![self.moves()];
             self.fail(ctx, Cause::BudgetSpent, evidence);
             return;
         }
         let cause = match (owner, probe) {
             (_, true) => Cause::Retry,
+            _ if self.offered_to(ctx, age) => Cause::Offered,
             (Some(_), _) => Cause::OwnerDead,
-            (None, _) if self.offered_to(ctx, age) => Cause::Offered,
             (None, _) => Cause::Unowned,
         };
         let mut evidence = vec![Fact::Free(free)];
@@ -141,8 +146,11 @@ impl Group {
                 // It was given up meanwhile; what came through late is given back.
                 let held = matches!(&self.phase, Phase::Active(active) if active.grant == grant);
                 if matches!(take, Take::Taken(_)) && !held {
-                    let group = self.name.clone();
-                    ctx.out.push(Action::Release { group, grant });
+                    ctx.out.push(Action::Release {
+                        group: self.name.clone(),
+                        grant,
+                        offer: None,
+                    });
                 }
                 return;
             }
@@ -223,7 +231,8 @@ impl Group {
         } else if now.since(since) >= self.policy.limits.retry_failed {
             self.enter(ctx, Phase::Idle, Cause::Retry, vec![]);
         } else if self.seen.failed.is_none() {
-            self.enter(ctx, Phase::Idle, Cause::Cleared, vec![]);
+            // Not the word of an operator, which is met with the look: another node has it at work again.
+            self.enter(ctx, Phase::Idle, Cause::HeldElsewhere, vec![]);
         }
     }
 }

@@ -34,6 +34,48 @@ fn a_dead_process_is_replaced_by_the_warm_one_elsewhere() {
     assert!(exit.is_some(), "{told:?}");
 }
 
+#[test]
+fn a_drain_that_takes_too_long_is_no_fault() {
+    let mut rig = Rig::new(|p| p.limits.drain_within = Duration::from_secs(1));
+    rig.hangs = true;
+    rig.peer("b");
+    rig.pass(1000);
+    let order = MoveOrder {
+        no: 1,
+        to: Some(name("b")),
+        at: None,
+    };
+    rig.group().control.order = Some(order);
+    rig.pass(500);
+    assert_eq!(rig.state(), State::Draining);
+    rig.did.clear();
+    rig.pass(1000);
+    let place = |wanted: fn(&Action) -> bool| rig.did.iter().position(wanted);
+    let offer = place(|a| matches!(a, Action::Offer { planned: true, .. }));
+    let kill = place(|a| matches!(a, Action::Kill { .. }));
+    assert!(offer.is_some() && offer < kill, "{:?}", rig.did);
+    assert_eq!(rig.offered_to(), Some(name("b")));
+}
+
+#[test]
+fn a_spent_budget_fails_nothing_whose_node_may_replace_the_process() {
+    let mut rig = Rig::new(|p| p.limits.moves.times = 0);
+    let session = rig.peer("b");
+    rig.owned_by("b", false);
+    rig.group().owner.as_mut().expect("just set").session = session;
+    rig.pass(700);
+    assert_eq!(rig.state(), State::Standby, "{:?}", rig.did);
+    rig.pass(2000);
+    assert_eq!(rig.state(), State::Failed, "it was not replaced");
+    assert_eq!(rig.cause_of(State::Failed), Some(Cause::BudgetSpent));
+
+    // Its node has replaced it after all.
+    rig.group().failed = None;
+    rig.group().owner.as_mut().expect("still set").live = true;
+    rig.pass(500);
+    assert_eq!(rig.cause_of(State::Standby), Some(Cause::HeldElsewhere));
+}
+
 /// The agent is restarting, and not before its back-off is over.
 fn restarting_slowly(on_death: OnDeath) -> Rig {
     let mut rig = Rig::new(|p| {

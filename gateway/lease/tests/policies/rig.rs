@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use quayside_lease::{
     Action, AdapterHealth, Agent, Beat, Cause, Epoch, Event, Exit, GroupSeen, HostState,
-    Incarnation, Now, Options, OwnerSeen, Policy, Renewal, Replication, SessionSeen, Sighting,
-    StandbySeen, State, Take, Timings, View,
+    Incarnation, Now, Offer, Options, OwnerSeen, Policy, Renewal, Replication, SessionSeen,
+    Sighting, StandbySeen, State, Take, Timings, View,
 };
 use quayside_model::{GrantId, InstanceId, Monotonic, Name, SeededEntropy, SessionId, Timestamp};
 
@@ -25,6 +25,8 @@ pub(crate) struct Rig {
     connected: bool,
     /// Somebody else has what the view shows as free.
     pub(crate) held_elsewhere: bool,
+    /// Processes do not finish their work.
+    pub(crate) hangs: bool,
     /// What a process is from its start on.
     pub(crate) born: HostState,
     pub(crate) did: Vec<Action>,
@@ -54,6 +56,7 @@ impl Rig {
             broker_up: true,
             connected: false,
             held_elsewhere: false,
+            hangs: false,
             born: HostState::Standby,
             did: Vec::new(),
         }
@@ -172,7 +175,7 @@ impl Rig {
                 let take = Take::Taken(Epoch::new(self.epoch));
                 Some(Event::Took { group, grant, take })
             }
-            Action::Release { group, grant } => {
+            Action::Release { group, grant, .. } => {
                 self.group().owner = None;
                 Some(Event::Released { group, grant, done })
             }
@@ -181,7 +184,7 @@ impl Rig {
                 self.processes.push((instance, HostState::Online));
                 None
             }
-            Action::Drain { instance, .. } => Some(Event::Drained { instance }),
+            Action::Drain { instance, .. } => (!self.hangs).then_some(Event::Drained { instance }),
             Action::Fail { .. } => {
                 self.group().failed = Some(Duration::ZERO);
                 None
@@ -245,7 +248,11 @@ impl Rig {
 
     pub(crate) fn offered_to(&self) -> Option<Name> {
         self.did.iter().rev().find_map(|action| match action {
-            Action::Offer { to, .. } => Some(to.clone()),
+            Action::Offer { to, .. }
+            | Action::Release {
+                offer: Some(Offer { to, .. }),
+                ..
+            } => Some(to.clone()),
             _ => None,
         })
     }

@@ -228,16 +228,25 @@ impl World {
                 }
                 Event::Took { group, grant, take }
             }
-            Action::Release { group, grant } => {
+            Action::Release {
+                group,
+                grant,
+                offer,
+            } => {
                 let done = store.release(&group, grant);
+                if done && let Some(offer) = offer {
+                    store.offer(now, &group, offer.to.clone(), offer.counted);
+                    self.hint(&offer.to);
+                }
                 Event::Released { group, grant, done }
             }
             Action::BreakLocks { instance } => {
                 store.break_locks(instance);
                 return None;
             }
-            Action::Offer { group, to, counted } => {
-                store.offer(now, &group, to.clone(), counted);
+            Action::Offer { group, to, planned } => {
+                store.offer(now, &group, to.clone(), false);
+                store.plan(now, &group, planned);
                 self.hint(&to);
                 return None;
             }
@@ -361,7 +370,7 @@ impl World {
                 grant,
                 take: Take::Unknown,
             },
-            Action::Release { group, grant } => Event::Released {
+            Action::Release { group, grant, .. } => Event::Released {
                 group,
                 grant,
                 done: false,

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quayside_lease::{
-    Control, Epoch, GroupSeen, NodeSeen, OwnerSeen, SessionSeen, Sighting, StandbySeen, Take, View,
+    Control, Epoch, GroupSeen, NodeSeen, OwnerSeen, PLANNED_FOR, SessionSeen, Sighting,
+    StandbySeen, Take, View,
 };
 use quayside_model::{GrantId, InstanceId, Name, SessionId};
 
@@ -38,6 +39,8 @@ pub(crate) struct GroupRow {
     pub(crate) owner: Option<(InstanceId, GrantId)>,
     pub(crate) control: Control,
     offered: Option<(Name, i64)>,
+    /// When its end was planned.
+    planned: Option<i64>,
     pub(crate) moves: Vec<i64>,
     pub(crate) failed: Option<i64>,
     standbys: BTreeMap<Name, StandbySeen>,
@@ -99,6 +102,7 @@ impl Store {
             owner: None,
             control: Control::default(),
             offered: None,
+            planned: None,
             moves: Vec::new(),
             failed: None,
             standbys: BTreeMap::new(),
@@ -227,7 +231,9 @@ impl Store {
         let row = &mut self.groups[place];
         row.epoch = row.epoch.next(timeline);
         row.owner = Some((instance, grant));
-        if counted {
+        let soon = i64::try_from(PLANNED_FOR.as_micros()).expect("a minute");
+        let planned = row.planned.take().is_some_and(|at| now - at < soon);
+        if counted && !planned {
             row.moves.push(now);
         }
         Take::Taken(row.epoch)
@@ -251,6 +257,13 @@ impl Store {
         row.offered = Some((to, now));
         if counted {
             row.moves.push(now);
+        }
+    }
+
+    /// What follows soon is no fault.
+    pub(crate) fn plan(&mut self, now: i64, group: &Name, planned: bool) {
+        if planned {
+            self.group(group).planned = Some(now);
         }
     }
 

@@ -149,7 +149,7 @@ impl Site {
 
     fn release(&self, node: &Node) {
         let queues = queues();
-        let release = self.store.release_group(&queues, node.grant);
+        let release = self.store.release_group(&queues, node.grant, None);
         assert!(self.runtime.block_on(release).expect("an answer"));
     }
 

@@ -2,9 +2,9 @@
 
 use quayside_store::{
     StoreError, StoreErrorKind,
-    cluster::{DRILL_LASTS, Ending, LOCK_WITHIN},
+    cluster::{Ending, LOCK_WITHIN},
     fence_of,
-    lease::{Epoch, Take},
+    lease::{Epoch, PLANNED_FOR, Take},
     model::{GrantId, InstanceId, Name},
 };
 
@@ -62,8 +62,8 @@ pub(super) async fn take(conn: &Conn, wanted: &Wanted) -> Result<Take, StoreErro
         grant,
         counted,
     } = wanted;
-    let (begin, drill_lasts) = (begin(), micros(DRILL_LASTS));
-    let take: Params<'_> = vec![fence, instance, grant, group, counted, &drill_lasts];
+    let (begin, planned) = (begin(), micros(PLANNED_FOR));
+    let take: Params<'_> = vec![fence, instance, grant, group, counted, &planned];
     let steps = vec![
         conn.simple(&begin),
         conn.step(Sql::FenceAdd, vec![fence]),

@@ -4,10 +4,10 @@ use std::{collections::HashMap, time::Duration};
 
 use quayside_store::{
     StoreError,
-    cluster::{COUNTED_FOR, DRILL_LASTS, Effects, EventRow, Look, decode_report},
+    cluster::{COUNTED_FOR, Effects, EventRow, Look, decode_report},
     lease::{
-        Control, Epoch, GroupSeen, Incarnation, MoveOrder, NodeSeen, OwnerSeen, SessionSeen,
-        Sighting, StandbySeen, View,
+        Control, Epoch, GroupSeen, Incarnation, MoveOrder, NodeSeen, OwnerSeen, PLANNED_FOR,
+        SessionSeen, Sighting, StandbySeen, View,
     },
     model::{Name, Timestamp},
 };
@@ -41,7 +41,7 @@ pub(super) async fn look(
 }
 
 async fn read(conn: &Conn, looker: Option<&Looker<'_>>) -> Result<Look, StoreError> {
-    let (counted, drill_lasts) = (micros(COUNTED_FOR), micros(DRILL_LASTS));
+    let (counted, planned) = (micros(COUNTED_FOR), micros(PLANNED_FOR));
     let mut steps = vec![conn.simple("BEGIN ISOLATION LEVEL REPEATABLE READ")];
     if let Some((node, groups, texts)) = looker {
         steps.push(conn.step(Sql::NodeAdd, vec![node]));
@@ -52,7 +52,7 @@ async fn read(conn: &Conn, looker: Option<&Looker<'_>>) -> Result<Look, StoreErr
         conn.step(Sql::ClusterWho, vec![]),
         conn.step(Sql::ClusterSessions, vec![]),
         conn.step(Sql::NodeList, vec![&counted]),
-        conn.step(Sql::GroupList, vec![&drill_lasts]),
+        conn.step(Sql::GroupList, vec![&planned]),
         conn.step(Sql::MoveList, vec![&counted]),
         conn.step(Sql::ReportList, vec![]),
         conn.simple("COMMIT"),

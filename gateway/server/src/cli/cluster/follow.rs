@@ -96,8 +96,10 @@ pub(super) async fn host(
             }
             Progress::Going(so_far) => deadline.wait(&format!("{name} {so_far}")).await?,
         }
-        if !is_answered(order, &told) && told["node"].is_string() {
-            // Whoever has it when the order is dealt with is who gives it away.
+        let gone_on = to.is_some_and(|to| told["node"] != to);
+        if !is_answered(order, &told) && told["node"].is_string() && gone_on {
+            // Whoever has it when the order is dealt with is who gives it away. Not who has it where it is to be: the
+            // answer may become known after that.
             from = text_of(&told, "node");
         }
         told = client.get(&path, &[]).await?;
