@@ -23,10 +23,11 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use crate::{
-    Failure, codes,
+    BAD_CONFIG, Failure, codes,
     formers::Formers,
     hosts::{News, Processes, Spawn},
     lock::RunLock,
+    namesakes::Namesakes,
     plain::Plain,
     plan::{Plan, Program},
     spawner::Order,
@@ -42,8 +43,6 @@ const UNRECORDED_MAX: usize = 4096;
 const SHORT: usize = 8;
 /// How long a store that is not there yet is waited for before it is asked again.
 const STORE_AGAIN: Duration = Duration::from_millis(500);
-/// The exit code of what only a change of settings mends.
-const BAD_CONFIG: u8 = 10;
 /// How long the last changes of state may take to be recorded, and connections to end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -92,16 +91,19 @@ async fn reach(asker: &Asker, signals: &mut Signals) -> Result<bool, Failure> {
                 warn!(code = %error.kind.code(), error = %crate::store::chain(&error),
                     "the store cannot be reached yet");
             }
-            Err(error) => {
-                let message = format!("{}: {}", error.kind.code(), crate::store::chain(&error));
-                return Err(Failure::new(codes::STORE_CALL, message));
-            }
+            Err(error) => return Err(Failure::store(&error)),
         }
         tokio::select! {
             _ = signals.next() => return Ok(false),
             () = sleep(STORE_AGAIN) => {}
         }
     }
+}
+
+/// What tells the sockets of a host's processes apart.
+fn short(instance: InstanceId) -> String {
+    let id = instance.to_string();
+    id[id.len() - SHORT..].to_owned()
 }
 
 /// What comes to the loop.
@@ -131,6 +133,7 @@ struct Lease {
     watchdog: Arc<Watchdog>,
     processes: Processes,
     formers: Formers,
+    namesakes: Namesakes,
     plain: Plain,
     /// The newest history of the store that has answered.
     incarnation: Option<Incarnation>,
@@ -174,6 +177,7 @@ impl Lease {
             processes: Processes::new(driver.spawner, news_to, driver.watchdog.clone()),
             watchdog: driver.watchdog,
             formers: Formers::new(driver.plan.node.clone()),
+            namesakes: Namesakes::new(driver.plan.node.clone()),
             plain: Plain::new(driver.plan.plain(), now.boot),
             incarnation: None,
             asking: false,
@@ -254,6 +258,10 @@ impl Lease {
                 } = &event
                 {
                     self.formers.looked(view);
+                    let own = self.agent.session();
+                    for session in self.namesakes.looked(view, own) {
+                        error!(code = %codes::NAMESAKE, %session, "another agent runs under the name of this node");
+                    }
                 }
                 self.step(event);
             }
@@ -339,6 +347,9 @@ impl Lease {
 
     fn ended(&mut self, instance: InstanceId, exit: Exit) {
         self.processes.ended(instance);
+        // The disk is not waited for.
+        let (lock, end) = (Arc::clone(&self.lock), short(instance));
+        drop(tokio::task::spawn_blocking(move || lock.forget(&end)));
         self.formers.ended(instance);
         let now = SystemClock.monotonic();
         if let Some((host, wait)) = self.plain.ended(instance, exit, now) {
@@ -398,8 +409,7 @@ impl Lease {
     fn spawn(&mut self, group: Name, instance: InstanceId, session: SessionId) {
         let member = Some(Member { session, instance });
         // Two processes of one host may live for a moment: each has its own socket.
-        let id = instance.to_string();
-        let socket = format!("{group}.{}", &id[id.len() - SHORT..]);
+        let socket = format!("{group}.{}", short(instance));
         let Some(spawn) = self.order(&group, instance, member, &socket) else {
             return self.step(Event::Exited {
                 instance,

@@ -62,10 +62,25 @@ impl RunLock {
                 Err(error) => return Err(failed(&error)),
             }
         }
-        Ok(Self {
+        let lock = Self {
             dir: dir.to_owned(),
             _file: file,
-        })
+        };
+        // Nothing of an earlier run lives.
+        lock.forget("");
+        Ok(lock)
+    }
+
+    /// Removes the sockets whose names end with `end`: those of processes that were killed stay otherwise.
+    pub(crate) fn forget(&self, end: &str) {
+        let end = format!("{end}.sock");
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        for entry in entries {
+            if entry.file_name().to_string_lossy().ends_with(&end) {
+                // A process may have removed its own.
+                drop(fs::remove_file(entry.path()));
+            }
+        }
     }
 
     /// Where the process `name` serves its API.
@@ -131,6 +146,28 @@ mod tests {
         lock.remember(None);
         lock.remember(None);
         assert_eq!(lock.previous_session(), None);
+    }
+
+    #[test]
+    fn what_killed_processes_leave_is_removed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let put = |name: &str| fs::write(dir.path().join(name), "").expect("a file");
+        let left = || {
+            let entries = fs::read_dir(dir.path()).expect("the folder");
+            let names = entries.map(|entry| entry.expect("an entry").file_name());
+            let mut names: Vec<_> = names
+                .map(|name| name.into_string().expect("text"))
+                .collect();
+            names.sort();
+            names
+        };
+        put("queues.0000aaaa.sock");
+        let lock = RunLock::take(dir.path()).expect("nobody has it");
+        assert_eq!(left(), ["lock"]);
+        put("queues.0000aaaa.sock");
+        put("queues.0000bbbb.sock");
+        lock.forget("0000aaaa");
+        assert_eq!(left(), ["lock", "queues.0000bbbb.sock"]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod driver;
 mod formers;
 mod hosts;
 mod lock;
+mod namesakes;
 mod page;
 mod plain;
 mod plan;
@@ -52,7 +53,11 @@ struct Args {
 }
 
 const EXITS: &str = "\
-Exit codes: 0 stopped, all is drained or with another node, 1 failed, 2 wrong usage, 10 the configuration has errors.";
+Exit codes: 0 stopped, all is drained or with another node, 1 failed, 2 wrong usage, 10 the configuration has errors,
+11 the store's schema is of another version.";
+
+/// The exit code of a configuration that has errors.
+const BAD_CONFIG: u8 = 10;
 
 /// Why the agent cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +77,18 @@ impl Failure {
             exit: 1,
         }
     }
+
+    /// A store that cannot be used: waiting does not mend it.
+    pub(crate) fn store(error: &quayside_store::StoreError) -> Self {
+        use quayside_store::StoreErrorKind as Kind;
+        let mut failure = Self::new(error.kind.code(), store::chain(error));
+        failure.exit = match error.kind {
+            Kind::Config => BAD_CONFIG,
+            Kind::Schema => 11,
+            _ => 1,
+        };
+        failure
+    }
 }
 
 fn main() -> ExitCode {
@@ -88,7 +105,7 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Failure> {
     let program = plan::Program::find(args)?;
     let plan = Plan::ask(&program)?;
-    plan.log.start();
+    let _log = plan.log.start();
     let lock = RunLock::take(&plan.run_dir)?;
     info!(node = %plan.node, hosts = plan.hosts.len(), "the agent starts");
     let watchdog = Arc::new(Watchdog::default());

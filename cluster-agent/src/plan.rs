@@ -10,9 +10,13 @@ use std::{
 use quayside_lease::{Failback, Limit, Limits, OnDeath, Policy, Quarantine, Replication, Timings};
 use quayside_model::Name;
 use serde::Deserialize;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{Args, Failure, codes};
+use crate::{Args, BAD_CONFIG, Failure, codes};
+
+/// So many lines of the log wait to be read; more are dropped.
+const LINES_MAX: usize = 16_384;
 
 /// What the process for the API is called here. No host can have this name.
 const API: &str = "quayside.admin";
@@ -227,12 +231,16 @@ impl Plan {
             .output()
             .map_err(|error| failed(error.to_string()))?;
         if !output.status.success() {
-            let mut failure = failed(format!("`hosts` ended with {}", output.status));
-            failure.exit = output
+            let code = output
                 .status
                 .code()
-                .and_then(|code| u8::try_from(code).ok())
-                .unwrap_or(1);
+                .and_then(|code| u8::try_from(code).ok());
+            let mut failure = match code {
+                // It has told why.
+                Some(BAD_CONFIG) => Failure::new(codes::BAD_CONFIG, "see above"),
+                _ => failed(format!("`hosts` ended with {}", output.status)),
+            };
+            failure.exit = code.unwrap_or(1);
             return Err(failure);
         }
         let plan: Self = serde_json::from_slice(&output.stdout)
@@ -240,7 +248,7 @@ impl Plan {
         if plan.store.url.is_none() {
             let message = format!("the node {} has the embedded store", plan.node);
             let mut failure = Failure::new(codes::NO_CLUSTER, message);
-            failure.exit = 10;
+            failure.exit = BAD_CONFIG;
             return Err(failure);
         }
         Ok(plan)
@@ -296,11 +304,17 @@ impl Plan {
 }
 
 impl LogPlan {
-    /// Starts the agent's log, on standard error like those of its processes.
-    pub(crate) fn start(&self) {
+    /// Starts the agent's log, on standard error like those of its processes. Whoever reads it may stop reading: what
+    /// is not taken then is dropped, because a lease that waits for a line to be read is lost. What is returned writes
+    /// what is left when it goes.
+    pub(crate) fn start(&self) -> WorkerGuard {
         let filter = EnvFilter::try_new(&self.level).unwrap_or_else(|_| EnvFilter::new("info"));
         let registry = tracing_subscriber::registry().with(filter);
-        let layer = fmt::layer().with_writer(std::io::stderr);
+        let (writer, guard) = NonBlockingBuilder::default()
+            .buffered_lines_limit(LINES_MAX)
+            .thread_name("log")
+            .finish(std::io::stderr());
+        let layer = fmt::layer().with_writer(writer);
         // An error says that the process logs already, which is what is wanted.
         let _ = if self.format == "json" {
             registry.with(layer.json().flatten_event(true)).try_init()
@@ -309,5 +323,6 @@ impl LogPlan {
                 .with(layer.with_ansi(false).with_target(false))
                 .try_init()
         };
+        guard
     }
 }

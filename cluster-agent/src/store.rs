@@ -2,10 +2,14 @@
 //!
 //! Every answer comes within a bound; one that does not is unknown, and may still take effect.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use quayside_lease::{Action, Event, Exit, Incarnation, Renewal, Take, Transition};
-use quayside_model::{InstanceId, Name, SessionId, Text};
+use quayside_model::{Clock as _, InstanceId, Monotonic, Name, SessionId, SystemClock, Text};
 use quayside_store::{
     Sessions as _, StoreError,
     cluster::{Cluster as _, Ending, Hints},
@@ -22,6 +26,8 @@ use crate::{Failure, codes, plan::Plan};
 const PATIENCE: u32 = 3;
 /// How long the listener for hints waits before it connects again.
 const HINTS_AGAIN: Duration = Duration::from_secs(1);
+/// How often the failure of one question is told of while it goes on.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How long a transition waits before it is recorded again.
 const RECORD_AGAIN: Duration = Duration::from_millis(500);
 
@@ -47,6 +53,8 @@ pub(crate) struct Asker {
     within: Duration,
     /// Whether a failover may lose something: it is allowed, or nobody else would take over.
     may_be_lossy: bool,
+    /// When each question that failed was told of last, and how many were not told since.
+    told: Arc<Mutex<BTreeMap<&'static str, (Monotonic, u32)>>>,
 }
 
 impl Asker {
@@ -62,7 +70,11 @@ impl Asker {
             commit_connections: 1,
             ..Options::new(url)
         };
-        let store = PostgresStore::new(options).map_err(|error| failed(chain(&error)))?;
+        if let Some(password) = &options.password {
+            // One that is not there is not waited for.
+            password().map_err(|error| failed(format!("the password of the store: {error}")))?;
+        }
+        let store = PostgresStore::new(options).map_err(|error| Failure::store(&error))?;
         let timings = plan.options().timings;
         Ok(Self {
             store: Arc::new(store),
@@ -70,6 +82,7 @@ impl Asker {
             ttl: timings.ttl,
             within: timings.client_timeout * PATIENCE,
             may_be_lossy: plan.allow_loss || !plan.is_shared(),
+            told: Arc::default(),
         })
     }
 
@@ -286,15 +299,33 @@ impl Asker {
         match timeout(self.within, asked).await {
             Ok(Ok(answer)) => Some(answer),
             Ok(Err(error)) => {
-                warn!(code = %error.kind.code(), what, error = %chain(&error), "the store did not answer");
+                if let Some(untold) = self.untold(what) {
+                    warn!(code = %error.kind.code(), what, error = %chain(&error), untold, "the store was asked in vain");
+                }
                 None
             }
             Err(_) => {
                 let within_ms = self.within.as_millis();
-                warn!(code = %codes::STORE_CALL, what, within_ms, "the store did not answer in time");
+                if let Some(untold) = self.untold(what) {
+                    warn!(code = %codes::STORE_CALL, what, within_ms, untold, "the store did not answer in time");
+                }
                 None
             }
         }
+    }
+
+    /// How many failures of the question `what` were not told of, if this one is to be.
+    fn untold(&self, what: &'static str) -> Option<u32> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = SystemClock.monotonic();
+        let (last, untold) = told.entry(what).or_insert((now, 0));
+        let is_first = *last == now;
+        if !is_first && now.since(*last) < TELL_EVERY {
+            *untold += 1;
+            return None;
+        }
+        *last = now;
+        Some(std::mem::take(untold))
     }
 }
 

@@ -23,4 +23,8 @@ quayside_model::codes! {
         "Look for a machine without processor time or memory at that moment.";
     ASYNCHRONOUS = "QS1011", "A failover of the database may lose what was accepted.",
         "Set `synchronous_standby_names` at PostgreSQL, or allow that by `[cluster] allow_loss = true` on every node.";
+    BAD_CONFIG = "QS1012", "The configuration of the node is refused.",
+        "Correct what the lines before name; `quayside hosts` with the same files tells the same.";
+    NAMESAKE = "QS1013", "Another agent has the name of this node.",
+        "Give each node its own `[node] name`, or stop the other agent.";
 }

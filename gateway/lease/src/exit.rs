@@ -98,7 +98,7 @@ impl fmt::Display for Exit {
             Self::Code(21) => f.write_str("exit 21, past its deadline"),
             Self::Code(30) => f.write_str("exit 30, broker unusable at start"),
             Self::Code(31) => f.write_str("exit 31, an adapter failed for good"),
-            Self::Code(70) => f.write_str("exit 70, panic"),
+            Self::Code(70) => f.write_str("exit 70, a part failed"),
             Self::Code(code) => write!(f, "exit {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
             Self::Killed(reason) => write!(f, "killed: {reason}"),

@@ -84,7 +84,7 @@ pub(crate) fn run(inputs: &Inputs, work: Work, dev: Option<DevOptions>) -> Resul
             track: false,
         };
     }
-    telemetry::start(&loaded.node.log);
+    let _log = telemetry::start(&loaded.node.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

@@ -30,7 +30,7 @@ fn a_dead_process_is_replaced_by_the_warm_one_elsewhere() {
     let told = told.expect("it was told");
     let exit = told
         .iter()
-        .find(|fact| fact.to_string() == "exit 70, panic");
+        .find(|fact| fact.to_string() == "exit 70, a part failed");
     assert!(exit.is_some(), "{told:?}");
 }
 

@@ -6,7 +6,7 @@ mod states;
 
 use std::time::Duration;
 
-use quayside_lease::Exclusion;
+use quayside_lease::{Exclusion, View};
 use quayside_model::{Name, Timestamp};
 use serde::Serialize;
 
@@ -72,6 +72,13 @@ pub(crate) fn lasting(duration: Duration) -> String {
         3600..86_400 => two(secs / 3600, "h", secs % 3600 / 60, "min"),
         _ => two(secs / 86_400, "d", secs % 86_400 / 3600, "h"),
     }
+}
+
+/// Whether no agent at all has renewed its lease in time. If there are several that is the store's doing: its clock, by
+/// which leases are overdue, answers, and nothing can be written.
+pub(super) fn all_silent(view: &View) -> bool {
+    let sessions = &view.sessions;
+    sessions.len() > 1 && sessions.iter().all(|seen| seen.sighting.overdue)
 }
 
 /// Everything to know of a host, the worst first.

@@ -337,6 +337,18 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_takes_no_writes_is_not_told_as_a_dead_owner() {
+        let mut facts = active();
+        for seen in &mut facts.view.sessions {
+            seen.sighting.overdue = true;
+        }
+        let told = of(&facts);
+        assert_eq!(told["state"], "owner-silent");
+        let then = told["advice"][0]["then"].as_str().expect("advice");
+        assert!(then.starts_with("Nobody takes over meanwhile"), "{then}");
+    }
+
+    #[test]
     fn every_state_has_its_word_and_its_sample() {
         for (state, word) in State::ALL {
             assert_eq!(json!(state), word);

@@ -395,6 +395,7 @@ fn with_hosts(facts: &Facts, name: &Name, hosts: &[Host]) -> Node {
     let case = advice::NodeCase {
         node: name,
         session,
+        all_silent: advice::all_silent(&facts.view),
         processes,
         lost,
         drained,

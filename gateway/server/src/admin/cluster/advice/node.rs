@@ -12,6 +12,8 @@ use super::{super::told::Session, Advice, lasting, list};
 pub(in super::super) struct NodeCase<'a> {
     pub(in super::super) node: &'a Name,
     pub(in super::super) session: Session,
+    /// Whether that is so of every agent.
+    pub(in super::super) all_silent: bool,
     /// How many processes on it work on the store.
     pub(in super::super) processes: usize,
     /// How long ago it lost sessions.
@@ -28,6 +30,12 @@ pub(in super::super) fn of_node(case: &NodeCase<'_>) -> Vec<Advice> {
     let mut advice = Vec::new();
     match case.session {
         Session::Live => {}
+        Session::Overdue if case.all_silent => advice.push(Advice::new(
+            format!("{node}: silent"),
+            "It has not renewed its lease in time, and no other node has: the store takes no writes."
+                .to_owned(),
+            "It goes on when the store takes writes again.".to_owned(),
+        )),
         Session::Overdue => advice.push(Advice::new(
             format!("{node}: silent"),
             "It has not renewed its lease in time: it is dead, paused or cut off from the store."

@@ -5,7 +5,7 @@ use quayside_model::Name;
 
 use super::{
     super::state::{Case, State, target},
-    Advice, either, lasting, list, reasons, remedies,
+    Advice, all_silent, either, lasting, list, reasons, remedies,
 };
 
 /// A title that names the state.
@@ -51,7 +51,7 @@ pub(super) fn of_state(case: &Case<'_>) -> Option<Advice> {
     })
 }
 
-/// ` (process ended: exit 70, panic)`, or nothing.
+/// ` (process ended: exit 70, a part failed)`, or nothing.
 fn because(case: &Case<'_>) -> String {
     let reason = case.reason();
     reason.map_or_else(String::new, |reason| format!(" ({reason})"))
@@ -78,6 +78,7 @@ fn adapter_down(case: &Case<'_>) -> Advice {
         .node()
         .and_then(|node| down_here_up_elsewhere(&case.seen, node))
         .zip(case.next());
+    let reached = elsewhere.is_some();
     let advice = match (elsewhere, case.policy) {
         (Some(_), _) if case.seen.control.paused => {
             titled(case, means, "Nothing moves it while it is paused.".to_owned())
@@ -103,7 +104,7 @@ fn adapter_down(case: &Case<'_>) -> Advice {
         ),
     };
     let advice = advice.command("ports list", "which ports, and the cause");
-    match case.next() {
+    match case.next().filter(|_| reached) {
         Some(next) => advice.command(
             format!("cluster move {} {next}", case.host),
             "moves it at once",
@@ -199,6 +200,17 @@ fn restarting(case: &Case<'_>) -> Advice {
 
 fn owner_silent(case: &Case<'_>) -> Advice {
     let node = owner(case);
+    if all_silent(case.view) {
+        return titled(
+            case,
+            format!(
+                "{node} has it, and no agent of any node has renewed its lease in time. The store can be read, so it \
+                 takes no writes: PostgreSQL waits for its synchronous standby, say, or for a disk."
+            ),
+            "Nobody takes over meanwhile. It goes on where it is, or is taken over, when the store takes writes again."
+                .to_owned(),
+        );
+    }
     let then = match case.next() {
         _ if !case.has_agent() => {
             "Another process of the host takes over in a moment, if there is one.".to_owned()
