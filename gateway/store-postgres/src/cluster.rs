@@ -215,9 +215,9 @@ impl Cluster for PostgresStore {
         let work = self.work(CLUSTER, async |conn| {
             let params: Params<'_> = vec![&group, &node, &limit];
             let rows = conn.rows(CLUSTER, Sql::EventList, params).await?;
-            rows.iter()
-                .map(|row| view::event(&Reader::new(row, CLUSTER, "cluster_event")))
-                .collect()
+            let events = rows.iter();
+            let events = events.map(|row| view::event(&Reader::new(row, CLUSTER, "cluster_event")));
+            Ok(view::once(events.collect::<Result<_, _>>()?))
         });
         self.run(CLUSTER, 1, self.work_timeout(), work).await
     }

@@ -83,7 +83,7 @@ impl<S: Send + Sync, T: Written> FromRequestParts<S> for Segment<T> {
     }
 }
 
-/// The JSON body. An empty one reads as an empty object, whatever its type is said to be.
+/// The JSON body, an object. An empty one reads as an empty object, whatever its type is said to be.
 pub(super) struct Body<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
@@ -93,6 +93,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         let bytes = axum::body::Bytes::from_request(request, state).await;
         let bytes = bytes.map_err(|error| Problem::bad_request(root(&error)))?;
         let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        // The values of an array would be taken for those of the keys, in their order.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return Err(Problem::bad_request(
+                "the body is a JSON array, not an object".to_owned(),
+            ));
+        }
         Json::<T>::from_bytes(bytes)
             .map(|Json(value)| Self(value))
             .map_err(|error| Problem::bad_request(wrong_body(&error)))

@@ -78,6 +78,18 @@ impl IntoResponse for Problem {
     }
 }
 
+impl Problem {
+    /// The store came to no answer about what an operator wants: that may be written later all the same.
+    pub(super) fn undecided(error: StoreError) -> Self {
+        let transient = error.kind.is_transient();
+        let mut problem = Self::from(error);
+        if transient {
+            problem.detail += "; it may take effect all the same: `quayside cluster history` tells";
+        }
+        problem
+    }
+}
+
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let transient = error.kind.is_transient();

@@ -12,6 +12,8 @@ use crate::exit::{Exit, Failure, root};
 /// How long a call may take, the connection included.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a question may take. A node that is paused accepts the connection and says nothing.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// How to reach a node.
 #[derive(Debug)]
@@ -84,7 +86,8 @@ impl Client {
         } else {
             format!("{path}?{query}")
         };
-        json(&self.send(self.request(Method::GET, &path)).await?)
+        let request = self.request(Method::GET, &path).timeout(ANSWER_WITHIN);
+        json(&self.send(request).await?)
     }
 
     /// Gets the bytes at `path`.

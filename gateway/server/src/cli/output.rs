@@ -94,10 +94,12 @@ fn line(text: &mut String, cells: &[String], widths: &[usize], color: bool) {
     text.push('\n');
 }
 
-/// Values come from partners: a control character must not move the cursor of the reader's terminal.
+/// Values come from partners: a control character must not move the cursor of the reader's terminal, nor turn the
+/// direction of what follows.
 pub(super) fn printable(cell: &str) -> String {
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     cell.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| if c.is_control() || turns(c) { ' ' } else { c })
         .collect()
 }
 

@@ -1,6 +1,9 @@
 //! One look at everything, in one snapshot and one round trip.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use quayside_store::{
     StoreError,
@@ -232,6 +235,19 @@ pub(super) fn event(row: &Reader<'_>) -> Result<EventRow, StoreError> {
 }
 
 /// An age that the database's clock gives: what was written before it stepped back is of this moment.
+/// The events of `events`, newest first, each once: one whose writing came to no answer in time was written again, and
+/// may have come through each time. Kept is what was written first.
+pub(super) fn once(mut events: Vec<EventRow>) -> Vec<EventRow> {
+    let mut seen = HashSet::new();
+    events.reverse();
+    events.retain(|event| {
+        let what = (event.from.clone(), event.to.clone());
+        event.is_word() || seen.insert((event.group.clone(), event.node.clone(), event.at, what))
+    });
+    events.reverse();
+    events
+}
+
 fn age(micros: i64) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }

@@ -92,7 +92,8 @@ async fn begin(
     let reason = word.reason.as_deref();
     let reason = reason.map_or_else(|| "drill".to_owned(), |why| format!("drill, {why}"));
     let said = said(&admin, &operator, Some(&Text::lossy(&reason)));
-    let order = cluster.set_control(&name, &change, &said).await?;
+    let order = cluster.set_control(&name, &change, &said).await;
+    let order = order.map_err(Problem::undecided)?;
     tracing::info!(host = %name, ?change, order, note = %said.note, "a takeover is rehearsed");
     // The word stands among the events by the clock of the store, as do the ends of sends.
     let words = cluster.events(Some(&name), None, EVENTS).await?;

@@ -62,7 +62,8 @@ async fn control(
 ) -> HostAnswer {
     check_host(&Facts::ask(admin).await?, name)?;
     let said = said(admin, operator, reason);
-    cluster(admin)?.set_control(name, &change, &said).await?;
+    let written = cluster(admin)?.set_control(name, &change, &said).await;
+    written.map_err(Problem::undecided)?;
     tracing::info!(host = %name, ?change, note = %said.note, "clustered host changed by an operator");
     Ok(Json(told::host(&Facts::ask(admin).await?, name)))
 }
@@ -123,7 +124,8 @@ pub(super) async fn move_host(
     }
     let said = said(&admin, &operator, word.reason.as_ref());
     let order = ControlChange::Move { to, at };
-    let number = cluster.set_control(&name, &order, &said).await?;
+    let number = cluster.set_control(&name, &order, &said).await;
+    let number = number.map_err(Problem::undecided)?;
     tracing::info!(host = %name, ?order, number, note = %said.note, "clustered host ordered to move by an operator");
     let host = told::host(&Facts::ask(&admin).await?, &name);
     Ok(Json(json!({ "order": number, "host": host })))
@@ -168,9 +170,10 @@ async fn of_node(given: OfNode, change: NodeChange) -> NodeAnswer {
     check_node(&Facts::ask(&admin).await?, &name)?;
     let note = operator.note(word.reason.as_deref());
     match change {
-        NodeChange::Drained(drained) => cluster.drain_node(&name, drained, &note).await?,
-        NodeChange::Clear => cluster.clear_node(&name, &note).await?,
+        NodeChange::Drained(drained) => cluster.drain_node(&name, drained, &note).await,
+        NodeChange::Clear => cluster.clear_node(&name, &note).await,
     }
+    .map_err(Problem::undecided)?;
     tracing::info!(node = %name, ?change, note = %note, "node changed by an operator");
     Ok(Json(told::node(&Facts::ask(&admin).await?, &name)))
 }
