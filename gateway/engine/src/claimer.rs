@@ -179,7 +179,7 @@ async fn hand_out(
         let place = free
             .pop()
             .expect("the store gives at most the room that was asked for");
-        let work = Work::new(claimed, place, round);
+        let work = Work::new(claimed, place, round, &runtime.hand);
         give(shared, runtime, work).await;
     } else {
         let (shared, routes) = (Arc::clone(shared), Arc::clone(routes));

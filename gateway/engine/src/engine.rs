@@ -1,18 +1,14 @@
 //! The front of the engine: start, look, operate, stop.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
 use quayside_adapter_api::{Accepted, Condition, Incoming, Rejected, Reply, Services};
 use quayside_model::{
-    Code, Context, InstanceId, Message, MessageId, Name, PortStatus, Text, Timestamp, Transport,
-    port::PortControl,
+    Code, Context, InstanceId, Message, MessageId, Name, Text, Transport, port::PortControl,
 };
-use quayside_store::{
-    PublishOutcome,
-    browse::{HistoryRow, PortBacklog},
-};
+use quayside_store::{PublishOutcome, browse::HistoryRow};
 use tokio::{
     sync::{Mutex, watch},
     task::JoinSet,
@@ -30,14 +26,14 @@ use crate::{
     },
     runtime::Runtimes,
     shared::Shared,
-    tally::Tally,
     view::{Health, PortView},
-    window::ServiceWindow,
 };
 
 mod life;
+mod look;
 
 pub(crate) use life::beating;
+pub use look::Sight;
 
 /// The property in which a resubmitted message names its source.
 pub const RESUBMITTED_FROM: &str = "msg.resubmitted-from";
@@ -121,103 +117,22 @@ impl Engine {
     /// [`EngineError::Store`] if the backlog cannot be read.
     pub async fn ports(&self) -> Result<Vec<PortView>, EngineError> {
         let backlog = self.shared.store.backlog(BACKLOG_CAP).await?;
-        Ok(self.views(backlog))
+        Ok(look::ports(&self.shared, &self.runtimes, backlog))
     }
 
     /// The same without the backlog: nobody has to wait for the store.
     #[must_use]
     pub fn ports_here(&self) -> Vec<PortView> {
-        self.views(Vec::new())
+        look::ports(&self.shared, &self.runtimes, Vec::new())
     }
 
-    fn views(&self, backlog: Vec<PortBacklog>) -> Vec<PortView> {
-        let mut backlog: HashMap<Name, _> = backlog
-            .into_iter()
-            .map(|port| (port.port.clone(), port))
-            .collect();
-        let (routes, plan) = (self.shared.routes(), self.runtimes.plan());
-        let now = self.shared.options.clock.now();
-        let mut views = Vec::new();
-        let locations: HashMap<_, _> = self
-            .runtimes
-            .locations()
-            .into_iter()
-            .map(|r| (r.location.name.clone(), r))
-            .collect();
-        for port in &plan.receive {
-            for location in &port.locations {
-                let runtime = locations.get(&location.name);
-                let default = if location.enabled {
-                    PortStatus::Started
-                } else {
-                    PortStatus::Stopped
-                };
-                let control = routes.controls.get(&location.name).cloned();
-                let control = control.unwrap_or(PortControl {
-                    status: default,
-                    ..PortControl::default()
-                });
-                views.push(PortView {
-                    kind: "location",
-                    host: port.host.clone(),
-                    adapter: location.adapter.clone(),
-                    running: runtime.is_some_and(|r| r.is_running()),
-                    in_flight: runtime.map_or(0, |r| r.in_flight()),
-                    trouble: runtime.and_then(|r| r.condition.trouble()),
-                    backlog: backlog.remove(&location.name),
-                    opens_at: opens_at(location.window.as_ref(), now),
-                    standby: self.shared.ownership.stands_by(&port.host),
-                    ..view(&location.name, control, runtime.map(|r| &r.tally))
-                });
-            }
+    /// What can be seen of it also while it [stops](Self::stop).
+    #[must_use]
+    pub fn sight(&self) -> Sight {
+        Sight {
+            shared: Arc::downgrade(&self.shared),
+            runtimes: Arc::downgrade(&self.runtimes),
         }
-        let senders: HashMap<_, _> = self
-            .runtimes
-            .send_ports()
-            .into_iter()
-            .map(|r| (r.plan.name.clone(), r))
-            .collect();
-        for port in &plan.send {
-            let runtime = senders.get(&port.name);
-            let mut control = routes.controls.get(&port.name).cloned().unwrap_or_default();
-            let rests = runtime.and_then(|r| r.rest.told());
-            let resting = rests.is_some() && control.lets_work(now);
-            if resting {
-                control = PortControl {
-                    reason: rests,
-                    ..PortControl::default()
-                };
-            }
-            views.push(PortView {
-                kind: "send",
-                host: port.host.clone(),
-                adapter: port.primary.adapter.clone(),
-                running: runtime.is_some_and(|r| r.is_flowing()),
-                resting,
-                in_flight: runtime.map_or(0, |r| r.in_flight()),
-                trouble: runtime.and_then(|r| r.condition.trouble()),
-                backlog: backlog.remove(&port.name),
-                opens_at: opens_at(port.window.as_ref(), now),
-                standby: self.shared.ownership.stands_by(&port.host),
-                ..view(&port.name, control, runtime.map(|r| &r.tally))
-            });
-        }
-        // Deliveries of ports that the configuration does not have any more must not vanish from sight.
-        for (name, left) in backlog {
-            views.push(PortView {
-                kind: "removed",
-                backlog: Some(left),
-                ..view(&name, PortControl::default(), None)
-            });
-        }
-        // A pause that is over is no pause, and its reason none for anything.
-        for view in &mut views {
-            if view.paused_until.is_some_and(|until| until <= now) {
-                view.paused_until = None;
-                view.reason.take_if(|_| view.status == PortStatus::Started);
-            }
-        }
-        views
     }
 
     /// Records an operator's word about a port or location and puts it into force here; other processes
@@ -420,34 +335,5 @@ impl Engine {
     fn services(&self, name: &Name) -> Services {
         // Of its own: what a test meets is told to who asked for it.
         crate::runtime::services(&self.shared, name, Condition::default())
-    }
-}
-
-fn opens_at(window: Option<&ServiceWindow>, now: Timestamp) -> Option<Timestamp> {
-    window
-        .filter(|window| !window.is_open(now))
-        .and_then(|window| window.next_change(now))
-}
-
-fn view(name: &Name, control: PortControl, tally: Option<&Tally>) -> PortView {
-    let (last_failure_at, last_failure) = tally.and_then(Tally::last_failure).unzip();
-    PortView {
-        name: name.clone(),
-        kind: "",
-        host: name.clone(),
-        adapter: String::new(),
-        status: control.status,
-        paused_until: control.paused_until,
-        reason: control.reason,
-        resting: false,
-        running: false,
-        standby: false,
-        trouble: None,
-        in_flight: 0,
-        backlog: None,
-        last_failure,
-        last_failure_at,
-        opens_at: None,
-        tally: tally.map(Tally::read).unwrap_or_default(),
     }
 }

@@ -49,7 +49,7 @@ pub mod window;
 mod writable;
 
 pub use counters::Counters;
-pub use engine::{Engine, RESUBMITTED_FROM};
+pub use engine::{Engine, RESUBMITTED_FROM, Sight};
 pub use options::{Agency, EngineError, Gate, Options, Pulse, Roles};
 pub use tally::Tallied;
 pub use view::{Health, PortView, StopReport};

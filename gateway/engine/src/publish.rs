@@ -366,7 +366,7 @@ impl HandOver {
                 in_doubt: false,
             };
             count(&shared.counters.handed_off);
-            let work = Work::new(claimed, place, HANDED_OFF);
+            let work = Work::new(claimed, place, HANDED_OFF, &runtime.hand);
             give(shared, &runtime, work).await;
         }
         if self.leaves_work(shared, claimed) {

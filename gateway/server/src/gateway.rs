@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use quayside_engine::{Engine, Health};
+use quayside_engine::{Engine, EngineError, Health, PortView, Sight};
 use quayside_model::{Clock, Name};
 use quayside_store::AnyStore;
 use quayside_store_sqlite::SqliteStore;
@@ -24,6 +24,8 @@ pub(crate) struct Gateway {
     /// Callers hold the lock for the length of their call, so that the engine is stopped when nobody
     /// uses it. `None` while it starts, restarts or stops.
     engine: RwLock<Option<Engine>>,
+    /// Of the engine that was taken out last: while it stops it may have work in hand.
+    stopping: Mutex<Option<Sight>>,
     /// Why there is no engine, while there is none.
     absence: Mutex<String>,
     draining: AtomicBool,
@@ -53,6 +55,7 @@ impl Gateway {
             embedded,
             clock,
             engine,
+            stopping: Mutex::new(None),
             absence,
             draining,
         }
@@ -70,7 +73,28 @@ impl Gateway {
 
     /// Takes the engine out, once no call uses it.
     pub(crate) async fn take(&self) -> Option<Engine> {
-        self.engine.write().await.take()
+        let engine = self.engine.write().await.take();
+        if let Some(engine) = &engine {
+            let mut stopping = self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
+            *stopping = Some(engine.sight());
+        }
+        engine
+    }
+
+    /// Every port and location, of an engine that stops without what waits for them. `None`: there is no engine.
+    ///
+    /// # Errors
+    /// What waits cannot be read.
+    pub(crate) async fn ports(&self) -> Result<Option<Vec<PortView>>, EngineError> {
+        match self.engine().await.as_ref() {
+            Some(engine) => engine.ports().await.map(Some),
+            None => Ok(self.ports_of_the_stopping()),
+        }
+    }
+
+    fn ports_of_the_stopping(&self) -> Option<Vec<PortView>> {
+        let stopping = self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
+        stopping.as_ref()?.ports()
     }
 
     /// Says why there is no engine, for whoever asks while there is none.

@@ -4,6 +4,7 @@ pub(crate) mod attempt;
 pub(crate) mod decide;
 pub(crate) mod failed;
 pub(crate) mod lanes;
+mod moment;
 pub(crate) mod port;
 pub(crate) mod rendered;
 pub(crate) mod rest;

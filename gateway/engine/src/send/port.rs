@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -26,11 +26,12 @@ use tracing::{error, info, warn};
 use super::{
     attempt::{self, Attempted, Ended},
     decide::suspend,
+    moment::Moment,
     rest::{Admits, Pass, Rest},
     run,
     stop::Stop,
     transports::Transports,
-    work::Work,
+    work::{Hand, Work},
 };
 use crate::{
     codes, committer::chain, options::Options, ownership::PREPARE_EVERY, plan::SendPort,
@@ -48,6 +49,8 @@ pub(crate) struct SendRuntime {
     /// On an ordered port, for what goes with another delivery of its key in one run. Apart from the window,
     /// so that neither long runs nor whoever claims heads take the other's places.
     companions: Arc<Semaphore>,
+    /// The deliveries that are in hand here.
+    pub(crate) hand: Hand,
     /// The order keys that are in hand here.
     keys: Mutex<HashSet<OrderHash>>,
     queue: mpsc::Sender<Work>,
@@ -89,6 +92,7 @@ impl SendRuntime {
             transports: Transports::new(services),
             window: Arc::new(Semaphore::new(window_of(&plan))),
             companions: Arc::new(Semaphore::new(companions_of(&plan))),
+            hand: Hand::default(),
             keys: Mutex::default(),
             plan,
             queue,
@@ -252,8 +256,8 @@ impl SendRuntime {
         self.backlogged.load(Ordering::SeqCst)
     }
 
-    /// How many deliveries are in hand.
-    pub(crate) fn in_flight(&self) -> usize {
+    /// How many places are taken, by deliveries in hand and by those that may be soon.
+    fn places_taken(&self) -> usize {
         let all = window_of(&self.plan) + companions_of(&self.plan);
         all - self.window.available_permits() - self.companions.available_permits()
     }
@@ -336,21 +340,6 @@ const CLAIM_WITHIN: Duration = Duration::from_millis(10);
 /// How long hand-overs may keep the claimer from looking.
 const LOOK_WITHIN: Duration = Duration::from_millis(200);
 
-/// A moment that tasks share.
-#[derive(Debug, Default)]
-struct Moment(AtomicU64);
-
-impl Moment {
-    fn set(&self, now: Monotonic) {
-        let micros = u64::try_from(now.since_boot().as_micros()).unwrap_or(u64::MAX);
-        self.0.store(micros, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> Monotonic {
-        Monotonic::from_boot(Duration::from_micros(self.0.load(Ordering::Relaxed)))
-    }
-}
-
 /// How many blocked keys are remembered before those that cannot matter any more are forgotten.
 const MAX_BLOCKED: usize = 1024;
 /// How often a stopping port looks whether the last publication has handed over.
@@ -415,10 +404,10 @@ impl Runner {
                 () = self.runtime.closed.notified(), if !takes => {}
                 () = either(&stopping, &retired), if idle => {
                     // A place without work is a publication under way that may still hand over.
-                    if queue.is_empty() && self.runtime.in_flight() == 0 {
+                    if queue.is_empty() && self.runtime.places_taken() == 0 {
                         // Nobody gets a place from here on; who got the last one is waited for.
                         self.runtime.window.close();
-                        if queue.is_empty() && self.runtime.in_flight() == 0 {
+                        if queue.is_empty() && self.runtime.places_taken() == 0 {
                             self.release_lanes().await;
                             break;
                         }

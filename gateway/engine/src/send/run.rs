@@ -48,7 +48,7 @@ pub(crate) async fn keep_what_goes_together(
         claimed.transport == Transport::Primary && !held && named()
     };
     let together = work.all().take_while(goes).count();
-    let apart = work.more.split_off(together.saturating_sub(1));
+    let apart = work.split_off(together);
     if !apart.is_empty() {
         let changes = apart.iter().map(|c| (c.claim, Change::Release));
         settle_all(shared, runtime, changes.collect(), None).await;
@@ -118,7 +118,7 @@ pub(crate) async fn run(
         log_result(runtime, &claimed, &result);
         decide(&runtime.plan, &claimed, result, entropy)
     };
-    let failed = Work::new(claimed, work.place, work.round);
+    let failed = work.left_with(claimed);
     let attempted = conclude(shared, runtime, failed, change).await;
     drop(pass);
     attempted

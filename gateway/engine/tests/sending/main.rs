@@ -1,5 +1,6 @@
 //! What the send side keeps, seen at the store, while an adapter does its worst.
 
+mod in_hand;
 mod resting;
 mod runs;
 mod world;

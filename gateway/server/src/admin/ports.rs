@@ -76,9 +76,9 @@ struct Word {
 }
 
 async fn list(State(admin): State<Admin>) -> Answer<Json<Value>> {
-    let engine = admin.gateway.engine().await;
-    let engine = engine.as_ref().ok_or_else(Problem::not_running)?;
-    let mut answer = json!({ "ports": engine.ports().await? });
+    let ports = admin.gateway.ports().await?;
+    let ports = ports.ok_or_else(Problem::not_running)?;
+    let mut answer = json!({ "ports": ports });
     if let (Some(dir), Some(ports)) = (&admin.joined, answer["ports"].as_array_mut()) {
         joined::join_ports(dir, ports).await;
     }
