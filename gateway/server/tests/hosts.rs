@@ -258,7 +258,14 @@ fn what_is_wrong_is_told_and_nothing_is_printed() {
             &GROUP.to_owned(),
             NODE,
             "error[QS0622] the hosts `edge` and `lines` both have HTTP locations, and both would listen on \
-             127.0.0.1:8080 (`http.listen`)",
+             127.0.0.1:8080 (`http.listen`)\n  --> node.toml:",
+        ),
+        (
+            APP,
+            &GROUP.to_owned(),
+            &NODE.replace("\nurl = ", "\n# url = "),
+            "error[QS0645] `host.lines` is clustered and has several members, but the node `node-a` has the embedded \
+             store\n  --> group.toml:",
         ),
         (
             one_more.as_str(),

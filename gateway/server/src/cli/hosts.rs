@@ -52,13 +52,12 @@ pub(super) fn hosts(args: &HostsArgs) -> Result<Exit, Failure> {
         group: args.group.clone(),
         node: args.node.clone(),
         hosts: Vec::new(),
-        purpose: Purpose::Run,
+        purpose: Purpose::Agent,
         defaults: Defaults::of_this_machine(PathBuf::from(config::DATA_DIR)),
     };
     let report = Report::default();
     let loaded = config::load(&inputs, &wiring::adapters_for_checking(), &report);
     if let Some(loaded) = &loaded {
-        listeners(&report, loaded);
         sockets(&report, loaded);
     }
     if report.errors() + report.warnings() > 0 {
@@ -71,31 +70,6 @@ pub(super) fn hosts(args: &HostsArgs) -> Result<Exit, Failure> {
     args.show
         .output()
         .table(&document, &table(&loaded), "No hosts.")
-}
-
-/// Refuses two hosts that would listen at one address: an agent runs each in a process of its own.
-fn listeners(report: &Report, loaded: &Loaded) {
-    let shares = |host: &&Name| {
-        takes_requests(loaded, host) && !loaded.node.http_of_hosts.contains_key(host.as_str())
-    };
-    let mut sharing = loaded.hosts.iter().filter(shares);
-    let (Some(first), Some(second)) = (sharing.next(), sharing.next()) else {
-        return;
-    };
-    let message = format!(
-        "the hosts `{first}` and `{second}` both have HTTP locations, and both would listen on {} (`http.listen`)",
-        loaded.node.http.address
-    );
-    let help = format!(
-        "An agent runs each host in a process of its own: give one its own address in `[http.host.{second}]`."
-    );
-    report.add(
-        config::codes::CLASH,
-        Severity::Error,
-        None,
-        message,
-        Some(help),
-    );
 }
 
 /// Refuses a folder whose path is too long for the sockets in it.

@@ -85,4 +85,6 @@ quayside_model::codes! {
         "Add the nodes that may take over to `members`, or leave `clustered` out.";
     HEARTBEAT = "QS0644", "A clustered host would wait too long for the queue of an owner that is paused.",
         "Give a `heartbeat` of 5s or less, or say in `takeover` how the old owner's connections are closed: by itself a broker notices a paused one only after about three heartbeats.";
+    APART = "QS0645", "The members of a clustered host do not share a store.",
+        "Name the same PostgreSQL database in `[store] url` of each of them: as it is, each runs the host by itself.";
 }

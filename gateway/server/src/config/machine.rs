@@ -53,7 +53,7 @@ pub(crate) fn check(
     let (missing, unusable) = match purpose {
         Purpose::CheckAnyNode => (Severity::Warning, Severity::Error),
         Purpose::CheckNode => (Severity::Error, Severity::Error),
-        Purpose::Run => (Severity::Warning, Severity::Warning),
+        Purpose::Run | Purpose::Agent => (Severity::Warning, Severity::Warning),
     };
     let machine = Machine {
         report,
@@ -149,7 +149,7 @@ impl Machine<'_> {
                 if let Err(error) = self.secrets.resolve(&reference) {
                     // Where the folder is known it is of this machine, whichever nodes are meant.
                     let severity = match purpose {
-                        Purpose::Run => Severity::Warning,
+                        Purpose::Run | Purpose::Agent => Severity::Warning,
                         _ => Severity::Error,
                     };
                     self.add(codes::SECRET_FILE, severity, judge, at, error.detail);

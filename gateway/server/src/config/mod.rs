@@ -14,6 +14,7 @@ use quayside_engine::{Roles, plan::Plan};
 use quayside_model::Name;
 use sha2::{Digest, Sha256};
 
+mod agent;
 pub(crate) mod app;
 pub(crate) mod cluster;
 pub(crate) mod codes;
@@ -78,6 +79,8 @@ pub(crate) enum Purpose {
     CheckNode,
     /// To run it.
     Run,
+    /// To run it under an agent, each host in a process of its own.
+    Agent,
 }
 
 /// A configuration without errors.
@@ -159,7 +162,7 @@ pub(crate) fn load(inputs: &Inputs, adapters: &Adapters, report: &Report) -> Opt
         text: String::new(),
     };
     let (node, node_place) = loader.node(inputs.node.as_deref(), &inputs.defaults);
-    let (group, mut vars) = loader.group(inputs.group.as_deref());
+    let (group, group_place, mut vars) = loader.group(inputs.group.as_deref());
     let folders = application_folders(&inputs.dir, report);
     let (mut apps, mut definitions) = (Vec::<App>::new(), Vec::new());
     for folder in &folders {
@@ -195,6 +198,15 @@ pub(crate) fn load(inputs: &Inputs, adapters: &Adapters, report: &Report) -> Opt
     );
     let hosts = hosts(inputs, &node, group.as_ref(), &apps, report);
     let http = http_listener(inputs, &node, report);
+    let judge = agent::Judge {
+        report,
+        purpose: inputs.purpose,
+        node: &node,
+        node_place: inputs.node.is_some().then_some((*source, root)),
+        group: group.as_ref().zip(group_place.as_ref()),
+        apps: &apps,
+    };
+    judge.check(&hosts);
     if report.errors() > 0 {
         return None;
     }
@@ -283,18 +295,18 @@ impl Loader<'_> {
         (config, (source, root))
     }
 
-    fn group(&mut self, path: Option<&Path>) -> (Option<Group>, Vars) {
+    fn group(&mut self, path: Option<&Path>) -> (Option<Group>, Option<(SourceId, Node)>, Vars) {
         let Some(path) = path else {
-            return (None, Vars::default());
+            return (None, None, Vars::default());
         };
         let (source, root, sound) = self.file(path);
         self.keep("group", source);
         if !sound {
-            return (None, Vars::default());
+            return (None, None, Vars::default());
         }
         literal::check(self.report, source, &root);
         let (group, vars) = group::read(self.report, source, &root);
-        (Some(group), vars)
+        (Some(group), Some((source, root)), vars)
     }
 
     fn app(

@@ -54,7 +54,7 @@ pub(crate) fn load(path: &Path, group: Option<&Path>, report: &Report) -> Option
         files: Vec::new(),
         text: String::new(),
     };
-    let (_, mut vars) = loader.group(group);
+    let (_, _, mut vars) = loader.group(group);
     let queues = loader.queues(path, &mut vars);
     // Of an application some definitions may be of no use; here all of them are what is asked for.
     (report.errors() == 0).then_some(queues.definitions)
