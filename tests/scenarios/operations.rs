@@ -1,9 +1,14 @@
 //! `docs/operations.md` is true: the metrics and exit codes that it names are those of the program, and its
 //! commands do what it says. Its `haproxy.cfg` is what `p11_stopping` runs.
 
-use std::{collections::BTreeSet, env, process::Command, time::Duration};
+use std::{
+    cell::RefCell, collections::BTreeSet, env, net::TcpListener, process::Command, time::Duration,
+};
 
-use quayside_harness::{Postgres, guide_block, operations_guide, program, wait_for};
+use bytes::Bytes;
+use quayside_harness::{
+    Gateway, Node, Postgres, client, guide_block, operations_guide, pass_through, program, wait_for,
+};
 use quayside_tests::{DATABASE, Site, Store};
 use serde_json::json;
 
@@ -123,4 +128,140 @@ async fn a_backup_of_postgres_comes_back_by_the_commands_of_the_guide() {
     site.gateway().drained(SOON).await;
     let counts = site.partner.counts().await;
     assert_eq!(counts["effects"], 3, "{counts}");
+}
+
+/// Each node takes requests, and one of them sends.
+const WEB_AND_EDGE: &str = r#"
+[host.web]
+members = ["node-a", "node-b"]
+
+[host.edge]
+members = ["node-a", "node-b"]
+clustered = true
+"#;
+
+/// What the admin address answers at `path`, whatever its status.
+async fn asked(gateway: &Gateway, path: &str) -> Result<(u16, String), String> {
+    let get = client::request("GET", gateway.admin, path, &[], Bytes::new());
+    let reply = client::once(gateway.admin, get, SOON).await;
+    let reply = reply.map_err(|error| error.to_string())?;
+    Ok((reply.status.as_u16(), reply.text()))
+}
+
+/// Waits until `/readyz` of the node answers `status`, and returns what it says.
+async fn readiness(gateway: &Gateway, status: u16) -> String {
+    let what = format!("/readyz to answer {status}");
+    wait_for(&what, SOON, async || {
+        match asked(gateway, "/readyz").await? {
+            (now, said) if now == status => Ok(said),
+            (now, said) => Err(format!("{now} {said}")),
+        }
+    })
+    .await
+}
+
+/// Waits until the alert on what is not ready stands as told for the processes of both hosts.
+async fn ready(gateway: &Gateway, web: f64) {
+    wait_for("what is ready", SOON, async || {
+        let metrics = gateway.metrics().await?;
+        let of = |host: &str| metrics.value("quayside_ready", &format!("host=\"{host}\""));
+        let now = [of("web"), of("edge")];
+        match now == [Some(web), Some(1.0)] {
+            true => Ok(()),
+            false => Err(format!("{now:?}")),
+        }
+    })
+    .await;
+}
+
+/// The admin address of a node under an agent answers for all its processes: it tells which one is not there, takes a
+/// standby for what it is, and shows what all of them do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_under_an_agent_tells_what_its_processes_do() {
+    assert!(operations_guide().contains("`quayside_ready == 0` for a minute"));
+    // The process of `web` on the second node cannot listen.
+    let taken = RefCell::new(None);
+    let made = |node: Node| {
+        if node.name() == "node-b" {
+            *taken.borrow_mut() = Some(TcpListener::bind(node.http()).expect("it is free"));
+        }
+        node.with_group(WEB_AND_EDGE).with_agent()
+    };
+    let app = |partner| {
+        // The first host of the application is that of its location.
+        pass_through(partner, "", "").replacen("host = \"edge\"", "host = \"web\"", 1)
+    };
+    let site = Site::of(Some(Postgres::start().await), 2, &app, &made).await;
+    let [a, b] = &site.gateways[..] else {
+        panic!("two nodes");
+    };
+    let said = readiness(b, 503).await;
+    let why = "no process of `web` answers here";
+    assert!(said.contains(why), "{said}");
+    readiness(a, 200).await;
+    ready(a, 1.0).await;
+    ready(b, 0.0).await;
+    let location = async |gateway: &Gateway| {
+        let port = gateway
+            .api("ports/t.orders.web")
+            .await
+            .expect("it is known");
+        (port["running"] == true, port["reason"].to_string())
+    };
+    let (running, reason) = location(b).await;
+    assert!(!running && reason.contains(why), "{reason}");
+    assert_eq!(location(a).await, (true, "null".to_owned()));
+
+    for id in ["one", "two", "three"] {
+        assert_eq!(site.order(id).await.status, 202);
+    }
+    a.drained(SOON).await;
+
+    taken.take();
+    readiness(b, 200).await;
+    ready(b, 1.0).await;
+    wait_for("the location to open", SOON, async || {
+        match location(b).await {
+            (true, reason) if reason == "null" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    finishes(&site).await;
+}
+
+/// What the process of a clustered host has in hand is told while it finishes, and another one takes over after it.
+async fn finishes(site: &Site) {
+    let owner = wait_for("a node that could take over", SOON, async || {
+        let told = site.gateway().api("cluster").await?;
+        let host = &told["hosts"][0];
+        let owner = host["node"].as_str().filter(|_| host["next"].is_string());
+        owner.map(str::to_owned).ok_or_else(|| told.to_string())
+    })
+    .await;
+    let no = usize::from(owner == "node-b");
+    let slow = json!({ "kind": "slow", "delay_ms": 10_000, "next": 3 });
+    site.partner.fault(&slow).await;
+    for id in ["four", "five", "six"] {
+        assert_eq!(site.order(id).await.status, 202);
+    }
+    let shows = async |no: usize, running: bool, in_hand: u64, reason: &str| {
+        wait_for(&format!("{in_hand} in hand, {reason}"), SOON, async || {
+            let port = site.gateways[no].api("ports/t.out").await?;
+            let is = port["running"] == running && port["in_flight"] == in_hand;
+            let said = port["reason"].as_str().unwrap_or_default();
+            match is && said == reason {
+                true => Ok(()),
+                false => Err(port.to_string()),
+            }
+        })
+        .await;
+    };
+    shows(no, true, 3, "").await;
+    let drain = format!("cluster/nodes/{owner}/drain");
+    let drained = site.gateway().post(&drain, &json!({})).await;
+    drained.expect("the order is taken");
+    shows(no, false, 3, "the process of `edge` is not ready: stopping").await;
+    shows(1 - no, true, 0, "").await;
+    assert_eq!(site.partner.log().await.len(), 6, "each once");
 }

@@ -159,6 +159,8 @@ async fn measured(cluster: &Cluster, active: usize) {
         };
         is("quayside_cluster_host_here", "host=\"edge\"", here);
         is("quayside_cluster_host_moves_used", "host=\"edge\"", 0.0);
+        // Who stands by does what it should: no alert on what is not ready may fire for ever.
+        is("quayside_ready", "host=\"edge\"", 1.0);
         let up = metrics.sum("quayside_port_up", "host=\"edge\"");
         assert_eq!(up > 0.5, no == active, "{up}");
         drills += metrics.sum("quayside_cluster_transitions_total", "cause=\"drill\"");

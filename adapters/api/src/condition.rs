@@ -8,10 +8,10 @@ use std::{
 };
 
 use quayside_model::{Code, Text, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What keeps an open location or port from working, until its adapter has mended it or it mends itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     /// What it comes to.
     pub kind: TroubleKind,
@@ -24,7 +24,7 @@ pub struct Trouble {
 }
 
 /// What a trouble comes to. Of several the first in this order is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TroubleKind {
     /// It is open but not connected: nothing comes in, nothing goes out.

@@ -67,24 +67,30 @@ impl Engine {
     /// Whether it can accept messages now. Cheap.
     #[must_use]
     pub fn health(&self) -> Health {
+        let options = &self.shared.options;
+        let rests = |host| self.shared.ownership.stands_by(host);
+        let stands_by = !options.hosts.is_empty() && options.hosts.iter().all(rests);
+        let acts = self.shared.trust.may_act();
         let mut reasons = Vec::new();
         if self.shared.stopping.is_cancelled() {
             reasons.push("stopping".to_owned());
         }
         if self.lost.as_ref().is_some_and(|lost| *lost.borrow()) {
             reasons.push("another node has ended the session of this one".to_owned());
-        } else if !self.shared.trust.may_act() {
-            let reason = match &self.shared.options.agent {
-                Some(_) => {
-                    "the agent of this node has not granted it, or could not renew its session"
-                }
-                None => "the session at the store could not be renewed",
-            };
-            reasons.push(reason.to_owned());
+        } else if !acts && options.agent.is_none() {
+            reasons.push("the session at the store could not be renewed".to_owned());
+        } else if !acts && !stands_by {
+            reasons.push("the agent of this node could not renew its session".to_owned());
         }
         reasons.extend(self.shared.writable.reason());
+        let standby = stands_by && reasons.is_empty();
+        if standby && !acts {
+            // A standby acts by the leave of its agent only.
+            reasons.push("it stands by: another process has its host, or may take it".to_owned());
+        }
         Health {
             ready: reasons.is_empty(),
+            standby,
             reasons,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use quayside_model::{Failure, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The live counts of a port.
 #[derive(Debug, Default)]
@@ -23,7 +23,7 @@ pub(crate) struct Tally {
 }
 
 /// The counts of a port at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tallied {
     /// Deliveries that ended well; of a location, deliveries taken in.
     pub done: u64,

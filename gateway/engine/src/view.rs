@@ -3,26 +3,32 @@
 use quayside_adapter_api::Trouble;
 use quayside_model::{Failure, Name, PortStatus, Text, Timestamp};
 use quayside_store::browse::PortBacklog;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::tally::Tallied;
 
 /// Whether the process can do its work now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// Whether it can accept messages.
     pub ready: bool,
+    /// Whether it stands by, as it should: its hosts are clustered, and another process runs them or may.
+    pub standby: bool,
     /// Why not.
     pub reasons: Vec<String>,
 }
 
+/// A word of the program. By this name, because what is read into a plain reference would have to live as long.
+type Kind = &'static str;
+
 /// A port or location as people see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PortView {
     /// Its full name.
     pub name: Name,
     /// `send`, `location`, or `removed`: no port of the configuration, but deliveries for it are left.
-    pub kind: &'static str,
+    #[serde(deserialize_with = "kind")]
+    pub kind: Kind,
     /// The host that runs it.
     pub host: Name,
     /// The key of its adapter; of a send port, that of its primary transport.
@@ -64,4 +70,12 @@ pub struct StopReport {
     pub ended: bool,
     /// Deliveries that were under way and had to be cut: in doubt until another instance goes on.
     pub unfinished: usize,
+}
+
+/// Reads one of the kinds of a port.
+fn kind<'de, D: Deserializer<'de>>(from: D) -> Result<Kind, D::Error> {
+    let told = String::deserialize(from)?;
+    let mut kinds = ["send", "location", "removed"].into_iter();
+    let known = kinds.find(|kind| *kind == told);
+    known.ok_or_else(|| D::Error::custom(format!("`{told}` is no kind of port")))
 }

@@ -129,6 +129,7 @@ impl Gateway {
 fn not_ready(reason: &str) -> Health {
     Health {
         ready: false,
+        standby: false,
         reasons: vec![reason.to_owned()],
     }
 }

@@ -378,10 +378,22 @@ impl Metrics {
             .collect()
     }
 
+    /// The value of the one series of `name` whose labels contain `label`. `None`: there is none, or several.
+    #[must_use]
+    pub fn value(&self, name: &str, label: &str) -> Option<f64> {
+        let mut values = self.values(name, label);
+        let value = values.next()?;
+        values.next().is_none().then_some(value)
+    }
+
     /// The sum of the series of `name` whose labels contain `label`; 0 without any.
     #[must_use]
     pub fn sum(&self, name: &str, label: &str) -> f64 {
-        let value = |line: &str| {
+        self.values(name, label).sum()
+    }
+
+    fn values(&self, name: &str, label: &str) -> impl Iterator<Item = f64> {
+        let value = move |line: &str| {
             let (labels, value) = line.strip_prefix(name)?.rsplit_once(' ')?;
             let whole_name = labels.is_empty() || labels.starts_with('{');
             if whole_name && labels.contains(label) {
@@ -390,7 +402,7 @@ impl Metrics {
                 None
             }
         };
-        self.0.lines().filter_map(value).sum()
+        self.0.lines().filter_map(value)
     }
 }
 
@@ -424,5 +436,8 @@ mod tests {
                 "{name} {label}"
             );
         }
+        assert_eq!(metrics.value("b", ""), Some(4.0));
+        assert_eq!(metrics.value("a_total", ""), None, "several");
+        assert_eq!(metrics.value("c", ""), None);
     }
 }

@@ -3,11 +3,7 @@
 mod cluster;
 mod text;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    path::Path,
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use axum::{extract::State, http::header, response::IntoResponse};
 use quayside_adapter_api::TroubleKind;
@@ -15,10 +11,14 @@ use quayside_engine::{Engine, PortView};
 use quayside_model::{Name, Timestamp};
 use quayside_store::measure::TransactionStats;
 
-use super::{Admin, cluster as standing, joined};
+use super::{
+    Admin, Processes,
+    cluster::{self as standing, Standing},
+};
 pub(crate) use cluster::Transitions;
 use text::{Joined, Page};
 
+const READY: &str = "quayside_ready";
 /// How long the store may take to count what waits. A scrape must not hang because the store does.
 const BACKLOG_WITHIN: Duration = Duration::from_secs(1);
 
@@ -26,19 +26,21 @@ const BACKLOG_WITHIN: Duration = Duration::from_secs(1);
 /// still answered. A process that answers for its node adds what the others there say, each with its host.
 pub(super) async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     let mut page = Page::default();
-    let ready = admin.gateway.health().ready;
+    let health = admin.gateway.health();
     page.metric(
-        "quayside_ready",
+        READY,
         "gauge",
-        "Whether messages can be accepted now.",
+        "Whether messages can be accepted now, or the process stands by as it should.",
     );
-    page.value("quayside_ready", &[], u64::from(ready));
+    page.value(READY, &[], u64::from(health.ready || health.standby));
     page.metric("quayside_info", "gauge", "What runs.");
     let labels = [
         ("version", env!("CARGO_PKG_VERSION")),
         ("store", admin.gateway.store.dialect()),
     ];
     page.value("quayside_info", &labels, 1);
+    // Before the engine is held, which this asks for too.
+    let standings = of_the_cluster(&admin).await;
     if let Some(engine) = admin.gateway.engine().await.as_ref() {
         for (name, count) in engine.counters().each() {
             let name = format!("quayside_{name}_total");
@@ -57,12 +59,15 @@ pub(super) async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
         // Nothing works in a process that only answers for the others.
         let works = admin.joined.is_none();
         ports(&mut page, &all, works, counted);
-        if let Some(dir) = &admin.joined {
-            page.join(of_the_others(&admin, dir, &all).await);
+        if let Some(processes) = &admin.joined {
+            of_the_others(&mut page, processes, &all, standings.as_deref()).await;
         }
     }
     transactions(&mut page, &admin.gateway.store.transactions().stats());
-    of_the_cluster(&admin, &mut page).await;
+    if let Some(standings) = standings {
+        admin.transitions.write(&mut page);
+        cluster::write(&mut page, &standings, &admin.gateway.node);
+    }
     (
         [(
             header::CONTENT_TYPE,
@@ -72,38 +77,51 @@ pub(super) async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
     )
 }
 
-/// What the processes of the hosts of this node say, but for what this one says as well.
-async fn of_the_others(admin: &Admin, dir: &Path, ports: &[PortView]) -> Joined {
+/// What the processes of the hosts of this node say, but for what this one says as well. One that has to be there and
+/// does not answer is not ready.
+async fn of_the_others(
+    page: &mut Page,
+    processes: &Processes,
+    ports: &[PortView],
+    standings: Option<&[Standing]>,
+) {
     let hosts: HashMap<&str, &Name> = ports.iter().map(|port| (&*port.name, &port.host)).collect();
-    let mut known: BTreeSet<&str> = admin.policies.keys().map(|host| &**host).collect();
-    known.extend(hosts.values().map(|host| &***host));
+    let told = processes.metrics().await;
     let mut joined = Joined::default();
-    for (name, text) in joined::metrics(dir).await {
-        let host = joined::host_of(&name, &known);
-        joined.add(host, &text, &|metric, port| {
+    for (name, text) in &told {
+        let host = processes.host_of(name);
+        joined.add(host, text, &|metric, port| {
             let elsewhere = port.is_some_and(|port| hosts.get(port).is_none_or(|of| **of != host));
             !elsewhere && !name_of_backlog(metric) && metric != "quayside_info"
         });
     }
-    joined
+    page.join(joined);
+    // A clustered host that operators do not want to run has no process anywhere.
+    let wanted = |host: &Name| {
+        let mut standings = standings.into_iter().flatten();
+        standings.any(|standing| standing.host == *host && standing.online)
+    };
+    for (host, is_clustered) in processes.without(told.iter().map(|(name, _)| name.as_str())) {
+        if !is_clustered || wanted(host) {
+            page.value(READY, &[("host", host.as_str())], 0);
+        }
+    }
 }
 
-/// Where the clustered hosts stand, and how often they have changed here. For whoever answers for a node of agents.
-async fn of_the_cluster(admin: &Admin, page: &mut Page) {
-    let Some(cluster) = admin.gateway.store.cluster() else {
-        return;
-    };
+/// Where the clustered hosts stand, with their changes here counted, for whoever answers for a node of agents. Of a
+/// store that does not answer in time none. `None`: there are no clustered hosts to answer for.
+async fn of_the_cluster(admin: &Admin) -> Option<Vec<Standing>> {
+    let cluster = admin.gateway.store.cluster()?;
     if admin.joined.is_none() || admin.policies.is_empty() {
-        return;
+        return None;
     }
-    let node = &admin.gateway.node;
     let asked = async {
+        let node = &admin.gateway.node;
         admin.transitions.read(cluster, node).await.ok()?;
         standing::standings(admin).await.ok()
     };
     let standings = tokio::time::timeout(BACKLOG_WITHIN, asked).await;
-    admin.transitions.write(page);
-    cluster::write(page, &standings.ok().flatten().unwrap_or_default(), node);
+    Some(standings.ok().flatten().unwrap_or_default())
 }
 
 /// Name, kind, help, and the value that a port has of it.

@@ -5,7 +5,6 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
     sync::Arc,
 };
 
@@ -43,6 +42,7 @@ use crate::{cli::codes, gateway::Gateway};
 #[cfg(test)]
 pub(crate) use cluster::samples as cluster_samples;
 pub(crate) use cluster::{Policies, lasting, policies};
+pub(crate) use joined::Processes;
 pub(crate) use messages::STATES as MESSAGE_STATES;
 pub(crate) use metrics::Transitions;
 use problem::Problem;
@@ -64,8 +64,8 @@ pub(crate) struct Admin {
     pub(crate) store_url: Option<String>,
     /// Which token callers have to bear.
     pub(crate) token: Option<SecretRef>,
-    /// Where the processes of this node have their sockets, if this one answers for all.
-    pub(crate) joined: Option<PathBuf>,
+    /// The other processes of this node, if this one answers for all.
+    pub(crate) joined: Option<Arc<Processes>>,
     /// The changes of the cluster that the metrics have counted.
     pub(crate) transitions: Arc<Transitions>,
     /// Where the token is found, anew for each call.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{
     Admin, Route,
     extract::{Body, Operator, Segment},
-    joined, names,
+    names,
     problem::{Answer, Problem},
     words,
 };
@@ -76,23 +76,33 @@ struct Word {
 }
 
 async fn list(State(admin): State<Admin>) -> Answer<Json<Value>> {
-    let ports = admin.gateway.ports().await?;
-    let ports = ports.ok_or_else(Problem::not_running)?;
-    let mut answer = json!({ "ports": ports });
-    if let (Some(dir), Some(ports)) = (&admin.joined, answer["ports"].as_array_mut()) {
-        joined::join_ports(dir, ports).await;
-    }
-    Ok(Json(answer))
+    Ok(Json(json!({ "ports": all(&admin).await? })))
 }
 
 async fn show(State(admin): State<Admin>, Segment(name): Segment<Name>) -> Answer<Json<PortView>> {
-    let engine = admin.gateway.engine().await;
-    let engine = engine.as_ref().ok_or_else(Problem::not_running)?;
-    find(engine, &name).await.map(Json)
+    of_name(all(&admin).await?, &name).map(Json)
+}
+
+/// Every port and location, as the process that works with it sees it.
+async fn all(admin: &Admin) -> Answer<Vec<PortView>> {
+    let ports = admin.gateway.ports().await?;
+    let mut ports = ports.ok_or_else(Problem::not_running)?;
+    join(admin, &mut ports).await;
+    Ok(ports)
+}
+
+/// Puts in what the other processes of the node know, if this one answers for them.
+pub(super) async fn join(admin: &Admin, ports: &mut [PortView]) {
+    if let Some(processes) = &admin.joined {
+        processes.join_ports(ports).await;
+    }
 }
 
 async fn find(engine: &Engine, name: &Name) -> Answer<PortView> {
-    let ports = engine.ports().await?;
+    of_name(engine.ports().await?, name)
+}
+
+fn of_name(ports: Vec<PortView>, name: &Name) -> Answer<PortView> {
     let port = ports.iter().find(|port| port.name == *name).cloned();
     port.ok_or_else(|| names::no_port(name, &ports, names::ANY))
 }

@@ -290,6 +290,7 @@ fn status() -> Value {
         "pid": count(),
         "store": words(&["sqlite", "postgres"]),
         "ready": { "type": "boolean" },
+        "standby": { "type": "boolean" },
         "reasons": list(&text()),
         "instance": maybe("string"),
         "config_version": maybe("integer"),

@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use quayside_engine::Health;
 use serde_json::{Value, json};
 
 use super::{Admin, Route};
@@ -27,15 +28,28 @@ pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Whether messages can be accepted now, and why not.
+/// Whether messages can be accepted now, and why not; of a node under an agent, whether each of its processes does
+/// what it is there for.
 pub(super) async fn readyz(State(admin): State<Admin>) -> Response {
-    let health = admin.gateway.health();
+    let health = health(&admin).await;
     let status = if health.ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (status, Json(health)).into_response()
+}
+
+/// The health of this process, and of the others if it answers for them.
+pub(super) async fn health(admin: &Admin) -> Health {
+    let mut health = admin.gateway.health();
+    if let Some(processes) = &admin.joined {
+        let told = processes.told().await;
+        let faults = told.iter().filter_map(|(host, told)| told.fault_here(host));
+        health.reasons.extend(faults);
+        health.ready = health.reasons.is_empty();
+    }
+    health
 }
 
 async fn status(State(admin): State<Admin>) -> Json<Value> {
@@ -48,6 +62,7 @@ async fn status(State(admin): State<Admin>) -> Json<Value> {
         "pid": std::process::id(),
         "store": admin.gateway.store.dialect(),
         "ready": health.ready,
+        "standby": health.standby,
         "reasons": health.reasons,
         "instance": engine.map(quayside_engine::Engine::instance),
         "config_version": engine.map(quayside_engine::Engine::config_version),

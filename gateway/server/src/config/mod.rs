@@ -5,7 +5,7 @@
 //! the network; of the disk only the named files, certificates and secrets are read.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     path::{Path, PathBuf},
 };
@@ -118,6 +118,18 @@ impl Loaded {
             Some(host) => host.roles.iter().map(String::as_str).collect(),
             None => group::ROLES.to_vec(),
         }
+    }
+
+    /// The hosts that the node is to run, whichever of them this process runs, and whether each is clustered.
+    pub(crate) fn hosts_of_node(&self) -> BTreeMap<Name, bool> {
+        let Some(group) = &self.group else {
+            let receive = self.plan.receive.iter().map(|port| &port.host);
+            let all = receive.chain(self.plan.send.iter().map(|port| &port.host));
+            return all.map(|host| (host.clone(), false)).collect();
+        };
+        let hosts = group.hosts_of(&self.node.name).into_iter();
+        let named = |host| Some((Name::new(host).ok()?, group.is_clustered(host)));
+        hosts.filter_map(named).collect()
     }
 
     /// The settings of `other` that a running process cannot take up.

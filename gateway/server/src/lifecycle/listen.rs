@@ -11,7 +11,7 @@ use tracing::error;
 
 use super::{Process, Work};
 use crate::{
-    admin::{self, Admin, Transitions},
+    admin::{self, Admin, Processes, Transitions},
     cli::codes,
     config::{Loaded, node::AdminConfig},
     exit::Failure,
@@ -79,12 +79,20 @@ impl Process<'_> {
         Ok(())
     }
 
+    /// The processes of the node, for the one that answers for them.
+    fn processes(&self) -> Processes {
+        Processes {
+            dir: self.loaded.node.run_dir.clone(),
+            hosts: self.loaded.hosts_of_node(),
+        }
+    }
+
     fn api(&self, token: Option<SecretRef>) -> Router {
         admin::router(Admin {
             gateway: Arc::clone(&self.gateway),
             policies: admin::policies(self.loaded.group.as_ref()),
             store_url: self.loaded.node.store.url.clone(),
-            joined: (self.work == Work::Api).then(|| self.loaded.node.run_dir.clone()),
+            joined: (self.work == Work::Api).then(|| Arc::new(self.processes())),
             transitions: Arc::new(Transitions::after(self.gateway.clock.now())),
             token,
             secrets: Arc::clone(&self.secrets),

@@ -210,6 +210,10 @@ pub(crate) struct Standing {
     pub(crate) state: State,
     /// Who has it.
     pub(crate) node: Option<Name>,
+    /// Whether operators want it to run.
+    pub(crate) online: bool,
+    /// Why it is in its state.
+    pub(crate) why: Option<String>,
     pub(crate) epoch: Epoch,
     pub(crate) in_doubt: Option<u64>,
     /// Moves because of a fault: used, and allowed.
@@ -231,6 +235,8 @@ pub(crate) fn standings(facts: &Facts) -> Vec<Standing> {
             in_doubt: told.in_doubt,
             moves: told.moves.map(|moves| (moves.used, moves.allowed)),
             node: told.node,
+            online: told.online,
+            why: told.why,
             state: told.state,
             host: told.host,
         }
