@@ -216,6 +216,18 @@ async fn a_node_under_an_agent_tells_what_its_processes_do() {
         assert_eq!(site.order(id).await.status, 202);
     }
     a.drained(SOON).await;
+    let (status, page) = asked(a, "/").await.expect("the page");
+    assert_eq!(status, 200);
+    for part in [
+        "<b class=\"\">3</b>accepted",
+        "<td class=\"t\">web</td><td class=\"good\">works</td>",
+        "<td class=\"t\">edge</td><td class=\"good\">active</td>",
+        "<td class=\"good\">started</td>",
+    ] {
+        assert!(page.contains(part), "`{part}` is missing:\n{page}");
+    }
+    let (_, page) = asked(b, "/").await.expect("the page");
+    assert!(page.contains(why), "{page}");
 
     taken.take();
     readiness(b, 200).await;

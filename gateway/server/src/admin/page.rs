@@ -1,11 +1,11 @@
 //! `/`: a status page that works without scripts, styles from elsewhere or a network.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use axum::{extract::State, http::header, response::IntoResponse};
 use quayside_adapter_api::Trouble;
-use quayside_engine::PortView;
-use quayside_model::{DeliveryState, PortStatus};
+use quayside_engine::{Health, PortView};
+use quayside_model::{DeliveryState, Name, PortStatus};
 use quayside_store::{
     browse::{DeliveryFilter, DeliveryRow},
     sessions::InstanceRow,
@@ -13,6 +13,9 @@ use quayside_store::{
 
 use super::{
     Admin,
+    cluster::{self, HostState, Standing},
+    joined::Told,
+    ports, status,
     words::{self, second},
 };
 use crate::exit::root;
@@ -42,27 +45,14 @@ footer{margin-top:2rem;padding-top:.6rem;border-top:1px solid var(--line)}";
 /// The page.
 pub(super) async fn page(State(admin): State<Admin>) -> impl IntoResponse {
     let mut html = Html::default();
-    head(&mut html, &admin);
+    head(&mut html, &admin, &status::health(&admin).await);
+    let told = match &admin.joined {
+        Some(processes) => Some(processes.told().await),
+        None => None,
+    };
+    work(&mut html, &admin, told.as_ref()).await;
+    hosts(&mut html, &admin, told.as_ref()).await;
     let store = &admin.gateway.store;
-    match admin.gateway.engine().await.as_ref() {
-        None => html.line("bad", "The engine is starting, restarting or stopping."),
-        Some(engine) => {
-            let ports = match engine.ports().await {
-                Ok(ports) => ports,
-                Err(error) => {
-                    html.line("bad", &format!("What waits is not known: {}", root(&error)));
-                    engine.ports_here()
-                }
-            };
-            tiles(&mut html, &ports, &engine.counters().each());
-            port_table(&mut html, "Send ports", &ports, |port| {
-                port.kind != "location"
-            });
-            port_table(&mut html, "Receive locations", &ports, |port| {
-                port.kind == "location"
-            });
-        }
-    }
     let filter = DeliveryFilter {
         state: Some(DeliveryState::Suspended),
         ..DeliveryFilter::default()
@@ -93,11 +83,98 @@ pub(super) async fn page(State(admin): State<Admin>) -> impl IntoResponse {
     (headers, html.text)
 }
 
-fn head(html: &mut Html, admin: &Admin) {
-    let (health, node) = (admin.gateway.health(), escape(&admin.gateway.node));
+/// What is counted, and every port and location.
+async fn work(html: &mut Html, admin: &Admin, told: Option<&BTreeMap<Name, Told>>) {
+    let (mut ports, counters) = match admin.gateway.engine().await.as_ref() {
+        None => {
+            html.line("bad", "The engine is starting, restarting or stopping.");
+            return;
+        }
+        Some(engine) => {
+            let ports = match engine.ports().await {
+                Ok(ports) => ports,
+                Err(error) => {
+                    html.line("bad", &format!("What waits is not known: {}", root(&error)));
+                    engine.ports_here()
+                }
+            };
+            (ports, engine.counters().each())
+        }
+    };
+    ports::join(admin, &mut ports).await;
+    let elsewhere = |name: &str| -> u64 {
+        let all = told.into_iter().flatten();
+        all.filter_map(|(_, told)| told.counters.get(name)).sum()
+    };
+    let counters = counters.into_iter();
+    let counters: Vec<_> = counters
+        .map(|(name, count)| (name, count + elsewhere(name)))
+        .collect();
+    tiles(html, &ports, &counters);
+    port_table(html, "Send ports", &ports, |port| port.kind != "location");
+    port_table(html, "Receive locations", &ports, |port| {
+        port.kind == "location"
+    });
+}
+
+/// What the hosts of this node do here, and where each clustered host is.
+async fn hosts(html: &mut Html, admin: &Admin, told: Option<&BTreeMap<Name, Told>>) {
+    if let Some(told) = told {
+        html.open("Hosts of this node", &[("Host", ""), ("Here", "")]);
+        for (host, told) in told {
+            let (state, class) = match told.fault(host) {
+                None if told.stands_by() => ("stands by".to_owned(), "rest"),
+                None => ("works".to_owned(), "good"),
+                Some(fault) if told.answers() || told.fault_here(host).is_some() => (fault, "bad"),
+                Some(fault) => (fault, "rest"),
+            };
+            html.row(&[(host, "t"), (&state, class)]);
+        }
+        html.close();
+    }
+    if admin.policies.is_empty() {
+        return;
+    }
+    match cluster::standings(admin).await {
+        Ok(standings) => cluster_table(html, &standings),
+        Err(_) => html.line("bad", "Where the clustered hosts are is not known."),
+    }
+}
+
+fn cluster_table(html: &mut Html, standings: &[Standing]) {
+    let headings = [
+        ("Host", ""),
+        ("State", ""),
+        ("Node", ""),
+        ("Could take over", "n"),
+        ("Why", ""),
+    ];
+    html.open("Clustered hosts", &headings);
+    for standing in standings {
+        let class = match standing.state {
+            HostState::Active => "good",
+            HostState::Failed | HostState::NobodyCanRunIt => "bad",
+            _ => "rest",
+        };
+        html.row(&[
+            (&standing.host, "t"),
+            (&standing.state.in_words(), class),
+            (standing.node.as_deref().unwrap_or("–"), "t"),
+            (&count(standing.candidates as u64), "n"),
+            (standing.why.as_deref().unwrap_or_default(), "w"),
+        ]);
+    }
+    html.close();
+    html.line("dim", "More of it, and what to do: quayside cluster status");
+}
+
+fn head(html: &mut Html, admin: &Admin, health: &Health) {
+    let node = escape(&admin.gateway.node);
     let now = admin.gateway.clock.now();
     let state = if health.ready {
         "<span class=good>ready</span>".to_owned()
+    } else if health.standby {
+        "<span class=rest>stands by</span>".to_owned()
     } else {
         format!(
             "<span class=bad>not ready: {}</span>",
@@ -209,7 +286,11 @@ fn state(port: &PortView) -> (String, &'static str) {
                 None => ("started".to_owned(), "good"),
                 Some(trouble) => (in_trouble(trouble), "bad"),
             },
-            None => ("started, not here".to_owned(), "dim"),
+            None => match &port.reason {
+                None => ("started, not here".to_owned(), "dim"),
+                // Its process is not there, or finishes.
+                Some(_) => (format!("started, not here{because}"), "bad"),
+            },
         },
         (status, None) => (format!("{}{because}", words::status(status)), "rest"),
     }

@@ -66,7 +66,7 @@ impl State {
     ];
 
     /// For people.
-    pub(super) fn in_words(self) -> String {
+    pub(crate) fn in_words(self) -> String {
         let slug = Self::ALL.iter().find(|(state, _)| *state == self);
         slug.map_or("", |(_, slug)| slug).replace('-', " ")
     }
