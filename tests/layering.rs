@@ -64,6 +64,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // Fixture programs know the wire and nothing of the house but its clock.
     ("mock-partner", &["quayside-model"]),
+    ("mock-sharepoint", &["quayside-model"]),
     (
         "quayside-conformance",
         &["quayside-store", "quayside-adapter-api"],
