@@ -1,7 +1,7 @@
 //! Real processes for tests and measurements: started, watched, paused, killed, and never left behind.
 //!
 //! Everything that a scenario needs beside the gateway is a value that owns what it started:
-//! [`Postgres`], [`RabbitMq`], [`Gateway`], [`Partner`], [`Haproxy`], [`Proxy`], [`Load`]. Dropping the value ends
+//! [`Postgres`], [`RabbitMq`], [`Gateway`], [`Partner`], [`SharePoint`], [`Haproxy`], [`Proxy`], [`Load`]. Dropping the value ends
 //! the process by its own pid; if the harness itself is killed, the kernel does it.
 //!
 //! # Rules
@@ -28,6 +28,7 @@ pub mod process;
 pub mod proxy;
 pub mod rabbitmq;
 pub mod scenario;
+pub mod sharepoint;
 pub mod trace;
 pub mod wait;
 
@@ -45,5 +46,6 @@ pub use process::{Process, program, signal_all};
 pub use proxy::{Lost, Proxy};
 pub use rabbitmq::RabbitMq;
 pub use scenario::{App, order_xml, pass_through};
+pub use sharepoint::{Document, SharePoint};
 pub use trace::{Syscall, Trace};
 pub use wait::{lasts, look_for, wait_for};

@@ -1,0 +1,138 @@
+//! The SharePoint farm behind the gateway: front ends that can be killed before one content.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tempfile::TempDir;
+
+use crate::{
+    Process, client,
+    process::{command, program},
+};
+
+/// A running `mock-sharepoint` with the site `/sites/team`.
+#[derive(Debug)]
+pub struct SharePoint {
+    /// Its process.
+    pub process: Process,
+    front_ends: Vec<SocketAddr>,
+    control: SocketAddr,
+    _dir: TempDir,
+}
+
+/// A document or folder of its libraries.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Document {
+    /// The path from the root of the server.
+    pub path: String,
+    /// The id that stays when it moves.
+    pub unique_id: String,
+    /// Whether it is a folder.
+    pub folder: bool,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its version.
+    pub version: String,
+    /// Whether it is what an upload that broke off leaves.
+    pub stub: bool,
+    /// Who has it checked out.
+    pub checked_out_by: Option<String>,
+    /// The values of its columns.
+    pub fields: Map<String, Value>,
+}
+
+impl SharePoint {
+    /// Starts one with so many front ends, and with more arguments.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start(front_ends: usize, arguments: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut farm = command(&program("mock-sharepoint"));
+        for _ in 0..front_ends {
+            farm.args(["--listen", "127.0.0.1:0"]);
+        }
+        farm.args(["--control", "127.0.0.1:0", "--data"])
+            .arg(dir.path().join("data"))
+            .args(arguments);
+        let mut process = Process::spawn("mock-sharepoint", farm, dir.path());
+        let ready = process.wait_line("ready ", Duration::from_secs(10)).await;
+        let control = process.wait_line("control ", Duration::from_secs(10)).await;
+        Self {
+            front_ends: ready.split_whitespace().map(address).collect(),
+            control: address(&control),
+            process,
+            _dir: dir,
+        }
+    }
+
+    /// Where its front ends listen.
+    #[must_use]
+    pub fn front_ends(&self) -> &[SocketAddr] {
+        &self.front_ends
+    }
+
+    /// Where it takes orders, whatever happens to its front ends.
+    #[must_use]
+    pub fn control(&self) -> SocketAddr {
+        self.control
+    }
+
+    /// Everything in its libraries, by path.
+    pub async fn documents(&self) -> Vec<Document> {
+        let list = self.order("GET", "items", "").await;
+        serde_json::from_slice(&list).expect("a list of documents")
+    }
+
+    /// The calls from a place on: at most 20,000.
+    pub async fn log_from(&self, place: usize) -> Vec<Value> {
+        let lines = self.order("GET", &format!("log?from={place}"), "").await;
+        let lines = String::from_utf8_lossy(&lines).into_owned();
+        let entry = |line| serde_json::from_str(line).expect("an entry of the log");
+        lines.lines().map(entry).collect()
+    }
+
+    /// What the calls add up to.
+    pub async fn counts(&self) -> Value {
+        let counts = self.order("GET", "counts", "").await;
+        serde_json::from_slice(&counts).expect("counts are JSON")
+    }
+
+    /// Makes it fail as `fault` says, from now on.
+    pub async fn fault(&self, fault: &Value) {
+        self.order("POST", "faults", &fault.to_string()).await;
+    }
+
+    /// Ends all faults.
+    pub async fn heal(&self) {
+        self.order("DELETE", "faults", "").await;
+    }
+
+    /// Sets switches.
+    pub async fn switch(&self, switches: &Value) {
+        self.order("PUT", "switches", &switches.to_string()).await;
+    }
+
+    async fn order(&self, method: &str, what: &str, body: &str) -> Bytes {
+        let path = format!("/_control/{what}");
+        let body = Bytes::from(body.to_owned());
+        let request = client::request(method, self.control, &path, &[], body);
+        let reply = client::once(self.control, request, Duration::from_secs(20))
+            .await
+            .unwrap_or_else(|e| panic!("{method} {path}: {e}\n{}", self.process.stderr_tail()));
+        assert!(
+            reply.status.is_success(),
+            "{method} {path}: {}",
+            reply.status
+        );
+        reply.body
+    }
+}
+
+fn address(text: &str) -> SocketAddr {
+    let text = text.trim();
+    text.parse()
+        .unwrap_or_else(|e| panic!("the farm said `{text}`: {e}"))
+}
