@@ -62,6 +62,43 @@ async fn a_client_that_was_not_made_for_it_does_all_that_it_does() {
     assert_eq!(counts["kills"], 1, "{counts}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_logs_in_as_it_does_on_premises() {
+    let farm = SharePoint::start(1, &["--token", "t-app", "--account", "FARM\\bob:secret"]).await;
+    for (password, expected) in [("secret", "200"), ("wrong", "401")] {
+        let out = Command::new("curl")
+            .args([
+                "--silent",
+                "--ntlm",
+                "--user",
+                &format!("FARM\\bob:{password}"),
+            ])
+            .args(["--header", "accept: application/json;odata=nometadata"])
+            .args([
+                "--request",
+                "POST",
+                "--data",
+                "",
+                "--write-out",
+                "\n%{http_code}",
+            ])
+            .arg(format!(
+                "http://{}/sites/team/_api/contextinfo",
+                farm.front_ends()[0]
+            ))
+            .output()
+            .expect("starting curl");
+        let text = String::from_utf8_lossy(&out.stdout);
+        let (body, status) = text.rsplit_once('\n').expect("a status");
+        assert_eq!(status, expected, "{password}: {text}");
+        let digest = body.contains("\"FormDigestValue\":\"0x");
+        assert_eq!(digest, expected == "200", "{password}: {text}");
+    }
+    let log = farm.log_from(0).await;
+    assert_eq!(log.len(), 1, "{log:?}");
+    assert_eq!(log[0]["account"], "i:0#.w|farm\\bob");
+}
+
 /// The Python of the client, which `tests/sharepoint-client` installs beside the built programs.
 fn python() -> std::path::PathBuf {
     let farm = process::program("mock-sharepoint");
