@@ -12,6 +12,7 @@ use quayside_lease::{
     ToHost, Transition,
 };
 use quayside_model::{Clock as _, InstanceId, Name, SessionId, SystemClock, SystemEntropy};
+use quayside_store::StoreErrorKind;
 use rustix::process::Signal as ToProcess;
 use sd_notify::NotifyState;
 use tokio::{
@@ -91,7 +92,15 @@ async fn reach(asker: &Asker, signals: &mut Signals) -> Result<bool, Failure> {
                 warn!(code = %error.kind.code(), error = %crate::store::chain(&error),
                     "the store cannot be reached yet");
             }
-            Err(error) => return Err(Failure::store(&error)),
+            Err(error) => {
+                let mut failure = Failure::store(&error);
+                if error.kind == StoreErrorKind::Config {
+                    // It is the database that says so, and it may say something else in a minute: whoever starts the
+                    // agent is to try again.
+                    failure.exit = 1;
+                }
+                return Err(failure);
+            }
         }
         tokio::select! {
             _ = signals.next() => return Ok(false),

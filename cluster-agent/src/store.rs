@@ -297,7 +297,11 @@ impl Asker {
         asked: impl Future<Output = Result<T, StoreError>>,
     ) -> Option<T> {
         match timeout(self.within, asked).await {
-            Ok(Ok(answer)) => Some(answer),
+            Ok(Ok(answer)) => {
+                let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+                told.remove(what);
+                Some(answer)
+            }
             Ok(Err(error)) => {
                 if let Some(untold) = self.untold(what) {
                     warn!(code = %error.kind.code(), what, error = %chain(&error), untold, "the store was asked in vain");

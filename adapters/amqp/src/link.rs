@@ -36,6 +36,10 @@ const CLOSED_WELL: u16 = 200;
 /// How long the broker may take to say that a connection is closed.
 const END_WITHIN: Duration = Duration::from_secs(2);
 
+/// How long a broker may take for an answer over a connection that stands. It does so in a millisecond; one that
+/// needs longer than this is not of use.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+
 /// What a connection is for. Each has one of its own: a broker that is short of memory stops reading from
 /// those that publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,6 +209,18 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// The connection, built if need be, if the broker answers over it: one that stands idle may lead nowhere.
+    pub(crate) async fn ready(&self) -> Option<Arc<Live>> {
+        let live = self.live().await.ok()?;
+        let why = match timeout(ANSWER_WITHIN, live.answers()).await {
+            Ok(Ok(())) => return Some(live),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("the broker did not answer within {ANSWER_WITHIN:?}"),
+        };
+        self.fail(&live, &why);
+        None
     }
 
     /// `live` does not work any more: it is cut, and the next one who asks gets another connection.

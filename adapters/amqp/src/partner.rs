@@ -1,7 +1,5 @@
 //! The broker as a clustered host sees it: whether it answers from here, and what a former owner left there.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use quayside_adapter_api::{AdapterError, Block, Partner, Services, Span, model::Name};
 use serde::Deserialize;
@@ -10,13 +8,9 @@ use tokio::time::timeout;
 use crate::{
     config::{self, Broker, Urls},
     error,
-    link::{Link, Live, Role},
+    link::{ANSWER_WITHIN, Link, Live, Role},
     takeover::{Closer, Takeover},
 };
-
-/// How long a broker may take for an answer over a connection that stands. It does so in a millisecond; one that
-/// needs longer than this is not of use.
-const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often it is asked before it counts as one that does not answer: the connection may have been lost since the last
 /// time, which is no fault if another one can be had.

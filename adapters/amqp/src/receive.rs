@@ -372,7 +372,7 @@ impl Receive for AmqpReceive {
     }
 
     async fn prepare(&mut self) {
-        if let Ok(live) = self.link.live().await
+        if let Some(live) = self.link.ready().await
             && !self.foreseen
         {
             // Once, because the broker may note each question. It is looked at again before anything is taken, and

@@ -117,7 +117,7 @@ impl Transmit for AmqpSend {
 
     async fn prepare(&self) {
         // Without the answers: the queue for them may be another process's as long as that runs the port.
-        drop(self.publisher.link.live().await);
+        drop(self.publisher.link.ready().await);
     }
 
     async fn test(&self) -> Result<String, AdapterError> {

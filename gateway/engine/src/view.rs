@@ -13,6 +13,7 @@ pub struct Health {
     /// Whether it can accept messages.
     pub ready: bool,
     /// Whether it stands by, as it should: its hosts are clustered, and another process runs them or may.
+    #[serde(default)]
     pub standby: bool,
     /// Why not.
     pub reasons: Vec<String>,

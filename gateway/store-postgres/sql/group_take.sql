@@ -18,7 +18,9 @@ WITH me AS MATERIALIZED (
   INSERT INTO cluster_move (grp, at) SELECT $4::text, now_us() FROM taken
   WHERE $5 AND NOT EXISTS (SELECT FROM cluster_group c WHERE c.name = $4 AND c.drill_at > now_us() - $6::bigint)
 ), met AS (
-  UPDATE cluster_group c SET offered_to = NULL, offered_at = NULL, drill_at = NULL
+  -- A drill that nobody has answered is for the next owner.
+  UPDATE cluster_group c SET offered_to = NULL, offered_at = NULL,
+    drill_at = CASE WHEN c.order_kill AND c.order_no > c.answered_no THEN c.drill_at END
   FROM taken WHERE c.name = $4 AND (c.offered_to IS NOT NULL OR c.drill_at IS NOT NULL)
 )
 SELECT epoch, pg_notify('quayside_cluster', '') FROM taken

@@ -17,7 +17,7 @@ use quayside_store::{
         ControlChange, Effects, Ending, EventRow, Hints, Look, MoveAnswer, Renewed, Replicas, Said,
         encode_report,
     },
-    lease::{Incarnation, Offer, StandbySeen, Take, Transition},
+    lease::{Incarnation, Offer, PLANNED_FOR, StandbySeen, Take, Transition},
     model::{GrantId, InstanceId, Name, SessionId, Text, Timestamp},
     sessions::NewInstance,
 };
@@ -143,7 +143,8 @@ impl Cluster for PostgresStore {
 
     async fn offer(&self, group: &Name, to: &Name, planned: bool) -> Result<(), StoreError> {
         let (group, to) = (group.as_str(), to.as_str());
-        self.say(Sql::GroupOffer, vec![&group, &to, &planned])
+        let lasts = micros(PLANNED_FOR);
+        self.say(Sql::GroupOffer, vec![&group, &to, &planned, &lasts])
             .await?;
         Ok(())
     }

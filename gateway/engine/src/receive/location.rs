@@ -65,7 +65,7 @@ pub(crate) struct LocationRuntime {
     open: AtomicBool,
     /// Why it may not.
     why: Mutex<Option<Resting>>,
-    /// Whether only that another instance runs its host is in the way.
+    /// Whether nothing is in the way, or only that another instance runs its host.
     next: AtomicBool,
     changed: Notify,
     /// Ends when another configuration has taken its place.
@@ -119,12 +119,14 @@ impl LocationRuntime {
     pub(crate) fn refresh(&self, control: Option<&PortControl>, now: Timestamp, stands_by: bool) {
         let why = resting::why(&self.location, control, now);
         let next = why.is_none() && stands_by && !self.is_over_threshold();
-        self.next.store(next, Ordering::SeqCst);
         let why = why.or_else(|| stands_by.then(resting::standby));
         let why = why.or_else(|| self.is_over_threshold().then(resting::failed));
         let open = why.is_none();
         *self.why() = why;
-        if self.open.swap(open, Ordering::SeqCst) != open {
+        let changed = self.open.swap(open, Ordering::SeqCst) != open;
+        // Behind that: what is ready must not be let go of by one whose turn has just come.
+        self.next.store(next || open, Ordering::SeqCst);
+        if changed {
             self.changed.notify_waiters();
         }
     }
@@ -389,7 +391,9 @@ async fn prepare(
         } else {
             // What keeps it from opening is told when it may.
             *prepared = open(shared, runtime, services).await.ok();
-            continue;
+            if let Some(prepared) = prepared {
+                prepared.prepare().await;
+            }
         }
         tokio::time::sleep(PREPARE_EVERY).await;
     }

@@ -83,6 +83,13 @@ impl Process {
 impl Group {
     /// Watches the processes, declares the dead, starts what is missing.
     pub(super) fn tend(&mut self, ctx: &mut Ctx<'_>) {
+        if ctx.stopping && !ctx.may_act() {
+            // A stop waits for no store: what it was not told goes with the session.
+            self.processes.retain(|process| !process.exited);
+            if matches!(self.phase, Phase::Releasing { .. }) {
+                self.enter(ctx, Phase::Idle, Cause::Shutdown, vec![]);
+            }
+        }
         self.watch(ctx);
         self.declare_dead(ctx);
         let wanted = self.wants_processes(ctx);

@@ -57,7 +57,10 @@ impl Group {
         }
         let owner = self.seen.owner.as_ref();
         let counted = owner.is_some_and(|owner| owner.node != *ctx.node);
-        if counted && !probe && !self.policy.limits.moves.allows(&self.seen.moves) {
+        // Who offered it has looked at the budget, unless the move is none of those that count.
+        let offered = self.offered_to(ctx, age);
+        let spent = !self.policy.limits.moves.allows(&self.seen.moves);
+        if counted && !probe && !offered && spent {
             // Its own node may still replace the process.
             let alive = owner.is_some_and(|owner| ctx.lives(owner.session));
             if alive && free < self.policy.limits.offer_lasts {
@@ -69,7 +72,7 @@ impl Group {
         }
         let cause = match (owner, probe) {
             (_, true) => Cause::Retry,
-            _ if self.offered_to(ctx, age) => Cause::Offered,
+            _ if offered => Cause::Offered,
             (Some(_), _) => Cause::OwnerDead,
             (None, _) => Cause::Unowned,
         };

@@ -76,6 +76,33 @@ fn a_spent_budget_fails_nothing_whose_node_may_replace_the_process() {
     assert_eq!(rig.cause_of(State::Standby), Some(Cause::HeldElsewhere));
 }
 
+#[test]
+fn what_was_offered_is_taken_whatever_is_left_of_the_moves() {
+    let mut rig = Rig::new(|p| p.limits.moves.times = 0);
+    let session = rig.peer("b");
+    rig.owned_by("b", false);
+    rig.group().owner.as_mut().expect("just set").session = session;
+    rig.group().offered = Some((name("a"), Duration::ZERO));
+    rig.pass(500);
+    assert_eq!(rig.state(), State::Online, "{:?}", rig.did);
+    assert_eq!(rig.cause_of(State::Taking), Some(Cause::Offered));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_store_that_is_silent() {
+    for hangs in [false, true] {
+        let mut rig = Rig::new(|_| {});
+        rig.peer("b");
+        rig.pass(1000);
+        assert_eq!(rig.state(), State::Online);
+        (rig.silent, rig.hangs) = (true, hangs);
+        rig.step(Event::Shutdown);
+        rig.pass(60_000);
+        let stopped = rig.did.iter().any(|a| matches!(a, Action::Stopped));
+        assert!(stopped, "{hangs}: {:?}", rig.did);
+    }
+}
+
 /// The agent is restarting, and not before its back-off is over.
 fn restarting_slowly(on_death: OnDeath) -> Rig {
     let mut rig = Rig::new(|p| {

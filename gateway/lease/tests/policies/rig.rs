@@ -25,6 +25,8 @@ pub(crate) struct Rig {
     connected: bool,
     /// Somebody else has what the view shows as free.
     pub(crate) held_elsewhere: bool,
+    /// The store answers nothing.
+    pub(crate) silent: bool,
     /// Processes do not finish their work.
     pub(crate) hangs: bool,
     /// What a process is from its start on.
@@ -56,6 +58,7 @@ impl Rig {
             broker_up: true,
             connected: false,
             held_elsewhere: false,
+            silent: false,
             hangs: false,
             born: HostState::Standby,
             did: Vec::new(),
@@ -116,6 +119,18 @@ impl Rig {
 
     fn answer(&mut self, action: &Action) -> Option<Event> {
         let done = true;
+        let of_a_process = matches!(
+            action,
+            Action::Drain { .. } | Action::Kill { .. } | Action::Spawn { .. }
+        );
+        if self.silent && !of_a_process {
+            // Nobody waits longer for that than for an answer.
+            let Action::Close { session } = *action else {
+                return None;
+            };
+            let done = false;
+            return Some(Event::Closed { session, done });
+        }
         match action.clone() {
             Action::Open { session } => {
                 let sighting = Sighting {

@@ -234,7 +234,6 @@ pub(super) fn event(row: &Reader<'_>) -> Result<EventRow, StoreError> {
     })
 }
 
-/// An age that the database's clock gives: what was written before it stepped back is of this moment.
 /// The events of `events`, newest first, each once: one whose writing came to no answer in time was written again, and
 /// may have come through each time. Kept is what was written first.
 pub(super) fn once(mut events: Vec<EventRow>) -> Vec<EventRow> {
@@ -248,6 +247,7 @@ pub(super) fn once(mut events: Vec<EventRow>) -> Vec<EventRow> {
     events
 }
 
+/// An age that the database's clock gives: what was written before it stepped back is of this moment.
 fn age(micros: i64) -> Duration {
     Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
