@@ -467,7 +467,7 @@ async fn old_events_and_moves_are_swept() {
     let admin = fresh.server.connect(DATABASE).await;
     let old = "INSERT INTO cluster_event
                  (stored_at, at, lasted_us, grp, node, from_state, to_state, cause, evidence)
-               SELECT now_us() - day * 86400000000, 0, 0, 'g', 'n', 'online', 'failed', 'x', '{}'
+               SELECT now_us() - day * 86400000000, day, 0, 'g', 'n', 'online', 'failed', 'x', '{}'
                FROM unnest(ARRAY[9, 8, 1]) day;
                INSERT INTO cluster_move SELECT 'g', now_us() - day * 86400000000
                FROM unnest(ARRAY[2, 0]) day";
