@@ -81,6 +81,7 @@ async fn broker(server: &RabbitMq, code: &str) -> String {
 async fn declare(server: &RabbitMq, queue: &str) {
     let code = format!("channel.queue_declare('{queue}', durable=True, arguments={{}})");
     broker(server, &code).await;
+    server.settle().await;
 }
 
 /// An application that asks over the queue `requests` what is asked over HTTP.

@@ -189,12 +189,16 @@ impl RabbitMq {
         }
     }
 
-    /// Returns when every queue that was declared outlives a crash: the server writes down up to half a second
-    /// later which log belongs to which quorum queue, and comes back with an empty queue if it dies before.
-    pub(super) async fn settle(&self) {
-        let sync = "lists:usort([dets:sync(Table) || Table <- dets:all()]).";
+    /// Returns when every queue that was declared outlives a crash: the server writes down later which queues there are
+    /// and, up to half a second, which log belongs to which quorum queue. It comes back without the queue, or with an
+    /// empty one, if it dies before.
+    ///
+    /// # Panics
+    /// When the server does not do it.
+    pub async fn settle(&self) {
+        let sync = "{mnesia:sync_log(), lists:usort([dets:sync(Table) || Table <- dets:all()])}.";
         let answer = self.evaluate(sync).await;
-        assert_eq!(answer, "{ok, [ok]}", "{sync}");
+        assert_eq!(answer, "{ok, {ok, [ok]}}", "{sync}");
     }
 
     /// What the server says of its queues and connections, for people who look for the cause of a failure.
