@@ -145,8 +145,10 @@ impl Runtimes {
     /// Opens and shuts gates by time and controls.
     pub(crate) fn refresh(&self, shared: &Shared) {
         let now = shared.options.clock.now();
-        let routes = shared.routes();
         let state = self.lock();
+        // Behind the lock: of two that do this at once the later one must not have read the older controls, or a port
+        // that an operator has just stopped would open again.
+        let routes = shared.routes();
         for (name, runtime) in &state.locations {
             let stands_by = shared.ownership.stands_by(&runtime.port.host);
             runtime.refresh(routes.controls.get(name), now, stands_by);
