@@ -11,7 +11,10 @@ use lapin::{
     BasicProperties, Confirmation, PublisherConfirm, options::BasicPublishOptions,
     types::ShortString,
 };
-use quayside_adapter_api::{AdapterError, ErrorKind, model::failpoint};
+use quayside_adapter_api::{
+    AdapterError, ErrorKind,
+    model::{Text, failpoint},
+};
 use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
@@ -104,14 +107,14 @@ impl Publisher {
     }
 
     /// Puts a message into `queue` and returns when the broker has confirmed that it has it. Asks `may_act`
-    /// right before.
+    /// right before. Gives whether it went out before over a connection that was lost.
     pub(crate) async fn publish(
         &self,
         queue: &str,
         properties: BasicProperties,
         body: &[u8],
         may_act: &(dyn Fn() -> bool + Send + Sync),
-    ) -> Result<(), AdapterError> {
+    ) -> Result<bool, AdapterError> {
         let letter = Letter {
             queue,
             properties,
@@ -120,7 +123,10 @@ impl Publisher {
             is_reply: false,
         };
         let published = self.publish_all(&[letter]).await;
-        published.failed.map_or(Ok(()), |(error, _)| Err(error))
+        match published.failed {
+            Some((error, _)) => Err(error),
+            None => Ok(published.confirmed == [true]),
+        }
     }
 
     /// Puts `letters` into their queues, in their order, at most as many as the window takes. Behind the first
@@ -317,6 +323,15 @@ impl Publisher {
             }
         }
     }
+}
+
+/// What an operator reads of a message that `queue` has, `again` if it went out before.
+pub(crate) fn confirmed(queue: &str, again: bool) -> Text {
+    let again = match again {
+        true => "; it may have been sent before as well, over a connection that was lost",
+        false => "",
+    };
+    Text::lossy(&format!("confirmed by the broker in `{queue}`{again}"))
 }
 
 fn unconfirmed(detail: String) -> AdapterError {

@@ -16,7 +16,7 @@ use crate::{
     confine, error,
     link::Live,
     msmq::{self, Publishing, Sender},
-    publish::{Letter, Publisher},
+    publish::{Letter, Publisher, confirmed},
     replies::Replies,
 };
 
@@ -58,7 +58,10 @@ impl Transmit for AmqpSend {
         let published = self.publisher.publish_all(&[ready.letter()]).await;
         match published.failed {
             Some((error, _)) => Err(error),
-            None => Ok(confirmed(&ready.queue, published.confirmed == [true])),
+            None => Ok(Sent {
+                detail: confirmed(&ready.queue, published.confirmed == [true]),
+                answer: None,
+            }),
         }
     }
 
@@ -234,14 +237,17 @@ impl AmqpSend {
         published: Result<bool, AdapterError>,
     ) -> Result<Sent, AdapterError> {
         let (Some(sender), Some(told)) = (&self.msmq, &ready.msmq) else {
-            return published.map(|again| confirmed(&ready.queue, again));
+            return published.map(|again| Sent {
+                detail: confirmed(&ready.queue, again),
+                answer: None,
+            });
         };
         let publishing = Publishing {
             publisher: &self.publisher,
             body: &ready.body,
             may_act: &*ready.guard,
         };
-        let concluding = sender.conclude(&publishing, told, published.map(drop));
+        let concluding = sender.conclude(&publishing, told, published);
         let (detail, answer) = (concluding.await?, None);
         Ok(Sent { detail, answer })
     }
@@ -290,18 +296,6 @@ impl Ready {
     /// Whether it came too late for its queue.
     fn is_late(&self) -> bool {
         self.msmq.as_ref().is_some_and(|told| told.late.is_some())
-    }
-}
-
-/// What an operator reads of a message that is sent, `again` if it went out before.
-fn confirmed(queue: &str, again: bool) -> Sent {
-    let again = match again {
-        true => "; it went out more than once, because a connection was lost",
-        false => "",
-    };
-    Sent {
-        detail: Text::lossy(&format!("confirmed by the broker in `{queue}`{again}")),
-        answer: None,
     }
 }
 

@@ -15,12 +15,13 @@ WITH retried AS (
                         WHERE message = r.message AND no = r.no OFFSET 0) f) r
   WHERE d.ctid = r.place
     AND (d.state, d.instance, d.token) IS NOT DISTINCT FROM (1::smallint, $1::uuid, r.token)
-  RETURNING d.message, d.no, d.port, d.attempts, d.failure, r.wait
+  RETURNING d.message, d.no, d.port, d.attempts, d.failure, r.wait, r.doubtful
 ), told AS (
   INSERT INTO history (at, message, no, port, event, attempts, detail)
   SELECT $2::bigint, message, no, port,
          CASE WHEN attempts = 0 AND wait = 0 THEN 'failed-over' ELSE 'attempt-failed' END, attempts,
          (failure::json ->> 'code') || ': ' || (failure::json ->> 'detail')
+         || CASE WHEN doubtful THEN '; it may have been sent' ELSE '' END
   FROM retried WHERE attempts <= 16 OR attempts & (attempts - 1) = 0
 )
 SELECT message, no FROM retried

@@ -11,11 +11,12 @@ WITH suspended AS (
                         WHERE message = s.message AND no = s.no OFFSET 0) f) s
   WHERE d.ctid = s.place
     AND (d.state, d.instance, d.token) IS NOT DISTINCT FROM (1::smallint, $1::uuid, s.token)
-  RETURNING d.message, d.no, d.port, d.attempts, d.failure
+  RETURNING d.message, d.no, d.port, d.attempts, d.failure, s.doubtful
 ), told AS (
   INSERT INTO history (at, message, no, port, event, attempts, detail)
   SELECT now_us(), message, no, port, 'suspended', attempts,
          (failure::json ->> 'code') || ': ' || (failure::json ->> 'detail')
+         || CASE WHEN doubtful THEN '; it may have been sent' ELSE '' END
   FROM suspended
 )
 SELECT message, no FROM suspended

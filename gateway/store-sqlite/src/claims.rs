@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use quayside_store::{
     Claimed, Claims, StoreError, Want,
+    browse::MAY_HAVE_BEEN_SENT,
     commit::{Next, OrderKey},
     model::{
         Claim, Content, DeliveryId, ExchangeId, InstanceId, Message, MessageId, Name, Part,
@@ -304,10 +305,10 @@ fn release_dead(tx: &Tx<'_>, limit: u32) -> DbResult<u32> {
             (message.to_bytes(), no, orphan.intended),
         )?;
         let what = match orphan.intended {
-            true => "it may have been sent",
-            false => "it had not been sent",
+            true => MAY_HAVE_BEEN_SENT,
+            false => "; it had not been sent",
         };
-        let detail = format!("its owner {} died; {what}", orphan.owner);
+        let detail = format!("its owner {} died{what}", orphan.owner);
         Event::of_delivery(orphan.id, "released", &orphan.port)
             .attempts(orphan.attempts + u32::from(orphan.intended))
             .detail(&detail)

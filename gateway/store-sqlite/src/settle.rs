@@ -2,6 +2,7 @@
 
 use quayside_store::{
     Change, SettleOutcome,
+    browse::MAY_HAVE_BEEN_SENT,
     commit::Answer,
     model::{Claim, Content, DeliveryId, EndResult},
 };
@@ -110,8 +111,14 @@ fn is_told(attempts: u32) -> bool {
 
 fn failure_told(change: &Change) -> String {
     match change {
-        Change::Retry { failure, .. } | Change::Suspend { failure, .. } => {
-            format!("{}: {}", failure.code, failure.detail)
+        Change::Retry {
+            failure, in_doubt, ..
+        }
+        | Change::Suspend {
+            failure, in_doubt, ..
+        } => {
+            let doubt = if *in_doubt { MAY_HAVE_BEEN_SENT } else { "" };
+            format!("{}: {}{doubt}", failure.code, failure.detail)
         }
         Change::End { .. } | Change::Release | Change::Sending => String::new(),
     }

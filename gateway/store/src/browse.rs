@@ -109,6 +109,10 @@ pub struct MessageRow {
 /// the code, before the id of the message that tells of it. The statements that count these know it too.
 pub const FAILURE_PUBLISHED: &str = ": published as failed message ";
 
+/// What an entry of history ends with behind which a delivery may reach its partner once more: a failed attempt in doubt,
+/// and the death of an owner that had begun to send. Statements of the stores say it too.
+pub const MAY_HAVE_BEEN_SENT: &str = "; it may have been sent";
+
 /// What a message as a whole has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -247,7 +251,8 @@ pub struct HistoryRow {
     pub no: Option<u16>,
     /// How many attempts it took in all.
     pub attempts: u32,
-    /// What an operator may want to know. Of failures: the code, a colon, the cause.
+    /// What an operator may want to know. Of failures: the code, a colon, the cause. Whatever may reach the partner
+    /// once more says so with [`MAY_HAVE_BEEN_SENT`].
     pub detail: Text,
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quayside_store::{
     Change, SettleOutcome,
-    browse::{DeliveryFilter, FAILURE_PUBLISHED, MessageFilter, MessageState},
+    browse::{DeliveryFilter, FAILURE_PUBLISHED, MAY_HAVE_BEEN_SENT, MessageFilter, MessageState},
     commit::Birth,
     model::{DeliveryId, DeliveryState, EndResult, Failure, MessageId, Transport},
     operate::{DoubtVerdict, OperateOutcome},
@@ -90,14 +90,30 @@ pub async fn failures_are_told_but_do_not_fill_history(backend: &dyn Backend) {
     // One that does not count waits, and so is told from the step to the backup.
     let id = scene.stored(scene.publish("y", &["b"])).await;
     let claim = scene.claim("b", 1).await.remove(0).claim;
-    let uncounted = retry(Duration::from_secs(3600), 0);
+    let mut uncounted = retry(Duration::from_secs(3600), 0);
+    // Whatever may arrive once more says so, whether it counts as an attempt or not.
+    if let Change::Retry { in_doubt, .. } = &mut uncounted {
+        *in_doubt = true;
+    }
     scene.done(claim, uncounted).await;
     let way = scene.store.message(id).await.expect("way").expect("stored");
     let event = &way.history[0];
+    let doubtful = format!("QS9999: refused{MAY_HAVE_BEEN_SENT}");
     assert_eq!(
-        (event.event.as_str(), event.attempts),
-        ("attempt-failed", 0)
+        (event.event.as_str(), event.attempts, event.detail.as_str()),
+        ("attempt-failed", 0, doubtful.as_str())
     );
+    let id = scene.stored(scene.publish("z", &["c"])).await;
+    let claim = scene.claim("c", 1).await.remove(0).claim;
+    let mut suspension = suspend();
+    if let Change::Suspend { in_doubt, .. } = &mut suspension {
+        *in_doubt = true;
+    }
+    scene.done(claim, suspension).await;
+    let way = scene.store.message(id).await.expect("way").expect("stored");
+    let event = &way.history[0];
+    let doubtful = format!("QS9999: gave up{MAY_HAVE_BEEN_SENT}");
+    assert_eq!(event.detail.as_str(), doubtful);
 }
 
 /// A message knows as which ones it was published again; one that is gone is told nothing.

@@ -1,7 +1,7 @@
 //! What runs: store, broker, partner, three nodes with agents, and the load from outside.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
@@ -438,9 +438,21 @@ impl Arena {
                 .map(|row| row.get::<_, String>(0))
                 .collect::<Vec<_>>()
         };
+        let listed: BTreeSet<_> = texts(LISTED).await.into_iter().collect();
+        for id in crate::judge_move(&confirmed, &arrivals)
+            .repeated
+            .difference(&listed)
+        {
+            let seen = arrivals.iter().filter(|seen| seen.message_id == *id);
+            let told = texts(&told(id)).await;
+            note(&format!(
+                "{id} came twice: {:?}; told: {told:?}",
+                seen.collect::<Vec<_>>()
+            ));
+        }
         History {
             log: site.partner.log().await,
-            listed: texts(LISTED).await.into_iter().collect(),
+            listed,
             stale_writes: texts(AUDITED).await,
             confirmed,
             arrivals,
@@ -454,9 +466,17 @@ impl Arena {
     }
 }
 
-/// The deliveries that history tells were sent more than once, or may have been.
-const LISTED: &str = "SELECT DISTINCT message || '.' || no FROM history WHERE no IS NOT NULL AND \
-                      (attempts > 1 OR event = 'released' OR detail LIKE '%again%')";
+/// The deliveries of which history tells that they may have been sent before they were sent.
+const LISTED: &str = "SELECT DISTINCT message || '.' || no FROM history \
+                      WHERE no IS NOT NULL AND detail LIKE '%; it may have been sent%'";
+
+/// What history tells of the delivery `id`.
+fn told(id: &str) -> String {
+    format!(
+        "SELECT format('%s %s %s: %s', at, event, attempts, detail) FROM history \
+         WHERE message || '.' || no = '{id}' ORDER BY at"
+    )
+}
 
 /// What the audit has found; it must have seen writes of owners to have an eye for others.
 const AUDITED: &str = "SELECT at || ' ' || what FROM audit \

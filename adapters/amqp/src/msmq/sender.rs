@@ -16,7 +16,12 @@ use super::{
     report,
     settings::{SendMsmq, Undeliverable},
 };
-use crate::{codes, error, link::Live, properties::beginning, publish::Publisher};
+use crate::{
+    codes, error,
+    link::Live,
+    properties::beginning,
+    publish::{Publisher, confirmed},
+};
 
 /// The header that tells where a message in a dead letter queue belongs.
 const ORIGINAL_QUEUE: &str = "quayside-queue";
@@ -107,20 +112,17 @@ impl Sender {
         }
     }
 
-    /// Does what is left to do of a message that was `published`, or was not.
+    /// Does what is left to do of a message that was `published`, once more or not, or was not.
     pub(crate) async fn conclude(
         &self,
         publishing: &Publishing<'_>,
         ready: &Ready,
-        published: Result<(), AdapterError>,
+        published: Result<bool, AdapterError>,
     ) -> Result<Text, AdapterError> {
         match published {
-            Ok(()) => {
+            Ok(again) => {
                 self.sent(publishing, ready).await?;
-                Ok(Text::lossy(&format!(
-                    "confirmed by the broker in `{}`",
-                    ready.queue
-                )))
+                Ok(confirmed(&ready.queue, again))
             }
             Err(error) => match final_class(&error, self.settings.undeliverable) {
                 Some(class) => self.bury(publishing, ready, class, &error.detail).await,
@@ -221,7 +223,11 @@ pub(crate) struct Publishing<'a> {
 }
 
 impl Publishing<'_> {
-    async fn publish(&self, queue: &str, properties: BasicProperties) -> Result<(), AdapterError> {
+    async fn publish(
+        &self,
+        queue: &str,
+        properties: BasicProperties,
+    ) -> Result<bool, AdapterError> {
         let publishing = self
             .publisher
             .publish(queue, properties, self.body, self.may_act);
@@ -244,7 +250,7 @@ pub(super) async fn publish_report(
             let publishing = publisher.publish(&report.queue, report.properties, &[], may_act);
             match publishing.await {
                 Err(error) if is_final(&error) => (report.queue, error.detail),
-                done => return done,
+                done => return done.map(drop),
             }
         }
     };
