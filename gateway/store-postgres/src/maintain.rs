@@ -17,6 +17,7 @@ use crate::{
 
 const SWEEP: &str = "sweep";
 const PROBE: &str = "probe store";
+const READY: &str = "get connections ready";
 
 /// How many days of partitions there are ahead of today.
 const DAYS_AHEAD: i32 = 8;
@@ -53,6 +54,10 @@ impl Maintain for PostgresStore {
         });
         self.run(PROBE, 1, self.work_timeout(), work).await?;
         Ok(())
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.pool().ready(READY).await
     }
 }
 

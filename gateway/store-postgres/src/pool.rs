@@ -110,6 +110,32 @@ impl Pool {
         operation: &'static str,
     ) -> Result<Held<'_>, StoreError> {
         let mut held = self.bare(wanted, operation).await?;
+        self.equip(&mut held, operation).await?;
+        Ok(held)
+    }
+
+    /// Opens what is missing of the connections that work is done over: a process of the server and all its plans are
+    /// no time that the first work after a move or an outage should have to wait for.
+    pub(crate) async fn ready(&self, operation: &'static str) -> Result<(), StoreError> {
+        for shelf in [&self.commit, &self.work] {
+            while shelf.lacks(|conn| self.is_current(conn))
+                && let Ok(permit) = shelf.permits.try_acquire()
+            {
+                let conn = Some(self.connect(operation, None).await?);
+                let mut held = Held {
+                    shelf,
+                    conn,
+                    _permit: permit,
+                };
+                self.equip(&mut held, operation).await?;
+                held.keep();
+            }
+        }
+        Ok(())
+    }
+
+    /// Prepares the statements of a connection and gives it its name.
+    async fn equip(&self, held: &mut Held<'_>, operation: &'static str) -> Result<(), StoreError> {
         held.conn().prepare(operation).await?;
         if !held.conn().named
             && let Some(instance) = self.instance.get()
@@ -122,7 +148,12 @@ impl Pool {
                 .map_err(|e| fail(operation, e))?;
             held.conn_mut().named = true;
         }
-        Ok(held)
+        Ok(())
+    }
+
+    /// Whether it leads to the latest history of the database that is known.
+    fn is_current(&self, conn: &Conn) -> bool {
+        !lock(&self.seen).is_later_than(conn.incarnation)
     }
 
     /// A connection as it is: for the migration, which makes what statements need.
@@ -145,7 +176,7 @@ impl Pool {
             )
         };
         let permit = shelf.permits.acquire().await.map_err(closed)?;
-        let idle = shelf.take(|conn| !lock(&self.seen).is_later_than(conn.incarnation));
+        let idle = shelf.take(|conn| self.is_current(conn));
         let conn = match idle {
             Some(conn) => conn,
             None => self.connect(operation, None).await?,
@@ -214,6 +245,15 @@ impl fmt::Debug for Pool {
 }
 
 impl Shelf {
+    /// Whether a place is neither in use nor has a connection that is open and good.
+    fn lacks(&self, is_good: impl Fn(&Conn) -> bool) -> bool {
+        let mut idle = lock(&self.idle);
+        idle.retain(|conn| !conn.client.is_closed() && is_good(conn));
+        // Whoever comes with a place takes its connection behind that, and gives it back before: there may seem to be
+        // fewer places than there are, and never more.
+        idle.len() < self.permits.available_permits()
+    }
+
     /// The first one that is open and good; others are dropped.
     fn take(&self, is_good: impl Fn(&Conn) -> bool) -> Option<Conn> {
         let mut idle = lock(&self.idle);

@@ -250,8 +250,11 @@ fn read_instance(row: &Reader<'_>) -> Result<InstanceRow, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use quayside_harness::Postgres;
-    use quayside_store::model::{Clock, SystemClock, SystemEntropy};
+    use quayside_harness::{Postgres, wait_for};
+    use quayside_store::{
+        Maintain as _,
+        model::{Clock, SystemClock, SystemEntropy},
+    };
 
     use super::*;
     use crate::Options;
@@ -280,6 +283,48 @@ mod tests {
         assert!(store.renew_session(session).await.expect("in time"));
         assert_eq!(store.live_sessions().await.expect("in time").len(), 1);
         drop(held);
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn what_work_needs_is_there_before_it_comes() {
+        let server = Postgres::start().await;
+        let options = Options::new(server.create_database("quayside").await);
+        let all = options.commit_connections + options.work_connections;
+        let store = PostgresStore::connect(options).await.expect("a store");
+        store.migrate().await.expect("an empty store");
+        let watcher = server.connect("quayside").await;
+        let count = async || {
+            let query = "SELECT count(*) FROM pg_stat_activity \
+                         WHERE datname = current_database() AND backend_type = 'client backend'";
+            let row = watcher.query_one(query, &[]).await.expect("a number");
+            usize::try_from(row.get::<_, i64>(0)).expect("few") - 1
+        };
+        for _ in 0..2 {
+            store.ready().await.expect("a server");
+            assert_eq!(count().await, all, "each once");
+        }
+        let held = store.pool().get(Use::Commit, "hold").await.expect("one");
+        store.ready().await.expect("a server");
+        assert_eq!(count().await, all, "what is in use is not missing");
+        held.keep();
+        let kill = "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'";
+        watcher.query_one(kill, &[]).await.expect("killed");
+        assert_eq!(count().await, 0);
+        // The process hears of it in its own time.
+        wait_for(
+            "connections in place of those",
+            Duration::from_secs(20),
+            async || {
+                drop(store.ready().await);
+                match count().await {
+                    now if now == all => Ok(()),
+                    now => Err(format!("{now} of {all}")),
+                }
+            },
+        )
+        .await;
         store.close().await;
     }
 }

@@ -15,6 +15,15 @@ pub trait Maintain: Send + Sync {
 
     /// Asks the store whether it can write now. The answer of readiness.
     async fn probe(&self) -> Result<(), StoreError>;
+
+    /// Prepares what takes time, so that the first work after a move or an outage does not wait for it. Changes
+    /// nothing and may be called at any time.
+    ///
+    /// # Errors
+    /// The store cannot be reached: the next work will find that out too.
+    async fn ready(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// How long ended things are kept, counted from the end of a message's last delivery.

@@ -14,7 +14,7 @@ use crate::{
     claimer, codes,
     committer::Committer,
     options::{EngineError, Options, Pulse},
-    ownership::Keeper,
+    ownership::{Keeper, PREPARE_EVERY},
     partners::{self, Watcher},
     plan::Plan,
     routing::Table,
@@ -239,6 +239,7 @@ fn spawn_work(tasks: &mut JoinSet<&'static str>, shared: &Arc<Shared>, runtimes:
     let sweeper = sweep::sweep(Arc::clone(shared), Arc::clone(runtimes));
     spawn(tasks, "sweeper", sweeper);
     spawn(tasks, "probe", writable::probe(Arc::clone(shared)));
+    spawn(tasks, "ready", keep_ready(Arc::clone(shared)));
     if shared.options.agent.is_some() && !shared.options.clustered.is_empty() {
         let watcher = Watcher::new(Arc::clone(shared), Arc::clone(runtimes));
         spawn(tasks, "partners", watcher.run());
@@ -250,6 +251,19 @@ fn spawn_work(tasks: &mut JoinSet<&'static str>, shared: &Arc<Shared>, runtimes:
     let polling = Arc::clone(shared);
     let polling = async move { polling.exchanges.poll(&polling).await };
     spawn(tasks, "exchanges", polling);
+}
+
+/// Keeps ready what the first work would wait for: the store's connections are made when they are needed, and an instance
+/// that stands by needs none until it is granted its host.
+async fn keep_ready(shared: Arc<Shared>) {
+    loop {
+        // What keeps it from that is told by whoever has work for the store.
+        drop(shared.store.ready().await);
+        tokio::select! {
+            () = tokio::time::sleep(PREPARE_EVERY) => {}
+            () = shared.stopping.cancelled() => return,
+        }
+    }
 }
 
 async fn drain<T: 'static>(tasks: &mut JoinSet<T>) {
