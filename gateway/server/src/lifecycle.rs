@@ -272,7 +272,7 @@ impl Process<'_> {
                 Event::Stop => return Ok(self.stop().await),
                 Event::Agent(Word::Gone) => {
                     // Trust ends by itself, and nobody is there to move it on.
-                    self.drop_engine(Duration::ZERO).await;
+                    self.drop_engine(Duration::ZERO, || {}).await;
                     return Ok(Exit::Orphan);
                 }
                 Event::Agent(Word::Drain(within)) => return Ok(self.drain(within).await),
@@ -376,7 +376,7 @@ impl Process<'_> {
         let now = self.gateway.clock.monotonic();
         self.losses.retain(|at| now.since(*at) < LOSS_SPAN);
         self.losses.push(now);
-        let report = self.drop_engine(Duration::ZERO).await;
+        let report = self.drop_engine(Duration::ZERO, || {}).await;
         let given_up = |why: String| {
             let message = format!("{error}; {why}");
             Err(Failure::new(codes::GIVEN_UP, message).exiting(Exit::Lost))
@@ -487,7 +487,7 @@ impl Process<'_> {
             .stop_http(if hurry { Duration::ZERO } else { GRACE })
             .await;
         let unfinished = self
-            .drop_engine(if hurry { Duration::ZERO } else { GRACE })
+            .drop_engine(if hurry { Duration::ZERO } else { GRACE }, || {})
             .await
             .unfinished;
         if unfinished > 0 {
@@ -515,8 +515,8 @@ impl Process<'_> {
         hurried
     }
 
-    /// Stops the engine.
-    async fn drop_engine(&mut self, grace: Duration) -> StopReport {
+    /// Stops the engine, and calls `finished` when nothing of it acts any more, if that is so in time.
+    async fn drop_engine(&mut self, grace: Duration, finished: impl FnOnce()) -> StopReport {
         // A call of the admin API that waits for a partner's answer keeps the engine. Cutting the engine off
         // ends the call.
         let mut taken = None;
@@ -530,7 +530,7 @@ impl Process<'_> {
             taken = timeout(ADMIN_GRACE, self.gateway.take()).await.ok();
         }
         match taken {
-            Some(Some(engine)) => engine.stop(grace).await,
+            Some(Some(engine)) => engine.finish(grace, finished).await,
             Some(None) => StopReport {
                 ended: true,
                 unfinished: 0,
@@ -548,7 +548,7 @@ impl Process<'_> {
     /// Ends what is left: the admin listener, the partner, the store.
     async fn close(mut self) {
         self.wired.http.shutdown(Duration::ZERO).await;
-        self.drop_engine(Duration::ZERO).await;
+        self.drop_engine(Duration::ZERO, || {}).await;
         self.over.cancel();
         let ended = async { while self.tasks.join_next().await.is_some() {} };
         if timeout(ADMIN_GRACE, ended).await.is_err() {

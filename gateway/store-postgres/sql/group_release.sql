@@ -1,7 +1,14 @@
 -- group_release: the fence $1 of the group $3, which is offered to $4, unless that is NULL; $5: as a move because of a
--- fault. A release that has been done says nothing again.
+-- fault. A release that has been done says nothing again. The lanes of its owner, which has finished, go with it: to give
+-- them up is nothing that the next owner should have to wait for.
 WITH released AS (
-  UPDATE fence SET instance = NULL, grant_id = NULL WHERE grp = $1 AND grant_id = $2 RETURNING grp
+  UPDATE fence f SET instance = NULL, grant_id = NULL
+  FROM (SELECT grp, instance FROM fence WHERE grp = $1 AND grant_id = $2 FOR UPDATE) was
+  WHERE f.grp = was.grp RETURNING f.grp, was.instance
+), freed AS (
+  UPDATE lane l SET instance = NULL FROM released r
+  WHERE l.instance = r.instance AND NOT EXISTS (
+    SELECT FROM delivery d WHERE d.state = 1 AND d.instance = r.instance AND d.port = l.port AND d.lane = l.no)
 ), offered AS (
   INSERT INTO cluster_group (name, offered_to, offered_at)
   SELECT $3, $4, now_us() FROM released WHERE $4::text IS NOT NULL

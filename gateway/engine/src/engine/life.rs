@@ -126,17 +126,28 @@ impl Engine {
     /// Stops in stages: takes no work, finishes what is under way within `grace`, cuts the rest, ends
     /// the instance unless that is an agent's.
     pub async fn stop(self, grace: Duration) -> StopReport {
-        let shared = Arc::clone(&self.shared);
-        beating(&shared, self.stop_in_stages(grace)).await
+        self.finish(grace, || {}).await
     }
 
-    async fn stop_in_stages(self, grace: Duration) -> StopReport {
+    /// [Stops](Self::stop), and calls `finished` as soon as all that was under way has come to its end in time: nothing
+    /// acts any more, and only its own house is left to be put in order.
+    pub async fn finish(self, grace: Duration, finished: impl FnOnce()) -> StopReport {
+        let shared = Arc::clone(&self.shared);
+        beating(&shared, self.stop_in_stages(grace, finished)).await
+    }
+
+    async fn stop_in_stages(self, grace: Duration, tell: impl FnOnce()) -> StopReport {
         let mut tasks = self.tasks.into_inner();
         let mut ports = self.runtimes.take_tasks();
         self.shared.stopping.cancel();
         let finished = tokio::time::timeout(grace, drain(&mut ports)).await.is_ok();
         let unfinished = if finished { 0 } else { self.shared.held.len() };
         if finished {
+            if self.shared.options.agent.is_some() {
+                // Before anybody else may act.
+                self.shared.trust.end();
+            }
+            tell();
             // The sweeper gives its fence back while the instance still is live.
             while tasks.len() > lasting_tasks(&self.shared)
                 && tokio::time::timeout(grace, tasks.join_next())
@@ -257,10 +268,13 @@ fn spawn_work(tasks: &mut JoinSet<&'static str>, shared: &Arc<Shared>, runtimes:
 /// that stands by needs none until it is granted its host.
 async fn keep_ready(shared: Arc<Shared>) {
     loop {
-        // What keeps it from that is told by whoever has work for the store.
-        drop(shared.store.ready().await);
+        let ready = async {
+            // What keeps it from that is told by whoever has work for the store.
+            drop(shared.store.ready().await);
+            tokio::time::sleep(PREPARE_EVERY).await;
+        };
         tokio::select! {
-            () = tokio::time::sleep(PREPARE_EVERY) => {}
+            () = ready => {}
             () = shared.stopping.cancelled() => return,
         }
     }

@@ -421,14 +421,16 @@ impl Runner {
         self.running.shutdown().await;
     }
 
-    /// Nothing of an ordered port is in hand any more: its lanes are for whoever serves it now.
+    /// Nothing of an ordered port is in hand any more: its lanes are for whoever serves it now. Those of a clustered host
+    /// are given up with the host, by the agent.
     async fn release_lanes(&self) {
         let plan = &self.runtime.plan;
         let routes = self.shared.routes();
         let successor = routes.send.get(&plan.name);
         let serves_on = successor.is_some_and(|port| !Arc::ptr_eq(port, &self.runtime));
         let stopping = self.shared.stopping.is_cancelled();
-        if plan.ordered.is_none() || (serves_on && !stopping) {
+        let with_host = stopping && plan.clustered && self.shared.options.agent.is_some();
+        if plan.ordered.is_none() || (serves_on && !stopping) || with_host {
             return;
         }
         let (store, instance) = (&self.shared.store, self.shared.instance);

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::{Process, listen};
 use crate::{
+    agency::Line,
     cli::codes,
     exit::{Exit, Failure},
 };
@@ -75,15 +76,20 @@ impl Process<'_> {
         self.gateway.drain();
         self.wired.http.drain();
         self.stop_http(within).await;
-        let report = self.drop_engine(within).await;
+        let line = self.agency.as_ref().map(|agency| agency.line().clone());
+        let mut finished = false;
+        let report = self
+            .drop_engine(within, || {
+                finished = true;
+                line.iter().for_each(Line::drained);
+            })
+            .await;
         if report.unfinished > 0 || !report.ended {
             warn!(code = %codes::UNFINISHED, unfinished = report.unfinished, "work was still under way");
         }
         // Otherwise it is over when the process is.
-        if report.ended
-            && let Some(agency) = &self.agency
-        {
-            agency.line().drained();
+        if report.ended && !finished {
+            line.iter().for_each(Line::drained);
         }
         Exit::Ok
     }
