@@ -155,7 +155,7 @@ struct Lease {
     transitions: mpsc::Sender<Transition>,
     /// Questions to the store.
     questions: JoinSet<Option<Input>>,
-    /// The listener for hints.
+    /// What listens for hints and keeps connections ready.
     helpers: JoinSet<()>,
     recorder: JoinSet<()>,
     stopping: bool,
@@ -173,6 +173,8 @@ impl Lease {
         let (hinted, hints) = mpsc::channel(1);
         let mut helpers = JoinSet::new();
         helpers.spawn(asker.clone().listen(hinted));
+        helpers.spawn(asker.clone().keep_ready());
+        helpers.spawn(asker.clone().keep_renewing());
         let mut recorder = JoinSet::new();
         recorder.spawn(asker.clone().record_all(recorded));
         for host in &driver.plan.hosts {

@@ -26,6 +26,8 @@ use crate::{Failure, codes, plan::Plan};
 const PATIENCE: u32 = 3;
 /// How long the listener for hints waits before it connects again.
 const HINTS_AGAIN: Duration = Duration::from_secs(1);
+/// How often it is looked whether connections are missing.
+const READY_EVERY: Duration = Duration::from_millis(200);
 /// How often the failure of one question is told of while it goes on.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How long a transition waits before it is recorded again.
@@ -277,6 +279,24 @@ impl Asker {
             {
                 tokio::time::sleep(RECORD_AGAIN).await;
             }
+        }
+    }
+
+    /// Keeps connections ready that other questions than renewals go over: a move must not wait for one.
+    pub(crate) async fn keep_ready(self) {
+        loop {
+            // What keeps it from that is told by the questions themselves.
+            drop(self.store.ready_to_lead().await);
+            tokio::time::sleep(READY_EVERY).await;
+        }
+    }
+
+    /// Keeps connections ready that renewals go over. A renewal gives up before a connection is made over a network
+    /// that loses much, and the next one would begin anew.
+    pub(crate) async fn keep_renewing(self) {
+        loop {
+            drop(self.store.ready_to_renew().await);
+            tokio::time::sleep(READY_EVERY).await;
         }
     }
 

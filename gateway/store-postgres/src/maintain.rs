@@ -10,14 +10,14 @@ use quayside_store::{
 
 use crate::{
     PostgresStore,
-    pool::{Conn, Params, lock},
+    pool::{Conn, Params, Use, lock},
     row::{Id, Reader, micros},
     sql::Sql,
 };
 
 const SWEEP: &str = "sweep";
 const PROBE: &str = "probe store";
-const READY: &str = "get connections ready";
+pub(crate) const READY: &str = "get connections ready";
 
 /// How many days of partitions there are ahead of today.
 const DAYS_AHEAD: i32 = 8;
@@ -57,7 +57,7 @@ impl Maintain for PostgresStore {
     }
 
     async fn ready(&self) -> Result<(), StoreError> {
-        self.pool().ready(READY).await
+        self.pool().ready(&[Use::Commit, Use::Work], READY).await
     }
 }
 

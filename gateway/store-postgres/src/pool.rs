@@ -31,8 +31,12 @@ use crate::{Options, Password, address::hosts, error::fail, migrate, refused::ex
 /// One to renew, one to look at the other sessions: a slow look must not hold a renewal.
 const SESSION_CONNECTIONS: usize = 2;
 
-/// One to renew, and one for the next try while the server still works on the last.
-const RENEWAL_CONNECTIONS: usize = 2;
+/// One to renew, and two for the next tries while nothing has come of the last: over a network that loses much, one
+/// answer may take longer than two renewals are apart.
+const RENEWAL_CONNECTIONS: usize = 3;
+
+/// What is asked over those.
+const RENEWAL: &[Sql] = &[Sql::ClusterRenew, Sql::ClusterWho];
 
 /// What every change that an agent may wait for notifies. The statements name it too.
 const CHANNEL: &str = "quayside_cluster";
@@ -110,14 +114,19 @@ impl Pool {
         operation: &'static str,
     ) -> Result<Held<'_>, StoreError> {
         let mut held = self.bare(wanted, operation).await?;
-        self.equip(&mut held, operation).await?;
+        self.equip(wanted, &mut held, operation).await?;
         Ok(held)
     }
 
-    /// Opens what is missing of the connections that work is done over: a process of the server and all its plans are
-    /// no time that the first work after a move or an outage should have to wait for.
-    pub(crate) async fn ready(&self, operation: &'static str) -> Result<(), StoreError> {
-        for shelf in [&self.commit, &self.work] {
+    /// Opens what is missing of the connections for `uses`: a process of the server and all its plans are no time that
+    /// the first work after a move or an outage should have to wait for.
+    pub(crate) async fn ready(
+        &self,
+        uses: &[Use],
+        operation: &'static str,
+    ) -> Result<(), StoreError> {
+        for wanted in uses {
+            let shelf = self.shelf(*wanted);
             while shelf.lacks(|conn| self.is_current(conn))
                 && let Ok(permit) = shelf.permits.try_acquire()
             {
@@ -127,16 +136,25 @@ impl Pool {
                     conn,
                     _permit: permit,
                 };
-                self.equip(&mut held, operation).await?;
+                self.equip(*wanted, &mut held, operation).await?;
                 held.keep();
             }
         }
         Ok(())
     }
 
-    /// Prepares the statements of a connection and gives it its name.
-    async fn equip(&self, held: &mut Held<'_>, operation: &'static str) -> Result<(), StoreError> {
-        held.conn().prepare(operation).await?;
+    /// Prepares the statements of a connection for `wanted`, and gives it its name.
+    async fn equip(
+        &self,
+        wanted: Use,
+        held: &mut Held<'_>,
+        operation: &'static str,
+    ) -> Result<(), StoreError> {
+        match wanted {
+            // Over a network that loses much all of them would take longer than a lease.
+            Use::Renewal => held.conn().prepare(RENEWAL, operation).await?,
+            _ => held.conn().prepare_all(operation).await?,
+        }
         if !held.conn().named
             && let Some(instance) = self.instance.get()
         {
@@ -162,12 +180,7 @@ impl Pool {
         wanted: Use,
         operation: &'static str,
     ) -> Result<Held<'_>, StoreError> {
-        let shelf = match wanted {
-            Use::Commit => &self.commit,
-            Use::Session => &self.session,
-            Use::Renewal => &self.renewal,
-            Use::Work => &self.work,
-        };
+        let shelf = self.shelf(wanted);
         let closed = |_| {
             StoreError::new(
                 StoreErrorKind::Unavailable,
@@ -207,6 +220,15 @@ impl Pool {
     pub(crate) fn leave(&self) {
         for shelf in self.shelves() {
             lock(&shelf.idle).clear();
+        }
+    }
+
+    fn shelf(&self, wanted: Use) -> &Shelf {
+        match wanted {
+            Use::Commit => &self.commit,
+            Use::Session => &self.session,
+            Use::Renewal => &self.renewal,
+            Use::Work => &self.work,
         }
     }
 
@@ -312,7 +334,10 @@ pub(crate) type Params<'a> = Vec<&'a (dyn ToSql + Sync)>;
 /// One connection.
 pub(crate) struct Conn {
     client: Client,
-    statements: OnceCell<Vec<Statement>>,
+    /// By their numbers.
+    statements: Vec<OnceCell<Statement>>,
+    /// Whether all of them are prepared.
+    all_prepared: OnceCell<()>,
     warned: Arc<AtomicBool>,
     named: bool,
     incarnation: Incarnation,
@@ -351,8 +376,7 @@ impl Conn {
 
     /// A step of a statement.
     pub(crate) fn step<'a>(&'a self, sql: Sql, params: Params<'a>) -> Step<'a> {
-        let statements = self.statements.get().expect("`get` has prepared them");
-        let statement = &statements[sql as usize];
+        let statement = self.prepared(sql);
         Box::pin(async move { self.client.query(statement, &params).await })
     }
 
@@ -373,9 +397,8 @@ impl Conn {
         sql: Sql,
         params: Params<'_>,
     ) -> Result<u64, StoreError> {
-        let statements = self.statements.get().expect("`get` has prepared them");
         self.client
-            .execute(&statements[sql as usize], &params)
+            .execute(self.prepared(sql), &params)
             .await
             .map_err(|e| fail(operation, e))
     }
@@ -400,16 +423,30 @@ impl Conn {
         self.warned.load(Ordering::SeqCst)
     }
 
-    async fn prepare(&self, operation: &'static str) -> Result<(), StoreError> {
+    fn prepared(&self, sql: Sql) -> &Statement {
+        let statement = self.statements[sql as usize].get();
+        statement.expect("`get` has prepared what its use needs")
+    }
+
+    async fn prepare_all(&self, operation: &'static str) -> Result<(), StoreError> {
         let prepare = || async {
             let version = self.client.query_one(Sql::SchemaGet.text(), &[]).await;
             let version = version.and_then(|row| row.try_get::<_, Option<i32>>(0));
             migrate::check(version.map_err(|e| fail(operation, e))?, operation)?;
-            let all = Sql::ALL.iter().map(|sql| self.client.prepare(sql.text()));
-            try_join_all(all).await.map_err(|e| fail(operation, e))
+            self.prepare(Sql::ALL, operation).await
         };
-        self.statements.get_or_try_init(prepare).await?;
+        self.all_prepared.get_or_try_init(prepare).await?;
         Ok(())
+    }
+
+    /// Prepares those of `statements` that are not, in one round trip.
+    async fn prepare(&self, statements: &[Sql], operation: &'static str) -> Result<(), StoreError> {
+        let all = statements.iter().map(|sql| {
+            let prepare = || self.client.prepare(sql.text());
+            self.statements[*sql as usize].get_or_try_init(prepare)
+        });
+        let all = try_join_all(all).await;
+        all.map(drop).map_err(|e| fail(operation, e))
     }
 }
 

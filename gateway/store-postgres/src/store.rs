@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::{
     error::{too_slow, unsure},
-    maintain::Progress,
+    maintain::{Progress, READY},
     pool::{Conn, Pool, Use},
 };
 
@@ -210,6 +210,22 @@ impl PostgresStore {
         self.transactions
             .record(operation, result.is_ok(), time, items);
         result
+    }
+
+    /// Opens what is missing of the connections that sessions are renewed over.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn ready_to_renew(&self) -> Result<(), StoreError> {
+        self.pool.ready(&[Use::Renewal], READY).await
+    }
+
+    /// Opens what is missing of the other connections that an agent needs.
+    ///
+    /// # Errors
+    /// The database cannot be reached.
+    pub async fn ready_to_lead(&self) -> Result<(), StoreError> {
+        self.pool.ready(&[Use::Session, Use::Work], READY).await
     }
 
     /// Runs `work` on a work connection, which is kept if it succeeds.

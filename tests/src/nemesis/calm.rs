@@ -9,8 +9,10 @@ use quayside_harness::{
     signal_all,
 };
 use rustix::process::Signal;
+use serde::Deserialize;
 
 use super::arena::{Arena, HOST, NODES};
+use crate::DATABASE;
 
 /// How long each stall of the store lasts.
 const STALL: Duration = Duration::from_secs(2);
@@ -22,7 +24,8 @@ const LOST: u8 = 20;
 const LATE: usize = 100;
 
 /// A trouble of the whole site.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Trouble {
     /// The store answers nothing for 2 s, again and again.
     Stalls,
@@ -46,8 +49,8 @@ pub struct Lived {
     pub lasted: Duration,
     /// How often the host got another owner.
     pub taken: i64,
-    /// How many sessions of nodes were ended by others.
-    pub expired: i64,
+    /// The nodes whose sessions were ended by others, each time.
+    pub expired: Vec<String>,
     /// What it did, in words.
     pub detail: String,
 }
@@ -62,9 +65,10 @@ impl fmt::Display for Lived {
             detail,
         } = self;
         let seconds = lasted.as_secs();
+        let (count, nodes) = (expired.len(), expired.join(" "));
         write!(
             f,
-            "{trouble:?} for {seconds} s ({detail}): {taken} takes, {expired} sessions ended"
+            "{trouble:?} for {seconds} s ({detail}): {taken} takes, {count} sessions ended {nodes}"
         )
     }
 }
@@ -73,7 +77,7 @@ impl Arena {
     /// Lives through `trouble` for about `time`, under load.
     pub async fn live_through(&mut self, trouble: Trouble, time: Duration) -> Lived {
         let before = self.settled().await;
-        let expired = self.expired().await;
+        let expired = self.expired().await.len();
         self.works().await;
         let watch = Stopwatch::start();
         let detail = match trouble {
@@ -88,7 +92,7 @@ impl Arena {
             trouble,
             lasted,
             taken: after.epoch - before.epoch,
-            expired: self.expired().await - expired,
+            expired: self.expired().await.split_off(expired),
             detail,
         }
     }
@@ -121,10 +125,13 @@ impl Arena {
         format!("{LOST} % of all packets, each way")
     }
 
-    /// How many sessions of nodes others have ended.
-    async fn expired(&self) -> i64 {
-        let query = "SELECT count(*) FROM session WHERE expired_at IS NOT NULL";
-        self.site.number(query).await
+    /// The nodes whose sessions others have ended, one for each time, in that order.
+    async fn expired(&self) -> Vec<String> {
+        let session = self.store().connect(DATABASE).await;
+        let query = "SELECT node FROM session WHERE expired_at IS NOT NULL ORDER BY expired_at";
+        let rows = session.query(query, &[]).await;
+        let rows = rows.unwrap_or_else(|e| panic!("{query}: {e}"));
+        rows.iter().map(|row| row.get(0)).collect()
     }
 
     /// Pauses the owner's node until another one has the host and works. Then its process goes on before its agent

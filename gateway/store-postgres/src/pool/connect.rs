@@ -29,6 +29,7 @@ use super::{Conn, Cut, Pool, drive, lock};
 use crate::{
     error::{fail, too_slow},
     refused::{explain, place},
+    sql::Sql,
 };
 
 /// The settings of every connection. Plans are fixed: statistics of a queue that was empty a moment ago
@@ -221,7 +222,8 @@ impl Pool {
         let incarnation = set_up(&client, operation).await?;
         Ok(Conn {
             client,
-            statements: OnceCell::new(),
+            statements: Sql::ALL.iter().map(|_| OnceCell::new()).collect(),
+            all_prepared: OnceCell::new(),
             warned,
             named: false,
             incarnation,
