@@ -40,9 +40,6 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// the slowest heartbeat needs to show that it is gone.
 const EVICT_WITHIN: Duration = Duration::from_secs(5);
 const EVICTIONS: u32 = 200;
-/// How long after a former owner that said goodbye it is made sure of that: to list connections is much work for a
-/// broker, and it has the first messages of the new owner to deliver.
-const EVICT_LATER: Duration = Duration::from_millis(500);
 /// The most systems that are watched: all of them have to fit into one packet to the agent
 /// ([`quayside_lease::protocol::PACKET_MAX`]), with names of the greatest length.
 const WATCHED_MAX: usize = 64;
@@ -84,8 +81,8 @@ impl Partners {
 
     /// Begins to end what the processes of the node `former`, which had a clustered host of this one, have open at the
     /// systems, and goes on with that until it is done or the engine stops: a former owner may be paused for hours.
-    /// What is returned ends when all is done. It begins when the time `after` is over.
-    fn evict(&self, shared: &Shared, former: &Name, after: Duration) -> mpsc::Receiver<()> {
+    /// What is returned ends when all is done.
+    fn evict(&self, shared: &Shared, former: &Name) -> mpsc::Receiver<()> {
         let (done, all_done) = mpsc::channel(1);
         let mut state = self.lock();
         let State { all, evictions, .. } = &mut *state;
@@ -94,12 +91,8 @@ impl Partners {
             let (partner, former, done) = (Arc::clone(partner), former.clone(), done.clone());
             let (stopping, trust) = (shared.stopping.clone(), shared.trust.clone());
             evictions.spawn(async move {
-                let evicted = async {
-                    sleep(after).await;
-                    evict(&*partner, &former, &trust).await;
-                };
                 tokio::select! {
-                    () = evicted => {}
+                    () = evict(&*partner, &former, &trust) => {}
                     () = stopping.cancelled() => {}
                 }
                 drop(done);
@@ -126,15 +119,12 @@ impl fmt::Debug for Partners {
 }
 
 /// Has what the processes of the node `former` have open at the systems ended, and waits for that for at most
-/// `within`. It goes on after that. One that is not waited for at all begins later.
+/// `within`. It goes on after that.
 pub(crate) async fn follow(shared: &Shared, former: &Name, within: Duration) {
-    if within.is_zero() {
-        drop(shared.partners.evict(shared, former, EVICT_LATER));
-        return;
-    }
-    let mut all_done = shared.partners.evict(shared, former, Duration::ZERO);
+    let mut all_done = shared.partners.evict(shared, former);
     // Nothing is ever sent: it ends with the last sender.
-    if timeout(within, all_done.recv()).await.is_err() {
+    let late = timeout(within, all_done.recv()).await.is_err();
+    if late && !within.is_zero() {
         warn!(code = %codes::FORMER_LEFT, %former,
             "goes on although what the former owner has open is not closed yet");
     }

@@ -21,6 +21,10 @@ use crate::{
 /// How long an unanswered question to the store waits before it is asked again.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// A process that takes the place of one that has handed its group over starts so much later: to start is much work, also
+/// for the store and the broker, and the new owner has messages that wait.
+const AFTER_YOU: Duration = Duration::from_millis(300);
+
 /// What a group needs to know of its node, and where its actions go.
 pub(crate) struct Ctx<'a> {
     pub(crate) now: Now,

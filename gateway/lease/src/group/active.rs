@@ -2,7 +2,7 @@
 
 use quayside_model::{GrantId, InstanceId, Monotonic, Name};
 
-use super::{Ctx, Group, Phase, Question, RETRY};
+use super::{AFTER_YOU, Ctx, Group, Phase, Question, RETRY};
 use crate::{
     Action, Beat, Cause, Fact, Grant, HostState, KillReason, Offer, Refusal, State,
     candidate::down_here_up_elsewhere,
@@ -346,6 +346,7 @@ impl Group {
         });
         if offer.is_some() {
             self.yields(ctx);
+            self.respawn_at = self.respawn_at.max(ctx.now.boot.plus(AFTER_YOU));
         }
         self.press_release(ctx, active.grant, offer, Question::At(ctx.now.boot));
         self.kill(ctx, instance, KillReason::Unneeded);
