@@ -5,10 +5,12 @@ WITH released AS (
   UPDATE fence f SET instance = NULL, grant_id = NULL
   FROM (SELECT grp, instance FROM fence WHERE grp = $1 AND grant_id = $2 FOR UPDATE) was
   WHERE f.grp = was.grp RETURNING f.grp, was.instance
+), held AS MATERIALIZED (
+  SELECT d.port, d.lane FROM released r
+  CROSS JOIN LATERAL (SELECT port, lane FROM delivery WHERE state = 1 AND instance = r.instance OFFSET 0) d
 ), freed AS (
   UPDATE lane l SET instance = NULL FROM released r
-  WHERE l.instance = r.instance AND NOT EXISTS (
-    SELECT FROM delivery d WHERE d.state = 1 AND d.instance = r.instance AND d.port = l.port AND d.lane = l.no)
+  WHERE l.instance = r.instance AND NOT EXISTS (SELECT FROM held h WHERE h.port = l.port AND h.lane = l.no)
 ), offered AS (
   INSERT INTO cluster_group (name, offered_to, offered_at)
   SELECT $3, $4, now_us() FROM released WHERE $4::text IS NOT NULL

@@ -111,10 +111,10 @@ impl Claims for PostgresStore {
         let ports = vec![port];
         let work = self.work(LANES, async |conn| {
             let steps = vec![
-                conn.simple("BEGIN"),
+                conn.text("BEGIN"),
                 conn.step(Sql::LaneHold, vec![&me, &ports]),
                 conn.step(Sql::LaneRelease, vec![&me, &port]),
-                conn.simple("COMMIT"),
+                conn.text("COMMIT"),
             ];
             let rows = conn.trip(steps).await.map_err(|e| fail(LANES, e))?;
             Ok(u32::try_from(rows[2].len()).unwrap_or(u32::MAX))
@@ -131,12 +131,12 @@ impl Claims for PostgresStore {
         let (me, port, count) = (Id::from(instance), port.as_str(), i32::from(wanted));
         let work = self.work(LANES, async |conn| {
             let steps = vec![
-                conn.simple("BEGIN"),
+                conn.text("BEGIN"),
                 conn.step(Sql::LanesInsert, vec![&port, &count]),
                 conn.step(Sql::LanesLock, vec![&port]),
                 conn.step(Sql::LanesFix, vec![&port, &count, &me]),
                 conn.step(Sql::LanesRead, vec![&port]),
-                conn.simple("COMMIT"),
+                conn.text("COMMIT"),
             ];
             let rows = conn.trip(steps).await.map_err(|e| fail(LANES, e))?;
             let fixed = rows[4]
@@ -214,7 +214,7 @@ async fn take_ordered(
     let me = Id::from(instance);
     let failed = |e| fail(CLAIM, e);
     let steps = vec![
-        conn.simple("BEGIN"),
+        conn.text("BEGIN"),
         conn.step(Sql::LaneTake, vec![&me, &ports.names]),
         conn.step(Sql::LaneReady, vec![&me, &ports.names]),
     ];

@@ -47,9 +47,9 @@ impl Controls for PostgresStore {
     async fn apply_config(&self, hash: &str, text: &str) -> Result<i64, StoreError> {
         let work = self.work(OPERATION, async |conn| {
             let steps = vec![
-                conn.simple("BEGIN; LOCK TABLE config IN SHARE ROW EXCLUSIVE MODE"),
+                conn.text("BEGIN; LOCK TABLE config IN SHARE ROW EXCLUSIVE MODE"),
                 conn.step(Sql::ConfigApply, vec![&hash, &text]),
-                conn.simple("COMMIT"),
+                conn.text("COMMIT"),
             ];
             let rows = conn.trip(steps).await.map_err(|e| fail(OPERATION, e))?;
             let row = rows.get(1).and_then(|rows| rows.first()).ok_or_else(|| {

@@ -5,7 +5,7 @@
 //! them: a COMMIT that broke, or that the server warned about, is [`Unknown`], never assumed.
 //!
 //! # How it works
-//! - **Few connections**, each with all statements prepared. Two commit, two claim, read and keep house.
+//! - **Few connections**, each with the statements prepared that it needs. Two commit, two claim, read and keep house.
 //! - **A batch is two round trips**: the fence and the dedupe keys, then everything else and COMMIT, with
 //!   one multi-row statement per table. The steps of a trip are pipelined.
 //! - **The database's clock decides** everything about time.

@@ -138,7 +138,7 @@ async fn terminate(
     let rest: Params<'_> = vec![&note, &event, &doubtful];
     ends.extend(rest);
     let steps = vec![
-        conn.simple("BEGIN"),
+        conn.text("BEGIN"),
         conn.step(Sql::LaneLock, locks),
         conn.step(Sql::OrderKeys, targets.params()),
         conn.step(Sql::DeliveryTerminate, ends),
@@ -159,7 +159,7 @@ async fn terminate(
     }
     let rest = vec![
         conn.step(Sql::OrderAdvance, vec![&ports, &hashes]),
-        conn.simple("COMMIT"),
+        conn.text("COMMIT"),
     ];
     conn.trip(rest).await.map_err(|e| fail(OPERATION, e))?;
     Ok(ended)

@@ -1,4 +1,5 @@
-//! Connections: a few, each with its statements prepared, each driven by a task that the pool owns.
+//! Connections: a few, each driven by a task that the pool owns. Statements are prepared on each when it needs them first;
+//! those that work must not wait for are prepared before it comes.
 
 mod connect;
 
@@ -35,9 +36,6 @@ const SESSION_CONNECTIONS: usize = 2;
 /// answer may take longer than two renewals are apart.
 const RENEWAL_CONNECTIONS: usize = 3;
 
-/// What is asked over those.
-const RENEWAL: &[Sql] = &[Sql::ClusterRenew, Sql::ClusterWho];
-
 /// What every change that an agent may wait for notifies. The statements name it too.
 const CHANNEL: &str = "quayside_cluster";
 
@@ -52,6 +50,52 @@ pub(crate) enum Use {
     Renewal,
     /// Everything else.
     Work,
+}
+
+impl Use {
+    /// What is prepared before its turn comes: over a network that loses much, or while messages wait, to
+    /// prepare all would take longer than there is time.
+    const fn soon(self) -> &'static [Sql] {
+        match self {
+            Self::Commit => &[
+                Sql::BodySeal,
+                Sql::CommitPlain,
+                Sql::DedupeFind,
+                Sql::DedupeInsert,
+                Sql::DeliveryBorn,
+                Sql::DeliveryEnd,
+                Sql::DeliveryGiveback,
+                Sql::DeliveryRetry,
+                Sql::DeliverySending,
+                Sql::DeliverySettled,
+                Sql::HistoryInsert,
+                Sql::InstanceCheck,
+                Sql::LaneLock,
+                Sql::MessageExisting,
+                Sql::MessageInsert,
+                Sql::OrderAdvance,
+                Sql::OrderBusy,
+                Sql::OrderKeys,
+                Sql::OrderNext,
+            ],
+            Self::Session => &[],
+            Self::Renewal => &[Sql::ClusterRenew, Sql::ClusterWho],
+            Self::Work => &[
+                Sql::DeliveryClaim,
+                Sql::DeliveryClaimOrdered,
+                Sql::FenceAdd,
+                Sql::FenceLock,
+                Sql::GroupRelease,
+                Sql::GroupTake,
+                Sql::LaneHold,
+                Sql::LaneReady,
+                Sql::LaneTake,
+                Sql::MessageGet,
+                Sql::OwnerEnd,
+                Sql::PartGet,
+            ],
+        }
+    }
 }
 
 /// The connections of a store.
@@ -107,7 +151,7 @@ impl Pool {
         let _ = self.instance.set(instance);
     }
 
-    /// A connection with its statements prepared.
+    /// A connection to a database with the schema of this program.
     pub(crate) async fn get(
         &self,
         wanted: Use,
@@ -143,18 +187,18 @@ impl Pool {
         Ok(())
     }
 
-    /// Prepares the statements of a connection for `wanted`, and gives it its name.
+    /// Looks at the schema behind a connection for `wanted`, prepares what it needs soon, and gives it its name.
     async fn equip(
         &self,
         wanted: Use,
         held: &mut Held<'_>,
         operation: &'static str,
     ) -> Result<(), StoreError> {
-        match wanted {
-            // Over a network that loses much all of them would take longer than a lease.
-            Use::Renewal => held.conn().prepare(RENEWAL, operation).await?,
-            _ => held.conn().prepare_all(operation).await?,
+        if wanted != Use::Renewal {
+            held.conn().check(operation).await?;
         }
+        let prepared = held.conn().prepare(wanted.soon()).await;
+        prepared.map_err(|e| fail(operation, e))?;
         if !held.conn().named
             && let Some(instance) = self.instance.get()
         {
@@ -326,7 +370,14 @@ impl Held<'_> {
 }
 
 /// One step of a round trip: answers with rows.
-pub(crate) type Step<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Error>> + Send + 'a>>;
+pub(crate) struct Step<'a> {
+    /// The statement, which has to be prepared.
+    needs: Option<Sql>,
+    run: Answer<'a>,
+}
+
+/// The answer to a step.
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Error>> + Send + 'a>>;
 
 /// The arguments of a statement, in the order of their numbers.
 pub(crate) type Params<'a> = Vec<&'a (dyn ToSql + Sync)>;
@@ -334,10 +385,10 @@ pub(crate) type Params<'a> = Vec<&'a (dyn ToSql + Sync)>;
 /// One connection.
 pub(crate) struct Conn {
     client: Client,
-    /// By their numbers.
+    /// By their numbers, those that are prepared.
     statements: Vec<OnceCell<Statement>>,
-    /// Whether all of them are prepared.
-    all_prepared: OnceCell<()>,
+    /// Whether the schema was looked at.
+    checked: OnceCell<()>,
     warned: Arc<AtomicBool>,
     named: bool,
     incarnation: Incarnation,
@@ -360,8 +411,16 @@ impl Drop for Cut {
 
 impl Conn {
     /// A step of plain SQL.
-    pub(crate) fn simple<'a>(&'a self, text: &'a str) -> Step<'a> {
-        Box::pin(async move { self.client.batch_execute(text).await.map(|()| Vec::new()) })
+    pub(crate) fn text<'a>(&'a self, text: &'a str) -> Step<'a> {
+        Step {
+            needs: None,
+            run: Box::pin(self.simple(text)),
+        }
+    }
+
+    /// Runs plain SQL.
+    pub(crate) async fn simple(&self, text: &str) -> Result<Vec<Row>, Error> {
+        self.client.batch_execute(text).await.map(|()| Vec::new())
     }
 
     /// The first column of what a plain query gives, as text.
@@ -376,8 +435,14 @@ impl Conn {
 
     /// A step of a statement.
     pub(crate) fn step<'a>(&'a self, sql: Sql, params: Params<'a>) -> Step<'a> {
-        let statement = self.prepared(sql);
-        Box::pin(async move { self.client.query(statement, &params).await })
+        let run = async move {
+            let statement = self.prepared(sql).await?;
+            self.client.query(statement, &params).await
+        };
+        Step {
+            needs: Some(sql),
+            run: Box::pin(run),
+        }
     }
 
     /// Runs one statement by itself.
@@ -387,7 +452,8 @@ impl Conn {
         sql: Sql,
         params: Params<'_>,
     ) -> Result<Vec<Row>, StoreError> {
-        self.step(sql, params).await.map_err(|e| fail(operation, e))
+        let rows = self.step(sql, params).run.await;
+        rows.map_err(|e| fail(operation, e))
     }
 
     /// Runs one statement by itself and says how many rows it changed or gave.
@@ -397,17 +463,21 @@ impl Conn {
         sql: Sql,
         params: Params<'_>,
     ) -> Result<u64, StoreError> {
-        self.client
-            .execute(self.prepared(sql), &params)
-            .await
-            .map_err(|e| fail(operation, e))
+        let change = async {
+            let statement = self.prepared(sql).await?;
+            self.client.execute(statement, &params).await
+        };
+        change.await.map_err(|e| fail(operation, e))
     }
 
     /// Sends all steps at once and then waits for all answers: one round trip. After an error the others
     /// fail too; the first one is the cause.
     pub(crate) async fn trip(&self, steps: Vec<Step<'_>>) -> Result<Vec<Vec<Row>>, Error> {
+        // Before the first step is sent: none may overtake another one that waits for its plan.
+        let needs: Vec<_> = steps.iter().filter_map(|step| step.needs).collect();
+        self.prepare(&needs).await?;
         let mut rows = Vec::with_capacity(steps.len());
-        for answer in join_all(steps).await {
+        for answer in join_all(steps.into_iter().map(|step| step.run)).await {
             rows.push(answer?);
         }
         Ok(rows)
@@ -423,30 +493,29 @@ impl Conn {
         self.warned.load(Ordering::SeqCst)
     }
 
-    fn prepared(&self, sql: Sql) -> &Statement {
-        let statement = self.statements[sql as usize].get();
-        statement.expect("`get` has prepared what its use needs")
-    }
-
-    async fn prepare_all(&self, operation: &'static str) -> Result<(), StoreError> {
-        let prepare = || async {
+    /// Refuses a database with the schema of another program.
+    async fn check(&self, operation: &'static str) -> Result<(), StoreError> {
+        let check = || async {
             let version = self.client.query_one(Sql::SchemaGet.text(), &[]).await;
             let version = version.and_then(|row| row.try_get::<_, Option<i32>>(0));
-            migrate::check(version.map_err(|e| fail(operation, e))?, operation)?;
-            self.prepare(Sql::ALL, operation).await
+            migrate::check(version.map_err(|e| fail(operation, e))?, operation)
         };
-        self.all_prepared.get_or_try_init(prepare).await?;
+        self.checked.get_or_try_init(check).await?;
         Ok(())
     }
 
+    async fn prepared(&self, sql: Sql) -> Result<&Statement, Error> {
+        let prepare = || self.client.prepare(sql.text());
+        self.statements[sql as usize].get_or_try_init(prepare).await
+    }
+
     /// Prepares those of `statements` that are not, in one round trip.
-    async fn prepare(&self, statements: &[Sql], operation: &'static str) -> Result<(), StoreError> {
-        let all = statements.iter().map(|sql| {
-            let prepare = || self.client.prepare(sql.text());
-            self.statements[*sql as usize].get_or_try_init(prepare)
-        });
-        let all = try_join_all(all).await;
-        all.map(drop).map_err(|e| fail(operation, e))
+    async fn prepare(&self, statements: &[Sql]) -> Result<(), Error> {
+        let missing = statements
+            .iter()
+            .filter(|sql| self.statements[**sql as usize].get().is_none());
+        try_join_all(missing.map(|sql| self.prepared(*sql))).await?;
+        Ok(())
     }
 }
 

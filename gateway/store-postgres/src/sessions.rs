@@ -176,13 +176,13 @@ async fn take_fence(
         return Ok(outcome);
     }
     let steps = vec![
-        conn.simple("BEGIN"),
+        conn.text("BEGIN"),
         conn.step(Sql::FenceAdd, vec![&group]),
         conn.step(Sql::FenceLock, vec![&group]),
         conn.step(Sql::OwnerEnd, vec![&group]),
         conn.step(Sql::FenceTake, vec![&group, &instance, &grant]),
         conn.step(Sql::FenceGet, vec![&group, &instance]),
-        conn.simple("COMMIT"),
+        conn.text("COMMIT"),
     ];
     let rows = conn.trip(steps).await.map_err(|e| fail(FENCE, e))?;
     if let Some(row) = rows[4].first() {

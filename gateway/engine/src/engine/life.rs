@@ -5,7 +5,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use quayside_lease::Epoch;
 use quayside_model::{InstanceId, Name};
 use quayside_store::AnyStore;
-use tokio::{sync::Mutex, task::JoinSet, time::MissedTickBehavior};
+use tokio::{
+    sync::Mutex,
+    task::JoinSet,
+    time::{MissedTickBehavior, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -87,6 +91,10 @@ impl Engine {
                 return Err(error);
             }
         };
+        if shared.options.agent.is_some() {
+            // Its beats begin with its work, and say that it is ready to take over.
+            let _ = timeout(READY_WITHIN, shared.store.ready()).await;
+        }
         spawn_work(&mut tasks, &shared, &runtimes);
         if let Some(keeper) = keeper {
             spawn(&mut tasks, "keeper", keeper.run(Arc::clone(&runtimes)));
@@ -140,7 +148,7 @@ impl Engine {
         let mut tasks = self.tasks.into_inner();
         let mut ports = self.runtimes.take_tasks();
         self.shared.stopping.cancel();
-        let finished = tokio::time::timeout(grace, drain(&mut ports)).await.is_ok();
+        let finished = timeout(grace, drain(&mut ports)).await.is_ok();
         let unfinished = if finished { 0 } else { self.shared.held.len() };
         if finished {
             if self.shared.options.agent.is_some() {
@@ -150,7 +158,7 @@ impl Engine {
             tell();
             // The sweeper gives its fence back while the instance still is live.
             while tasks.len() > lasting_tasks(&self.shared)
-                && tokio::time::timeout(grace, tasks.join_next())
+                && timeout(grace, tasks.join_next())
                     .await
                     .is_ok_and(|e| e.is_some())
             {}
@@ -163,7 +171,7 @@ impl Engine {
             drain(&mut ports).await;
             drain(&mut tasks).await;
         };
-        let ended = tokio::time::timeout(CUT_WITHIN, over).await.is_ok();
+        let ended = timeout(CUT_WITHIN, over).await.is_ok();
         if !ended {
             error!(code = %codes::SESSION_LOST, "tasks of the engine did not end after the cut");
         }
@@ -176,7 +184,7 @@ impl Engine {
 
 async fn end_instance(shared: &Shared) {
     let ended = shared.store.end_instance(shared.instance);
-    match tokio::time::timeout(CUT_WITHIN, ended).await {
+    match timeout(CUT_WITHIN, ended).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             error!(code = %error.kind.code(), "the instance could not be ended; its session will expire")
@@ -240,6 +248,9 @@ pub(crate) async fn beating<T>(shared: &Shared, work: impl Future<Output = T>) -
 fn lasting_tasks(shared: &Shared) -> usize {
     if shared.options.agent.is_some() { 2 } else { 4 }
 }
+
+/// How long a process that begins to stand by waits until its connections are ready.
+const READY_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long tasks may take to end after the cut.
 const CUT_WITHIN: Duration = Duration::from_secs(2);

@@ -65,13 +65,13 @@ pub(super) async fn take(conn: &Conn, wanted: &Wanted) -> Result<Take, StoreErro
     let (begin, planned) = (begin(), micros(PLANNED_FOR));
     let take: Params<'_> = vec![fence, instance, grant, group, counted, &planned];
     let steps = vec![
-        conn.simple(&begin),
+        conn.text(&begin),
         conn.step(Sql::FenceAdd, vec![fence]),
         conn.step(Sql::FenceLock, vec![fence]),
         conn.step(Sql::OwnerEnd, vec![fence]),
         conn.step(Sql::GroupTake, take),
         conn.step(Sql::FenceGet, vec![fence, instance]),
-        conn.simple("COMMIT"),
+        conn.text("COMMIT"),
     ];
     let rows = match conn.trip(steps).await {
         Ok(rows) => rows,
@@ -102,9 +102,9 @@ fn taken(row: &Reader<'_>) -> Result<Take, StoreError> {
 pub(super) async fn end(conn: &Conn, instance: Id) -> Result<Ending, StoreError> {
     let begin = begin();
     let steps = vec![
-        conn.simple(&begin),
+        conn.text(&begin),
         conn.step(Sql::InstanceStop, vec![&instance]),
-        conn.simple("COMMIT"),
+        conn.text("COMMIT"),
     ];
     match conn.trip(steps).await {
         Ok(_) => Ok(Ending::Ended),

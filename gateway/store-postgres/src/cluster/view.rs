@@ -45,7 +45,7 @@ pub(super) async fn look(
 
 async fn read(conn: &Conn, looker: Option<&Looker<'_>>) -> Result<Look, StoreError> {
     let (counted, planned) = (micros(COUNTED_FOR), micros(PLANNED_FOR));
-    let mut steps = vec![conn.simple("BEGIN ISOLATION LEVEL REPEATABLE READ")];
+    let mut steps = vec![conn.text("BEGIN ISOLATION LEVEL REPEATABLE READ")];
     if let Some((node, groups, texts)) = looker {
         steps.push(conn.step(Sql::NodeAdd, vec![node]));
         steps.push(conn.step(Sql::ReportWrite, vec![node, groups, texts]));
@@ -58,7 +58,7 @@ async fn read(conn: &Conn, looker: Option<&Looker<'_>>) -> Result<Look, StoreErr
         conn.step(Sql::GroupList, vec![&planned]),
         conn.step(Sql::MoveList, vec![&counted]),
         conn.step(Sql::ReportList, vec![]),
-        conn.simple("COMMIT"),
+        conn.text("COMMIT"),
     ]);
     let rows = conn.trip(steps).await.map_err(|e| fail(LOOK, e))?;
     let [who, sessions, nodes, groups, moves, reports, ..] = &rows[written..] else {

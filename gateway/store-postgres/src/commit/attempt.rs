@@ -176,10 +176,7 @@ pub(super) async fn open<'a>(
     let me = Id::from(instance);
     let mut keys = Keys::of(items);
     let mut order = Order::of(store, items, settlements, nexts);
-    let mut steps = vec![
-        conn.simple("BEGIN"),
-        conn.step(Sql::InstanceCheck, vec![&me]),
-    ];
+    let mut steps = vec![conn.text("BEGIN"), conn.step(Sql::InstanceCheck, vec![&me])];
     let locks = order.is_needed();
     if locks {
         steps.push(conn.step(Sql::LaneLock, order.lane_params(&me)));
@@ -329,7 +326,7 @@ async fn write(
     let (mut steps, settled) = rows.steps(conn, columns, settlements);
     let next = steps.len();
     steps.extend(nexts.step(conn, &rows.me));
-    steps.push(conn.simple("COMMIT"));
+    steps.push(conn.text("COMMIT"));
     conn.clear_warning();
     sent.store(true, Ordering::Relaxed);
     let mut answers = conn.trip(steps).await.map_err(refused_or_unknown)?;

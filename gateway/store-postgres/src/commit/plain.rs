@@ -140,12 +140,10 @@ async fn write(
 ) -> Result<Option<Row>, (Trouble, bool)> {
     conn.clear_warning();
     sent.store(true, Ordering::Relaxed);
-    let rows = conn
-        .step(Sql::CommitPlain, params)
-        .await
-        .map_err(refused_or_unknown)?;
+    let answers = conn.trip(vec![conn.step(Sql::CommitPlain, params)]).await;
+    let answers = answers.map_err(refused_or_unknown)?;
     attempt::not_replicated(conn).map_err(|unknown| (unknown.into(), false))?;
-    Ok(rows.into_iter().next())
+    Ok(answers.into_iter().flatten().next())
 }
 
 /// What the statement did.

@@ -223,7 +223,7 @@ impl Pool {
         Ok(Conn {
             client,
             statements: Sql::ALL.iter().map(|_| OnceCell::new()).collect(),
-            all_prepared: OnceCell::new(),
+            checked: OnceCell::new(),
             warned,
             named: false,
             incarnation,
