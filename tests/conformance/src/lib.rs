@@ -28,6 +28,7 @@ pub mod controls;
 pub mod dedupe;
 pub mod exchange;
 pub mod group;
+pub mod lanes;
 pub mod maintain;
 pub mod operate;
 pub mod order;
@@ -89,6 +90,9 @@ macro_rules! cluster_conformance {
                 lost_sessions_count_until_they_are_cleared
                 changes_of_state_are_recorded
                 a_change_wakes_who_waits
+            }
+            lanes {
+                a_host_that_is_given_back_brings_its_lanes
             }
             orders {
                 who_said_it_is_recorded
