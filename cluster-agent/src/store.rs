@@ -28,6 +28,8 @@ const PATIENCE: u32 = 3;
 const HINTS_AGAIN: Duration = Duration::from_secs(1);
 /// How often it is looked whether connections are missing.
 const READY_EVERY: Duration = Duration::from_millis(200);
+/// The same after one could not be made.
+const READY_AGAIN: Duration = Duration::from_millis(500);
 /// How often the failure of one question is told of while it goes on.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How long a transition waits before it is recorded again.
@@ -286,8 +288,11 @@ impl Asker {
     pub(crate) async fn keep_ready(self) {
         loop {
             // What keeps it from that is told by the questions themselves.
-            drop(self.store.ready_to_lead().await);
-            tokio::time::sleep(READY_EVERY).await;
+            let pause = match self.store.ready_to_lead().await {
+                Ok(()) => READY_EVERY,
+                Err(_) => READY_AGAIN,
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 
@@ -295,8 +300,11 @@ impl Asker {
     /// that loses much, and the next one would begin anew.
     pub(crate) async fn keep_renewing(self) {
         loop {
-            drop(self.store.ready_to_renew().await);
-            tokio::time::sleep(READY_EVERY).await;
+            let pause = match self.store.ready_to_renew().await {
+                Ok(()) => READY_EVERY,
+                Err(_) => READY_AGAIN,
+            };
+            tokio::time::sleep(pause).await;
         }
     }
 

@@ -32,6 +32,10 @@ pub(crate) const PERSISTENT: u8 = 2;
 /// What a frame that tells properties has beside them, in bytes.
 const FRAME: usize = 22;
 
+/// What an operator reads of a message that went out over a connection that was lost. History has these words of
+/// whatever may arrive once more.
+pub(crate) const MAY_HAVE: &str = "; it may have been sent before, over a connection that was lost";
+
 /// How many connections may be lost under the same messages before that is a failure.
 const LOSSES: u32 = 3;
 
@@ -327,11 +331,8 @@ impl Publisher {
 
 /// What an operator reads of a message that `queue` has, `again` if it went out before.
 pub(crate) fn confirmed(queue: &str, again: bool) -> Text {
-    let again = match again {
-        true => "; it may have been sent before as well, over a connection that was lost",
-        false => "",
-    };
-    Text::lossy(&format!("confirmed by the broker in `{queue}`{again}"))
+    let before = if again { MAY_HAVE } else { "" };
+    Text::lossy(&format!("confirmed by the broker in `{queue}`{before}"))
 }
 
 fn unconfirmed(detail: String) -> AdapterError {

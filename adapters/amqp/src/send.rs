@@ -16,7 +16,7 @@ use crate::{
     confine, error,
     link::Live,
     msmq::{self, Publishing, Sender},
-    publish::{Letter, Publisher, confirmed},
+    publish::{Letter, MAY_HAVE, Publisher, confirmed},
     replies::Replies,
 };
 
@@ -198,7 +198,12 @@ impl AmqpSend {
         }
         let answer = self.replies.answer(expected, published.over.as_ref());
         let answer = Some(answer.await?);
-        let detail = Text::lossy(&format!("answered to a request in `{}`", ready.queue));
+        let before = match published.confirmed == [true] {
+            true => MAY_HAVE,
+            false => "",
+        };
+        let detail = format!("answered to a request in `{}`{before}", ready.queue);
+        let detail = Text::lossy(&detail);
         Ok(Sent { detail, answer })
     }
 

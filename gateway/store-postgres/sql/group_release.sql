@@ -8,9 +8,13 @@ WITH released AS (
 ), held AS MATERIALIZED (
   SELECT d.port, d.lane FROM released r
   CROSS JOIN LATERAL (SELECT port, lane FROM delivery WHERE state = 1 AND instance = r.instance OFFSET 0) d
+), idle AS MATERIALIZED (
+  -- In the order of all who lock them. One that somebody else has comes free with the end of the instance.
+  SELECT l.port, l.no FROM lane l JOIN released r ON l.instance = r.instance
+  WHERE NOT EXISTS (SELECT FROM held h WHERE h.port = l.port AND h.lane = l.no)
+  ORDER BY l.port, l.no FOR UPDATE OF l SKIP LOCKED
 ), freed AS (
-  UPDATE lane l SET instance = NULL FROM released r
-  WHERE l.instance = r.instance AND NOT EXISTS (SELECT FROM held h WHERE h.port = l.port AND h.lane = l.no)
+  UPDATE lane l SET instance = NULL FROM idle i WHERE l.port = i.port AND l.no = i.no
 ), offered AS (
   INSERT INTO cluster_group (name, offered_to, offered_at)
   SELECT $3, $4, now_us() FROM released WHERE $4::text IS NOT NULL

@@ -10,7 +10,7 @@ use quayside_store::{
         ArrivedAnswer, DeliveryFilter, DeliveryRow, DoubtRow, HistoryRow, MAX_PAGE, MAX_WAY,
         MessageFilter, MessageRow, MessageWay, PortBacklog,
     },
-    model::{DeliveryId, DeliveryState, ExchangeId, Message, MessageId, Name},
+    model::{DeliveryId, DeliveryState, ExchangeId, Message, MessageId, Name, Text},
 };
 use tokio_postgres::Row;
 
@@ -246,7 +246,8 @@ fn read_history(row: &Row) -> Result<HistoryRow, StoreError> {
         port: row.text_opt::<Name>("port")?,
         no: no.map(|_| row.number::<i32, _>("no")).transpose()?,
         attempts: row.number::<i32, _>("attempts")?,
-        detail: row.text("detail")?,
+        // What stands around the detail of a failure may make it longer than a text.
+        detail: Text::lossy(row.get("detail")?),
     })
 }
 

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join_all, try_join, try_join_all};
 use quayside_store::{StoreError, StoreErrorKind, lease::Incarnation, model::InstanceId};
 use tokio::{
     sync::{OnceCell, Semaphore, SemaphorePermit, watch},
@@ -27,7 +27,14 @@ use tokio_postgres::{
 };
 
 use self::connect::Seen;
-use crate::{Options, Password, address::hosts, error::fail, migrate, refused::explain, sql::Sql};
+use crate::{
+    Options, Password,
+    address::hosts,
+    error::{fail, too_slow},
+    migrate,
+    refused::explain,
+    sql::Sql,
+};
 
 /// One to renew, one to look at the other sessions: a slow look must not hold a renewal.
 const SESSION_CONNECTIONS: usize = 2;
@@ -35,6 +42,9 @@ const SESSION_CONNECTIONS: usize = 2;
 /// One to renew, and two for the next tries while nothing has come of the last: over a network that loses much, one
 /// answer may take longer than two renewals are apart.
 const RENEWAL_CONNECTIONS: usize = 3;
+
+/// How long one connection may take until it is ready, over a network that loses much.
+const READY_WITHIN: Duration = Duration::from_secs(10);
 
 /// What every change that an agent may wait for notifies. The statements name it too.
 const CHANNEL: &str = "quayside_cluster";
@@ -174,14 +184,20 @@ impl Pool {
             while shelf.lacks(|conn| self.is_current(conn))
                 && let Ok(permit) = shelf.permits.try_acquire()
             {
-                let conn = Some(self.connect(operation, None).await?);
-                let mut held = Held {
-                    shelf,
-                    conn,
-                    _permit: permit,
+                let made = async {
+                    let conn = Some(self.connect(operation, None).await?);
+                    let mut held = Held {
+                        shelf,
+                        conn,
+                        _permit: permit,
+                    };
+                    self.equip(*wanted, &mut held, operation).await?;
+                    held.keep();
+                    Ok(())
                 };
-                self.equip(*wanted, &mut held, operation).await?;
-                held.keep();
+                // A server that is stopped keeps its connections, and no place may wait for it.
+                let made = timeout(READY_WITHIN, made).await;
+                made.unwrap_or_else(|_| Err(too_slow(operation)))?;
             }
         }
         Ok(())
@@ -194,11 +210,11 @@ impl Pool {
         held: &mut Held<'_>,
         operation: &'static str,
     ) -> Result<(), StoreError> {
-        if wanted != Use::Renewal {
-            held.conn().check(operation).await?;
-        }
-        let prepared = held.conn().prepare(wanted.soon()).await;
-        prepared.map_err(|e| fail(operation, e))?;
+        let prepare = async {
+            let prepared = held.conn().prepare(wanted.soon()).await;
+            prepared.map_err(|e| fail(operation, e))
+        };
+        try_join(held.conn().check(operation), prepare).await?;
         if !held.conn().named
             && let Some(instance) = self.instance.get()
         {
@@ -474,8 +490,7 @@ impl Conn {
     /// fail too; the first one is the cause.
     pub(crate) async fn trip(&self, steps: Vec<Step<'_>>) -> Result<Vec<Vec<Row>>, Error> {
         // Before the first step is sent: none may overtake another one that waits for its plan.
-        let needs: Vec<_> = steps.iter().filter_map(|step| step.needs).collect();
-        self.prepare(&needs).await?;
+        self.plan(&steps).await?;
         let mut rows = Vec::with_capacity(steps.len());
         for answer in join_all(steps.into_iter().map(|step| step.run)).await {
             rows.push(answer?);
@@ -502,6 +517,15 @@ impl Conn {
         };
         self.checked.get_or_try_init(check).await?;
         Ok(())
+    }
+
+    /// Prepares what `steps` need. Changes nothing; an error breaks an open transaction off.
+    pub(crate) fn plan(
+        &self,
+        steps: &[Step<'_>],
+    ) -> impl Future<Output = Result<(), Error>> + use<'_> {
+        let needs: Vec<_> = steps.iter().filter_map(|step| step.needs).collect();
+        async move { self.prepare(&needs).await }
     }
 
     async fn prepared(&self, sql: Sql) -> Result<&Statement, Error> {

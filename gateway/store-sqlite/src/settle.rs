@@ -50,13 +50,16 @@ pub(crate) fn settle(
             let due = tx.now.as_micros().saturating_add(micros(*wait));
             let (message, no, instance, token) = cells(claim);
             let transport = transport_cell(*transport);
+            let doubt = include_str!("../sql/delivery_doubt.sql");
+            let was_doubtful =
+                *in_doubt && tx.first(doubt, (message, no), |row| Ok(row.get(0)?))? == Some(true);
             let sql = include_str!("../sql/delivery_retry.sql");
             let params = (
                 message, no, instance, token, due, transport, attempts, failure, in_doubt,
             );
             let port = tx.first(sql, params, |row| Ok(row.get::<_, String>(0)?))?;
             if let Some(port) = &port
-                && is_told(*attempts)
+                && (is_told(*attempts) || (*in_doubt && !was_doubtful))
             {
                 // Only the backup is next at once, and with no attempts yet.
                 let event = match (attempts, wait.is_zero()) {
@@ -103,8 +106,8 @@ pub(crate) fn settle(
     }
 }
 
-/// Whether a failed attempt leaves an event: the first ones do, later ones at every doubling. A port that
-/// tries for ever must not fill history.
+/// Whether a failed attempt leaves an event: the first ones do, later ones at every doubling, and the first one in doubt
+/// besides. A port that tries for ever must not fill history.
 fn is_told(attempts: u32) -> bool {
     attempts <= 16 || attempts.is_power_of_two()
 }

@@ -20,7 +20,7 @@ use crate::{
     codes, error,
     link::Live,
     properties::beginning,
-    publish::{Publisher, confirmed},
+    publish::{MAY_HAVE, Publisher, confirmed},
 };
 
 /// The header that tells where a message in a dead letter queue belongs.
@@ -125,7 +125,11 @@ impl Sender {
                 Ok(confirmed(&ready.queue, again))
             }
             Err(error) => match final_class(&error, self.settings.undeliverable) {
-                Some(class) => self.bury(publishing, ready, class, &error.detail).await,
+                Some(class) => {
+                    let doubt = if error.in_doubt { MAY_HAVE } else { "" };
+                    let why = format!("{}{doubt}", error.detail);
+                    self.bury(publishing, ready, class, &why).await
+                }
                 None => Err(error),
             },
         }
@@ -144,7 +148,8 @@ impl Sender {
                 }
             })?;
         }
-        self.report(publishing, ready, Class::REACH_QUEUE).await
+        let reported = self.report(publishing, ready, Class::REACH_QUEUE).await;
+        reported.map_err(AdapterError::doubtful)
     }
 
     /// Puts a message that is not sent into the dead letter queue, and tells its sender.

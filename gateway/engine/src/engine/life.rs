@@ -138,7 +138,7 @@ impl Engine {
     }
 
     /// [Stops](Self::stop), and calls `finished` as soon as all that was under way has come to its end in time: nothing
-    /// acts any more, and only its own house is left to be put in order.
+    /// acts or writes for its hosts any more, and only its own house is left to be put in order.
     pub async fn finish(self, grace: Duration, finished: impl FnOnce()) -> StopReport {
         let shared = Arc::clone(&self.shared);
         beating(&shared, self.stop_in_stages(grace, finished)).await
@@ -148,7 +148,11 @@ impl Engine {
         let mut tasks = self.tasks.into_inner();
         let mut ports = self.runtimes.take_tasks();
         self.shared.stopping.cancel();
-        let finished = timeout(grace, drain(&mut ports)).await.is_ok();
+        let work = async {
+            drain(&mut ports).await;
+            end_of_workers(&mut tasks).await;
+        };
+        let finished = timeout(grace, work).await.is_ok();
         let unfinished = if finished { 0 } else { self.shared.held.len() };
         if finished {
             if self.shared.options.agent.is_some() {
@@ -179,6 +183,21 @@ impl Engine {
             end_instance(&self.shared).await;
         }
         StopReport { ended, unfinished }
+    }
+}
+
+/// What claims, settles or publishes without being a port.
+const WORKERS: [&str; 2] = ["claimer", "sweeper"];
+
+/// Waits until none of those does anything any more. One that has panicked has ended as well.
+async fn end_of_workers(tasks: &mut JoinSet<&'static str>) {
+    let mut left = WORKERS.len();
+    while left > 0 {
+        match tasks.join_next().await {
+            Some(Ok(name)) if !WORKERS.contains(&name) => {}
+            Some(_) => left -= 1,
+            None => return,
+        }
     }
 }
 
