@@ -28,8 +28,11 @@ const PATIENCE: u32 = 3;
 const HINTS_AGAIN: Duration = Duration::from_secs(1);
 /// How often it is looked whether connections are missing.
 const READY_EVERY: Duration = Duration::from_millis(200);
-/// The same after one could not be made.
-const READY_AGAIN: Duration = Duration::from_millis(500);
+/// The longest pause after one could not be made, which doubles: each try may leave something behind at a server that the
+/// network hardly lets anybody through to.
+const READY_AT_LAST: Duration = Duration::from_secs(30);
+/// The same of one that renewals go over: a lease is at stake.
+const RENEWAL_AT_LAST: Duration = Duration::from_secs(3);
 /// How often the failure of one question is told of while it goes on.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// How long a transition waits before it is recorded again.
@@ -286,11 +289,12 @@ impl Asker {
 
     /// Keeps connections ready that other questions than renewals go over: a move must not wait for one.
     pub(crate) async fn keep_ready(self) {
+        let mut pause = READY_EVERY;
         loop {
             // What keeps it from that is told by the questions themselves.
-            let pause = match self.store.ready_to_lead().await {
+            pause = match self.store.ready_to_lead().await {
                 Ok(()) => READY_EVERY,
-                Err(_) => READY_AGAIN,
+                Err(_) => (pause * 2).min(READY_AT_LAST),
             };
             tokio::time::sleep(pause).await;
         }
@@ -299,10 +303,11 @@ impl Asker {
     /// Keeps connections ready that renewals go over. A renewal gives up before a connection is made over a network
     /// that loses much, and the next one would begin anew.
     pub(crate) async fn keep_renewing(self) {
+        let mut pause = READY_EVERY;
         loop {
-            let pause = match self.store.ready_to_renew().await {
+            pause = match self.store.ready_to_renew().await {
                 Ok(()) => READY_EVERY,
-                Err(_) => READY_AGAIN,
+                Err(_) => (pause * 2).min(RENEWAL_AT_LAST),
             };
             tokio::time::sleep(pause).await;
         }

@@ -185,7 +185,7 @@ impl Pool {
                 && let Ok(permit) = shelf.permits.try_acquire()
             {
                 let made = async {
-                    let conn = Some(self.connect(operation, None).await?);
+                    let conn = Some(self.connect(operation, None, READY_WITHIN).await?);
                     let mut held = Held {
                         shelf,
                         conn,
@@ -252,7 +252,7 @@ impl Pool {
         let idle = shelf.take(|conn| self.is_current(conn));
         let conn = match idle {
             Some(conn) => conn,
-            None => self.connect(operation, None).await?,
+            None => self.connect(operation, None, self.connect_timeout).await?,
         };
         Ok(Held {
             shelf,
@@ -302,7 +302,9 @@ impl Pool {
         operation: &'static str,
     ) -> Result<(Conn, watch::Receiver<()>), StoreError> {
         let (told, hears) = watch::channel(());
-        let conn = self.connect(operation, Some(told)).await?;
+        let conn = self
+            .connect(operation, Some(told), self.connect_timeout)
+            .await?;
         let listen = format!("LISTEN {CHANNEL}");
         let listens = conn.client.batch_execute(&listen).await;
         listens.map_err(|e| fail(operation, e))?;

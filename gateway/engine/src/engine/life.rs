@@ -294,14 +294,22 @@ fn spawn_work(tasks: &mut JoinSet<&'static str>, shared: &Arc<Shared>, runtimes:
     spawn(tasks, "exchanges", polling);
 }
 
+/// The longest pause between two tries to have connections ready.
+const PREPARE_AT_LAST: Duration = Duration::from_secs(60);
+
 /// Keeps ready what the first work would wait for: the store's connections are made when they are needed, and an instance
 /// that stands by needs none until it is granted its host.
 async fn keep_ready(shared: Arc<Shared>) {
+    let mut pause = PREPARE_EVERY;
     loop {
         let ready = async {
-            // What keeps it from that is told by whoever has work for the store.
-            drop(shared.store.ready().await);
-            tokio::time::sleep(PREPARE_EVERY).await;
+            // What keeps it from that is told by whoever has work for the store. A server that has no room, or a network
+            // that hardly lets a connection through, is not pressed: each try may leave something behind there.
+            pause = match shared.store.ready().await {
+                Ok(()) => PREPARE_EVERY,
+                Err(_) => (pause * 2).min(PREPARE_AT_LAST),
+            };
+            tokio::time::sleep(pause).await;
         };
         tokio::select! {
             () = ready => {}

@@ -43,6 +43,15 @@ SET enable_mergejoin = off;
 SET jit = off;
 SET client_min_messages = warning;";
 
+/// A process that is gone may have said so in a packet that was lost, and then its connections stand at the server for
+/// hours, until there is room for no more. The server asks instead: a living kernel answers within the first seconds, and
+/// one that answers nothing is gone after half a minute. Of a network that loses one packet of five each way a healthy
+/// connection outlives that.
+const ALIVE: &str = "
+SET tcp_keepalives_idle = 10;
+SET tcp_keepalives_interval = 3;
+SET tcp_keepalives_count = 7;";
+
 /// A client that is paused within a transaction holds its locks for no longer than this.
 const IDLE: &str = "
 SET idle_in_transaction_session_timeout = '2s';";
@@ -89,13 +98,14 @@ impl Seen {
 pub(super) type Told = Option<watch::Sender<()>>;
 
 impl Pool {
-    /// Asks all hosts at once, and takes the one with the latest history among those that take writes.
+    /// Asks all hosts at once, each for at most `within`, and takes the one with the latest history among those that take writes.
     pub(super) async fn connect(
         &self,
         operation: &'static str,
         told: Told,
+        within: Duration,
     ) -> Result<Conn, StoreError> {
-        let asked = (0..self.hosts.len()).map(|at| self.ask(at, operation, told.clone()));
+        let asked = (0..self.hosts.len()).map(|at| self.ask(at, operation, told.clone(), within));
         let mut asked: FuturesUnordered<_> = asked.collect();
         let mut best: Option<(usize, Conn)> = None;
         let mut failures = Vec::new();
@@ -164,11 +174,12 @@ impl Pool {
         at: usize,
         operation: &'static str,
         told: Told,
+        within: Duration,
     ) -> (usize, Result<Conn, StoreError>) {
         let asked = async {
             let host = self.with_password(&self.hosts[at], operation)?;
             let connected = self.connect_to(&host, operation, told);
-            timeout(self.connect_timeout, connected)
+            timeout(within, connected)
                 .await
                 .unwrap_or_else(|_| Err(too_slow(operation)))
         };
@@ -249,7 +260,7 @@ impl Pool {
 
 /// Makes the settings of a new connection, in one round trip. Who answers.
 async fn set_up(client: &Client, operation: &'static str) -> Result<Incarnation, StoreError> {
-    let mut text = format!("{SETTINGS}{LOOK}");
+    let mut text = format!("{SETTINGS}{ALIVE}{LOOK}");
     // With a fail point the server's own setting stays in force.
     for (setting, fail_point) in [(IDLE, "no-idle-limit"), (DURABLE, "no-sync")] {
         if !failpoint::enabled(fail_point) {
