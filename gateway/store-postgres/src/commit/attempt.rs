@@ -329,7 +329,7 @@ async fn write(
     steps.push(conn.text("COMMIT"));
     // An error behind this one comes from a trip with a COMMIT, which ends the transaction whatever was refused.
     let planned = conn.plan(&steps).await;
-    planned.map_err(|e| (before_commit(e).into(), false))?;
+    planned.map_err(|e| (before_commit(e), false))?;
     conn.clear_warning();
     sent.store(true, Ordering::Relaxed);
     let mut answers = conn.trip(steps).await.map_err(refused_or_unknown)?;
