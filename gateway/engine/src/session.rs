@@ -6,12 +6,13 @@
 //! A session that another node has ended is over for good: trust ends, everything of the engine is cut off
 //! at once, and whoever runs the engine starts another one, with a session and an instance of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use quayside_lease::{Observer, SessionLease, Sighting};
-use quayside_model::{Clock, InstanceId, SessionId, Text};
+use quayside_model::{Clock, InstanceId, Monotonic, SessionId, Text};
 use quayside_store::{AnyStore, StoreError, StoreErrorKind, sessions::NewInstance};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -25,6 +26,18 @@ use crate::{
 
 /// How often the other nodes' sessions are looked at.
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
+
+/// How many renewals are under way at once, of which all but the last are late.
+const RENEWALS_MAX: usize = 3;
+
+/// How often it is looked whether connections for renewals are missing.
+const READY_EVERY: Duration = Duration::from_millis(200);
+
+/// The longest pause after one could not be made, which doubles.
+const READY_AT_LAST: Duration = Duration::from_secs(3);
+
+/// What the store says of a renewal: whether the session is live.
+type Renewed = Result<bool, StoreError>;
 
 /// The session of this process.
 pub(crate) struct Session {
@@ -118,13 +131,20 @@ impl Session {
 
     /// Renews until `cut`, then ends the session; or until the session is lost, then cuts.
     pub(crate) async fn run(mut self, cut: CancellationToken) {
+        let (store, session, within) = (Arc::clone(&self.store), self.session, self.within());
+        let renew = move || {
+            let store = Arc::clone(&store);
+            async move { timeout(within, store.renew_session(session)).await.ok() }
+        };
+        let mut renewals = Renewals::default();
+        let mut ready = pin!(keep_ready(Arc::clone(&self.store)));
         loop {
-            let next = self.lease.next_renewal().since(self.clock.monotonic());
-            tokio::select! {
-                () = tokio::time::sleep(next) => {}
+            let (sent_at, answer) = tokio::select! {
+                answered = renewals.next(&mut self.lease, &*self.clock, &renew) => answered,
+                never = &mut ready => match never {},
                 () = cut.cancelled() => break,
-            }
-            if !self.renew().await {
+            };
+            if !self.renewed(sent_at, answer) {
                 self.trust.end();
                 error!(code = %codes::SESSION_LOST, session = %self.session,
                     "the session was ended by another node");
@@ -134,38 +154,39 @@ impl Session {
                 return;
             }
         }
+        drop(renewals);
         if let Ok(Err(error)) =
-            tokio::time::timeout(self.client_timeout, self.store.close_session(self.session)).await
+            timeout(self.client_timeout, self.store.close_session(self.session)).await
         {
             info!(error = %chain(&error), "the session could not be closed; it will expire");
         }
     }
 
+    /// How long a renewal is waited for: one that is late behind other work still counts from when it was sent, so it is
+    /// waited for longer than one that should have come; cut off, it would be lost although it succeeds.
+    fn within(&self) -> Duration {
+        self.client_timeout * 3
+    }
+
     /// `false`: the session is over for good.
-    async fn renew(&mut self) -> bool {
-        // Read before the renewal is sent, so that our deadline is earlier than the store's.
-        let sent_at = self.clock.monotonic();
-        self.lease.renewal_sent(sent_at);
-        let renewal = self.store.renew_session(self.session);
-        // A renewal that is late behind other work still counts from when it was sent, so it is waited for
-        // longer than one that should have come; cut off, it would be lost although it succeeds.
-        match tokio::time::timeout(self.client_timeout * 3, renewal).await {
-            Ok(Ok(true)) => {
+    fn renewed(&mut self, sent_at: Monotonic, answer: Option<Renewed>) -> bool {
+        match answer {
+            Some(Ok(true)) => {
                 self.lease.renewed(sent_at);
                 self.trust.until(self.lease.deadline());
                 if let Some(untold) = self.outage.over() {
                     info!(session = %self.session, untold, "the session is renewed again");
                 }
             }
-            Ok(Ok(false)) => return false,
-            Ok(Err(error)) => {
+            Some(Ok(false)) => return false,
+            Some(Err(error)) => {
                 if let Some(untold) = self.outage.failed((), self.clock.monotonic()) {
                     warn!(code = %error.kind.code(), error = %chain(&error), untold,
                         "renewing the session failed");
                 }
             }
-            Err(_) => {
-                let within_ms = (self.client_timeout * 3).as_millis();
+            None => {
+                let within_ms = self.within().as_millis();
                 if let Some(untold) = self.outage.failed((), self.clock.monotonic()) {
                     warn!(code = %StoreErrorKind::Unavailable.code(), within_ms, untold,
                         "renewing the session took too long");
@@ -173,6 +194,57 @@ impl Session {
             }
         }
         true
+    }
+}
+
+/// Renewals under way, with when each was sent.
+///
+/// One goes out when it is due, whatever became of the ones before: over a network that loses much the answer to one may
+/// be late while the next one's comes at once, and a lease that waited for the first would run out.
+struct Renewals<R>(FuturesUnordered<BoxFuture<'static, (Monotonic, R)>>);
+
+impl<R> Default for Renewals<R> {
+    fn default() -> Self {
+        Self(FuturesUnordered::new())
+    }
+}
+
+impl<R: Send> Renewals<R> {
+    /// The next answer, and when its renewal was sent. Nothing is lost when it is dropped: those under way are, until
+    /// it is called again.
+    async fn next<F: Future<Output = R> + Send + 'static>(
+        &mut self,
+        lease: &mut SessionLease,
+        clock: &dyn Clock,
+        renew: impl Fn() -> F,
+    ) -> (Monotonic, R) {
+        loop {
+            let due = lease.next_renewal().since(clock.monotonic());
+            tokio::select! {
+                () = tokio::time::sleep(due), if self.0.len() < RENEWALS_MAX => {
+                    // Read before the renewal is sent, so that our deadline is earlier than the store's.
+                    let sent_at = clock.monotonic();
+                    lease.renewal_sent(sent_at);
+                    let renewal = renew();
+                    self.0.push(async move { (sent_at, renewal.await) }.boxed());
+                }
+                Some(answered) = self.0.next() => return answered,
+                // Neither is ready only while as many as may be are under way, and then there is one to wait for.
+            }
+        }
+    }
+}
+
+/// Keeps connections ready that renewals go over.
+async fn keep_ready(store: AnyStore) -> Infallible {
+    let mut pause = READY_EVERY;
+    loop {
+        // What keeps it from that is told by the renewals themselves. A server that has no room is not pressed.
+        pause = match store.ready_to_renew().await {
+            Ok(()) => READY_EVERY,
+            Err(_) => (pause * 2).min(READY_AT_LAST),
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -194,7 +266,7 @@ impl Watcher {
     /// Ends sessions that are silent. What was not looked at in between is not known to be silent.
     async fn look(&mut self) {
         let asked = self.clock.monotonic();
-        let rows = tokio::time::timeout(self.within, self.store.live_sessions()).await;
+        let rows = timeout(self.within, self.store.live_sessions()).await;
         let Ok(Ok(rows)) = rows else {
             self.observer = Observer::new();
             return;
@@ -217,5 +289,65 @@ impl Watcher {
                     "ending a silent session failed"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::pending,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use quayside_lease::Timings;
+    use quayside_model::SystemClock;
+
+    use super::*;
+
+    fn lease() -> SessionLease {
+        let ms = Duration::from_millis;
+        let timings = Timings {
+            ttl: ms(100),
+            renew_every: ms(1),
+            margin: ms(10),
+            client_timeout: ms(1),
+        };
+        SessionLease::opened(timings, SystemClock.monotonic())
+    }
+
+    #[tokio::test]
+    async fn a_renewal_that_is_not_answered_delays_none() {
+        let (mut lease, mut renewals) = (lease(), Renewals::default());
+        let sent = Arc::new(AtomicUsize::new(0));
+        let renew = || {
+            let no = sent.fetch_add(1, Ordering::Relaxed);
+            async move { if no == 0 { pending().await } else { no } }
+        };
+        let before = lease.next_renewal();
+        for no in 1..10 {
+            let (sent_at, answered) = renewals.next(&mut lease, &SystemClock, renew).await;
+            assert_eq!(answered, no);
+            assert!(sent_at > before, "counts from when it was sent itself");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_more_than_a_few_are_under_way() {
+        let (mut lease, mut renewals) = (lease(), Renewals::default());
+        let under_way = Arc::new(AtomicUsize::new(0));
+        let renew = || {
+            let now = under_way.fetch_add(1, Ordering::Relaxed) + 1;
+            let under_way = Arc::clone(&under_way);
+            async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                under_way.fetch_sub(1, Ordering::Relaxed);
+                now
+            }
+        };
+        let mut most = 0;
+        for _ in 0..12 {
+            most = most.max(renewals.next(&mut lease, &SystemClock, renew).await.1);
+        }
+        assert!(most <= RENEWALS_MAX, "{most} at once");
     }
 }

@@ -36,7 +36,7 @@ use crate::{
     sql::Sql,
 };
 
-/// One to renew, one to look at the other sessions: a slow look must not hold a renewal.
+/// One to open and end sessions, one to look at the others: a slow look must not hold the end of a silent one.
 const SESSION_CONNECTIONS: usize = 2;
 
 /// One to renew, and two for the next tries while nothing has come of the last: over a network that loses much, one
@@ -54,9 +54,9 @@ const CHANNEL: &str = "quayside_cluster";
 pub(crate) enum Use {
     /// Publishing and settling.
     Commit,
-    /// Renewing this process's session and looking at the others': never late because of load.
+    /// Opening and ending sessions, and looking at the others': never late because of load.
     Session,
-    /// Renewing the session of a node whose agent also looks, opens and ends on those for sessions.
+    /// Renewing the session of this process or node: late for nothing else.
     Renewal,
     /// Everything else.
     Work,
@@ -89,7 +89,7 @@ impl Use {
                 Sql::OrderNext,
             ],
             Self::Session => &[],
-            Self::Renewal => &[Sql::ClusterRenew, Sql::ClusterWho],
+            Self::Renewal => &[Sql::ClusterRenew, Sql::ClusterWho, Sql::SessionRenew],
             Self::Work => &[
                 Sql::DeliveryClaim,
                 Sql::DeliveryClaimOrdered,

@@ -14,6 +14,7 @@ use tokio_postgres::Row;
 use crate::{
     PostgresStore,
     error::fail,
+    maintain::READY,
     pool::{Conn, Params, Use},
     row::{Id, Reader, micros},
     sql::Sql,
@@ -39,7 +40,15 @@ impl Sessions for PostgresStore {
 
     async fn renew_session(&self, session: SessionId) -> Result<bool, StoreError> {
         let id = Id::from(session);
-        Ok(self.keep(Sql::SessionRenew, vec![&id]).await? > 0)
+        let params: Params<'_> = vec![&id];
+        let work = self.surely(Use::Renewal, SESSION, async |conn| {
+            conn.change(SESSION, Sql::SessionRenew, params).await
+        });
+        Ok(self.run(SESSION, 1, self.work_timeout(), work).await? > 0)
+    }
+
+    async fn ready_to_renew(&self) -> Result<(), StoreError> {
+        self.pool().ready(&[Use::Renewal], READY).await
     }
 
     async fn live_sessions(&self) -> Result<Vec<SessionRow>, StoreError> {

@@ -212,14 +212,6 @@ impl PostgresStore {
         result
     }
 
-    /// Opens what is missing of the connections that sessions are renewed over.
-    ///
-    /// # Errors
-    /// The database cannot be reached.
-    pub async fn ready_to_renew(&self) -> Result<(), StoreError> {
-        self.pool.ready(&[Use::Renewal], READY).await
-    }
-
     /// Opens what is missing of the other connections that an agent needs.
     ///
     /// # Errors

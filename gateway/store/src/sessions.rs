@@ -20,7 +20,17 @@ pub trait Sessions: Send + Sync {
     ) -> Result<(), StoreError>;
 
     /// Renews `session` by its own ttl from now. `false`: it is not live any more and never will be.
+    /// A few renewals may be under way at once, and be answered in any order.
     async fn renew_session(&self, session: SessionId) -> Result<bool, StoreError>;
+
+    /// Opens what is missing of the connections that renewals go over: a renewal gives up before a connection is made
+    /// over a network that loses much, and the next one would begin anew. A store without connections does nothing.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    async fn ready_to_renew(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Every live session, for an observer that looks for silent ones.
     async fn live_sessions(&self) -> Result<Vec<SessionRow>, StoreError>;
