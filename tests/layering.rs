@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("quayside-adapter-http", &["quayside-adapter-api"]),
     ("quayside-adapter-file", &["quayside-adapter-api"]),
     ("quayside-adapter-amqp", &["quayside-adapter-api"]),
+    ("quayside-adapter-sharepoint", &["quayside-adapter-api"]),
     (
         "quayside-engine",
         &[
@@ -50,6 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "quayside-adapter-http",
             "quayside-adapter-file",
             "quayside-adapter-amqp",
+            "quayside-adapter-sharepoint",
         ],
     ),
     // It supervises processes of the server, and knows nothing of what runs in them.

@@ -1,0 +1,110 @@
+//! What a crash left, and what this process could not finish.
+//!
+//! A mark in the store says that the message of a document is stored: the document is finished. Without one, nothing of
+//! it is stored: its checkout is ended, and the next poll takes it. The lease comes first each time, so that its former
+//! holder cannot store anything afterwards and nobody else does the same.
+
+use std::{collections::HashSet, sync::Arc};
+
+use quayside_adapter_api::{AdapterError, PendingSource};
+
+use crate::{
+    codes,
+    holder::{Claim, Holder},
+    listing::{Found, Page, Scope},
+    mark::Mark,
+    settle::finish,
+};
+
+/// Looks for what is left and mends it. Each document by itself: one that cannot be mended keeps no other.
+///
+/// # Errors
+/// If the store or the farm cannot be asked.
+pub(crate) async fn sweep(holder: &Arc<Holder>) -> Result<(), AdapterError> {
+    let lost = holder.lost();
+    // Read after that: what was lost with its message stored has its mark by now.
+    let marks = holder.services.sources.pending().await?;
+    holder.stored(marks.iter().map(|mark| mark.key.to_string()).collect());
+    let mut marked = HashSet::new();
+    for pending in &marks {
+        let Some(mark) = read(holder, pending) else {
+            continue;
+        };
+        marked.insert(mark.id.clone());
+        told(holder, &mark.name, finish_marked(holder, &mark).await);
+    }
+    for id in lost.iter().filter(|id| !marked.contains(*id)) {
+        told(holder, id, give_up(holder, id).await);
+    }
+    let own = match holder.library.own().await {
+        // Too many for a query without an index: what lies in a folder is found when the folder is walked through.
+        Err(error) if error.code == codes::THRESHOLD => Page::default(),
+        own => own?,
+    };
+    for found in own.found.iter().filter(|found| in_scope(holder, found)) {
+        if !marked.contains(&found.id) {
+            told(holder, &found.path, free(holder, found).await);
+        }
+    }
+    Ok(())
+}
+
+async fn finish_marked(holder: &Arc<Holder>, mark: &Mark) -> Result<(), AdapterError> {
+    // Whoever works on it, this process or another, does this as well.
+    let Some(claim) = Claim::take(holder, &mark.id).await? else {
+        return Ok(());
+    };
+    finish(holder, mark).await?;
+    holder.services.sources.settled(&[mark.key()]).await?;
+    claim.release().await
+}
+
+/// Ends the checkout of a document that this process took and nothing is stored of.
+async fn give_up(holder: &Arc<Holder>, id: &str) -> Result<(), AdapterError> {
+    let Some(claim) = Claim::take(holder, id).await? else {
+        // Another node has it by now, which it can only have after this process was taken for dead.
+        holder.found(id);
+        return Ok(());
+    };
+    holder.library.undo_check_out(id).await?;
+    claim.release().await
+}
+
+/// Ends the checkout of a document that a process left which is dead.
+async fn free(holder: &Arc<Holder>, found: &Found) -> Result<(), AdapterError> {
+    let Some(claim) = Claim::take(holder, &found.id).await? else {
+        return Ok(());
+    };
+    holder.library.free(&found.id).await?;
+    tracing::info!(location = %holder.location, document = found.path,
+        "a document was freed that a dead process had checked out");
+    claim.release().await
+}
+
+/// Whether a document with this account's checkout is one that this location may have taken.
+fn in_scope(holder: &Holder, found: &Found) -> bool {
+    let folder = found.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    match &holder.library.scope {
+        Scope::Folder(path) => folder.to_lowercase() == path.to_lowercase(),
+        // What a send port has staged is not for a view to free.
+        Scope::View { .. } => !folder.ends_with("/quayside-staging"),
+    }
+}
+
+fn told(holder: &Holder, document: &str, mended: Result<(), AdapterError>) {
+    if let Err(error) = mended {
+        tracing::warn!(location = %holder.location, document, code = %codes::STRANDED,
+            reason.code = %error.code, reason = error.detail,
+            "a document that was left behind could not be mended; it is tried again");
+    }
+}
+
+fn read(holder: &Holder, pending: &PendingSource) -> Option<Mark> {
+    let mark = Mark::read(&pending.state);
+    if mark.is_none() {
+        tracing::error!(location = %holder.location, code = %codes::MARK_UNREADABLE,
+            id = %pending.key, message.id = %pending.message,
+            "a mark about a document cannot be read");
+    }
+    mark
+}
