@@ -9,6 +9,7 @@ use quayside_adapter_file::FileAdapter;
 use quayside_adapter_http::{
     DEFAULT_LISTENER, HttpAdapter, HttpOptions, ListenerOptions, Readiness, ReadinessCheck,
 };
+use quayside_adapter_sharepoint::SharePointAdapter;
 use quayside_model::{Clock, SystemClock, SystemEntropy};
 use quayside_store::{AnyStore, StoreError};
 use quayside_store_postgres::{Options as PostgresOptions, Password, PostgresStore, client_tls};
@@ -64,10 +65,11 @@ pub(crate) fn adapters(
 }
 
 fn wire(http: Arc<HttpAdapter>) -> Wired {
-    let all: [Arc<dyn Adapter>; 3] = [
+    let all: [Arc<dyn Adapter>; 4] = [
         Arc::clone(&http) as _,
         Arc::new(FileAdapter::new()),
         Arc::new(AmqpAdapter::new()),
+        Arc::new(SharePointAdapter::new()),
     ];
     let adapters = all
         .into_iter()

@@ -12,6 +12,10 @@ pub(super) const ALL: &[(&str, &[Code])] = &[
     ("The HTTP adapter", quayside_adapter_http::ALL),
     ("The file adapter", quayside_adapter_file::codes::ALL),
     ("The AMQP adapter", quayside_adapter_amqp::codes::ALL),
+    (
+        "The SharePoint adapter",
+        quayside_adapter_sharepoint::codes::ALL,
+    ),
     ("The configuration", crate::config::codes::ALL),
     ("The command line and the process", super::codes::ALL),
     ("The engine", quayside_engine::codes::ALL),

@@ -55,6 +55,7 @@ const ROUTED: &[Use] = &[Use::Filter, Use::Template, Use::Order];
 const HTTP: Setter = Setter::Adapter("http");
 const FILE: Setter = Setter::Adapter("file");
 const AMQP: Setter = Setter::Adapter("amqp");
+const SHAREPOINT: Setter = Setter::Adapter("sharepoint");
 
 const SYSTEM: &[System] = &[
     system("msg.type", Setter::Gateway, &[Use::Filter, Use::Template]),
@@ -82,6 +83,26 @@ const SYSTEM: &[System] = &[
     system("file.folder", FILE, ALL),
     system("file.size", FILE, UNROUTED),
     system("file.modified", FILE, UNROUTED),
+    system("sharepoint.name", SHAREPOINT, ALL),
+    system("sharepoint.folder", SHAREPOINT, ALL),
+    system("sharepoint.library", SHAREPOINT, ALL),
+    system("sharepoint.site", SHAREPOINT, ALL),
+    system("sharepoint.id", SHAREPOINT, UNROUTED),
+    system("sharepoint.version", SHAREPOINT, UNROUTED),
+    system("sharepoint.label", SHAREPOINT, UNROUTED),
+    system("sharepoint.etag", SHAREPOINT, UNROUTED),
+    system("sharepoint.path", SHAREPOINT, UNROUTED),
+    system("sharepoint.size", SHAREPOINT, UNROUTED),
+    system("sharepoint.item", SHAREPOINT, UNROUTED),
+    system("sharepoint.created", SHAREPOINT, UNROUTED),
+    system("sharepoint.created_by", SHAREPOINT, UNROUTED),
+    system("sharepoint.modified", SHAREPOINT, UNROUTED),
+    system("sharepoint.modified_by", SHAREPOINT, UNROUTED),
+    System {
+        // What a column holds is as its type says.
+        sight: None,
+        ..system("sharepoint.column.*", SHAREPOINT, ALL)
+    },
     system("amqp.queue", AMQP, ALL),
     system("amqp.routing-key", AMQP, ALL),
     system("amqp.message-id", AMQP, ALL),

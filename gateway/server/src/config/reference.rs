@@ -103,6 +103,9 @@ fn known() -> Keys {
         ("amqp", &[]),
         ("amqp", &["takeover"]),
         ("amqp", &["msmq"]),
+        ("sharepoint", &[]),
+        ("sharepoint", &["auth", "basic"]),
+        ("sharepoint", &["auth", "entra"]),
     ];
     let sends: &[(&str, &[&str])] = &[
         ("http", &[]),
@@ -115,6 +118,9 @@ fn known() -> Keys {
         ("amqp", &["properties"]),
         ("amqp", &["answer"]),
         ("amqp", &["msmq"]),
+        ("sharepoint", &[]),
+        ("sharepoint", &["auth", "basic"]),
+        ("sharepoint", &["auth", "entra"]),
     ];
     let mut add = |section: &str, adapter: &dyn Adapter, path: &[&str], receive: bool| {
         let keys = asked(
