@@ -68,15 +68,15 @@ pub(crate) fn is_repeated(path: &[&str], node: &Node, message: &str) -> bool {
 }
 
 /// Whether a text at `path` is a secret: under a key for secrets, however deep, or as a password of one
-/// who may come in. `{ secret = "NAME" }` names a secret, it is none; `{ var = "NAME" }` was put in before.
+/// who may come in, which stands under the name of that one. `{ secret = "NAME" }` names a secret, it is none; `{ var = "NAME" }` was put in before.
 fn is_secret_place(path: &[&str]) -> bool {
     let Some((last, parents)) = path.split_last() else {
         return false;
     };
     let known_by_name = path.contains(&"location")
         && path
-            .windows(2)
-            .any(|keys| matches!(keys, ["auth", "basic"]));
+            .windows(3)
+            .any(|keys| matches!(keys, ["http", "auth", "basic"]));
     is_secret_key(last)
         || *last != "secret" && (known_by_name || parents.iter().any(|key| is_secret_key(key)))
 }
@@ -118,6 +118,7 @@ mod tests {
     #[test]
     fn what_stands_below_a_key_for_secrets_is_one() {
         let location = ["receive", "r", "location", "l", "http", "auth"];
+        let library = ["receive", "r", "location", "l", "sharepoint", "auth"];
         let port = ["send", "s", "primary", "http", "auth"];
         for (path, below, wanted) in [
             (&location[..], &["bearer", "c"][..], true),
@@ -125,6 +126,8 @@ mod tests {
             (&location, &["bearer", "c", "secret", "x"], true),
             (&location, &["basic", "user"], true),
             (&location, &["basic", "user", "secret"], false),
+            (&library, &["basic", "user"], false),
+            (&library, &["basic", "password"], true),
             (&port, &["basic", "user"], false),
             (&port, &["basic", "password"], true),
             (&port, &["basic", "password", "value"], true),
