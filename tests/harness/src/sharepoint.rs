@@ -86,6 +86,30 @@ impl SharePoint {
         serde_json::from_slice(&list).expect("a list of documents")
     }
 
+    /// The bytes of a document, by its path from the root of the server.
+    pub async fn content(&self, path: &str) -> Bytes {
+        let path: String = path.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        self.order("GET", &format!("content?path={path}"), "").await
+    }
+
+    /// Drops a document into a library as somebody does who has `token`, at the first front end.
+    ///
+    /// # Panics
+    /// When the farm does not take it.
+    pub async fn put(&self, token: &str, library: &str, name: &str, content: Bytes) {
+        let path = format!(
+            "/sites/team/_api/web/GetFolderByServerRelativeUrl('/sites/team/{library}')\
+             /Files/add(url='{name}',overwrite=false)"
+        );
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str())];
+        let addr = self.front_ends[0];
+        let request = client::request("POST", addr, &path, &headers, content);
+        let reply = client::once(addr, request, Duration::from_secs(20)).await;
+        let reply = reply.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(reply.status, 200, "{name}: {}", reply.text());
+    }
+
     /// The calls from a place on: at most 20,000.
     pub async fn log_from(&self, place: usize) -> Vec<Value> {
         let lines = self.order("GET", &format!("log?from={place}"), "").await;
