@@ -7,18 +7,25 @@
 use std::{
     collections::{BTreeSet, HashMap},
     env,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use quayside_harness::{
     App, Document, Effects, Gateway, Haproxy, Load, LoadPlan, Node, Partner, Postgres, SharePoint,
-    effects, order_xml, unix_micros, wait_for,
+    Visitor, effects, order_xml, unix_micros, wait_for,
 };
 use quayside_tests::{DATABASE, note};
 use serde_json::{Value, json};
 
 /// How many documents go each way.
 const DOCUMENTS: usize = 2_000;
+
+/// How long people rest between two documents that they drop.
+const REST: Duration = Duration::from_millis(8);
 
 /// How long what is left may take once nothing is killed any more.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -158,8 +165,9 @@ impl Site {
             "--token",
             PEOPLE,
         ];
-        let farm = SharePoint::start(2, &arguments).await;
-        let balancer = Haproxy::start(farm.front_ends(), true).await;
+        // The last front end is for people: it is behind no load balancer, and lives.
+        let farm = SharePoint::start(3, &arguments).await;
+        let balancer = Haproxy::start(&farm.front_ends()[..2], true).await;
         let partner = Partner::start().await;
         let site = format!("http://{}/sites/team", balancer.addr());
         let app = App::new(&app(&site, &partner));
@@ -218,7 +226,7 @@ impl Site {
                 } else {
                     "kill-after"
                 };
-                self.kill_front_end(kind, call).await;
+                self.kill_front_end(no / 2 % 2, kind, call).await;
             }
         }
     }
@@ -238,9 +246,11 @@ impl Site {
         self.gateways[no] = self.nodes[no].start().await;
     }
 
-    async fn kill_front_end(&mut self, kind: &str, call: &str) {
+    async fn kill_front_end(&mut self, no: usize, kind: &str, call: &str) {
         let before = self.front_end_kills().await;
-        let fault = json!({ "kind": kind, "call": call, "next": 1, "down_ms": DOWN_MS });
+        let fault = json!({
+            "kind": kind, "call": call, "front_end": no, "next": 1, "down_ms": DOWN_MS,
+        });
         self.farm.fault(&fault).await;
         wait_for("the front end to be killed", STEP, async || {
             match self.front_end_kills().await {
@@ -404,21 +414,32 @@ async fn two_nodes_put_each_document_into_the_library_once() {
     site.judge_kills("between stage and publish");
 }
 
+/// Drops documents into the library until `stop`, and as many as there have to be. Gives their ids.
+async fn drop_documents(people: Visitor, stop: Arc<AtomicBool>) -> BTreeSet<String> {
+    let mut ids = BTreeSet::new();
+    while ids.len() < DOCUMENTS || !stop.load(Ordering::Relaxed) {
+        let id = format!("d{:05}", ids.len());
+        let name = format!("{id}.xml");
+        people.put("Orders", &name, order_xml(&id, "k", 400)).await;
+        ids.insert(id);
+        tokio::time::sleep(REST).await;
+    }
+    ids
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_take_each_document_out_of_the_library_once() {
     let mut site = Site::prepare(Way::Out, &takes).await;
-    let ids: BTreeSet<String> = (0..DOCUMENTS).map(|no| format!("d{no:04}")).collect();
-    for id in &ids {
-        let name = format!("{id}.xml");
-        site.farm
-            .put("t-people", "Orders", &name, order_xml(id, "k", 400))
-            .await;
-    }
     site.begin("GET Content").await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let people = site.farm.visitor(2, "t-people");
+    let drops = tokio::spawn(drop_documents(people, Arc::clone(&stop)));
     let calls = ["CheckOut", "GET Content", "UndoCheckOut", "MoveTo"];
     site.kill(kills(), &calls).await;
+    stop.store(true, Ordering::Relaxed);
+    let ids = drops.await.expect("all are dropped");
 
-    let files = site.settled(DOCUMENTS, "Archive/Done").await;
+    let files = site.settled(ids.len(), "Archive/Done").await;
     let held: Vec<_> = files
         .iter()
         .filter(|it| it.checked_out_by.is_some())

@@ -230,6 +230,7 @@ impl Client {
             if let Some(digest) = &digest {
                 request = request.header("X-RequestDigest", digest);
             }
+            let sent_at = self.services.clock.monotonic();
             let response = self.send(request, call.doing).await?;
             let Some(refusal) = self.judge(&response) else {
                 self.gate.answered();
@@ -245,11 +246,9 @@ impl Client {
                     self.forget_digest(digest.as_deref()).await;
                 }
                 Verdict::Throttled => {
-                    let (fraction, now) = (
-                        self.services.entropy.fraction(),
-                        self.services.clock.monotonic(),
-                    );
-                    self.gate.close(refusal.pause, fraction, now);
+                    let fraction = self.services.entropy.fraction();
+                    let now = self.services.clock.monotonic();
+                    self.gate.close(refusal.asked(), fraction, sent_at, now);
                     return Err(Failure::Refused(refusal, call.doing));
                 }
                 _ => return Err(Failure::Refused(refusal, call.doing)),

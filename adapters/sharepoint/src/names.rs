@@ -174,11 +174,15 @@ pub(crate) fn confine(path: &str, subfolders: bool) -> Result<(Vec<&str>, &str),
         ));
     }
     for part in &parts {
-        fits(part)?;
+        // Staged under another name, it would be refused at the last step: so it is not even begun.
+        fits(part).map_err(|why| format!("{why}; SharePoint refuses such a name ({BAD_NAME})"))?;
     }
     let name = parts.pop().unwrap_or_default();
     Ok((parts, name))
 }
+
+/// The HRESULT of a name that is not allowed, which operators know from the farm.
+pub(crate) const BAD_NAME: i64 = -2_130_575_245;
 
 /// Whether SharePoint takes `name` for a document or folder.
 ///

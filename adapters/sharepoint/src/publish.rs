@@ -208,11 +208,18 @@ impl Publish {
                     // A name that an earlier attempt may have chosen is looked at before it is chosen.
                     self.go(Ask::LookAt(number + 1))
                 }
-                _ => Next::Fail(AdapterError::new(
-                    ErrorKind::Rejected,
-                    codes::TARGET_EXISTS,
-                    "a document of this name exists and is not this message",
-                )),
+                _ => {
+                    let farm = self.failed.take();
+                    let farm =
+                        farm.map_or(String::new(), |(_, error)| format!("; {}", error.detail));
+                    let detail =
+                        format!("a document of this name exists and is not this message{farm}");
+                    Next::Fail(AdapterError::new(
+                        ErrorKind::Rejected,
+                        codes::TARGET_EXISTS,
+                        detail,
+                    ))
+                }
             },
             Told::Failed(Trouble::Unknown, error) => self.again(Ask::LookAt(number), error),
             Told::Failed(_, error) => Next::Fail(error),

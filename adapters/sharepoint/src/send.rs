@@ -24,6 +24,9 @@ use crate::{
     upload::{Pieces, Resume, expected, resume, session, whole},
 };
 
+/// What farms say of a value that a column does not take, which operators know from there.
+const BAD_VALUE: &str = "-1, Microsoft.SharePoint.Client.InvalidClientQueryException";
+
 /// How often a piece of an upload is sent again.
 const PIECE_TRIES: u32 = 4;
 
@@ -95,8 +98,10 @@ impl SharePointSend {
             return Err(refused(why));
         }
         let values = columns::values(&settings.columns, &outbound.rendered);
-        let mut values =
-            values.map_err(|why| AdapterError::new(ErrorKind::Rejected, codes::BAD_COLUMN, why))?;
+        let mut values = values.map_err(|why| {
+            let detail = format!("{why}; SharePoint refuses such a value ({BAD_VALUE})");
+            AdapterError::new(ErrorKind::Rejected, codes::BAD_COLUMN, detail)
+        })?;
         if let Some(stamp) = &settings.stamp {
             let property = columns::property(stamp, ColumnType::Text);
             values.insert(property, outbound.delivery.to_string().into());

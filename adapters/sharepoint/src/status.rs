@@ -9,7 +9,7 @@ use quayside_adapter_api::{
 };
 use serde_json::Value;
 
-use crate::codes;
+use crate::{codes, gate::Asked, names::BAD_NAME};
 
 /// How much of a refusal an operator is shown, in characters.
 const SHOWN: usize = 500;
@@ -112,7 +112,7 @@ impl Refusal {
             Some(-2_147_024_738) => return Verdict::NotCheckedOut,
             Some(-2_147_024_860) => return Verdict::Threshold,
             Some(-2_130_575_169) => return Verdict::Duplicate,
-            Some(-2_130_575_245 | -2_147_024_690) => return Verdict::BadName,
+            Some(BAD_NAME | -2_147_024_690) => return Verdict::BadName,
             Some(-2_130_575_163) => return Verdict::BadColumn,
             _ => {}
         }
@@ -144,6 +144,15 @@ impl Refusal {
             self.verdict(),
             Verdict::Throttled | Verdict::Busy | Verdict::Conflict
         )
+    }
+
+    /// What a farm asks for that [throttles](Verdict::Throttled).
+    pub(crate) fn asked(&self) -> Asked {
+        match self.pause {
+            Some(pause) => Asked::For(pause),
+            None if self.status == 503 => Asked::Away,
+            None => Asked::SlowDown,
+        }
     }
 
     /// What the engine does about it when the adapter knows nothing better.

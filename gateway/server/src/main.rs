@@ -13,6 +13,7 @@ mod dev;
 mod exit;
 mod gateway;
 mod lifecycle;
+mod remedies;
 mod secrets;
 mod telemetry;
 mod tls;

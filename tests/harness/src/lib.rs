@@ -46,6 +46,6 @@ pub use process::{Process, program, signal_all};
 pub use proxy::{Lost, Proxy};
 pub use rabbitmq::RabbitMq;
 pub use scenario::{App, order_xml, pass_through};
-pub use sharepoint::{Document, SharePoint};
+pub use sharepoint::{Document, SharePoint, Visitor};
 pub use trace::{Syscall, Trace};
 pub use wait::{lasts, look_for, wait_for};

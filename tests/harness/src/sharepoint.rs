@@ -92,22 +92,13 @@ impl SharePoint {
         self.order("GET", &format!("content?path={path}"), "").await
     }
 
-    /// Drops a document into a library as somebody does who has `token`, at the first front end.
-    ///
-    /// # Panics
-    /// When the farm does not take it.
-    pub async fn put(&self, token: &str, library: &str, name: &str, content: Bytes) {
-        let path = format!(
-            "/sites/team/_api/web/GetFolderByServerRelativeUrl('/sites/team/{library}')\
-             /Files/add(url='{name}',overwrite=false)"
-        );
-        let bearer = format!("Bearer {token}");
-        let headers = [("authorization", bearer.as_str())];
-        let addr = self.front_ends[0];
-        let request = client::request("POST", addr, &path, &headers, content);
-        let reply = client::once(addr, request, Duration::from_secs(20)).await;
-        let reply = reply.unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!(reply.status, 200, "{name}: {}", reply.text());
+    /// Somebody beside the gateway, who has `token` and goes to the front end `no`.
+    #[must_use]
+    pub fn visitor(&self, no: usize, token: &str) -> Visitor {
+        Visitor {
+            front_end: self.front_ends[no],
+            bearer: format!("Bearer {token}"),
+        }
     }
 
     /// The calls from a place on: at most 20,000.
@@ -152,6 +143,31 @@ impl SharePoint {
             reply.status
         );
         reply.body
+    }
+}
+
+/// Somebody who works with the libraries, beside the gateway.
+#[derive(Debug, Clone)]
+pub struct Visitor {
+    front_end: SocketAddr,
+    bearer: String,
+}
+
+impl Visitor {
+    /// Drops a document into a library of `/sites/team`.
+    ///
+    /// # Panics
+    /// When the farm does not take it.
+    pub async fn put(&self, library: &str, name: &str, content: Bytes) {
+        let path = format!(
+            "/sites/team/_api/web/GetFolderByServerRelativeUrl('/sites/team/{library}')\
+             /Files/add(url='{name}',overwrite=false)"
+        );
+        let headers = [("authorization", self.bearer.as_str())];
+        let request = client::request("POST", self.front_end, &path, &headers, content);
+        let reply = client::once(self.front_end, request, Duration::from_secs(20)).await;
+        let reply = reply.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(reply.status, 200, "{name}: {}", reply.text());
     }
 }
 

@@ -14,6 +14,7 @@ use quayside_store::{
 use serde::Serialize;
 
 use super::words::{self, second};
+use crate::remedies::remedy;
 
 /// What is known around a message at the moment of the question.
 pub(super) struct Around<'a> {
@@ -184,6 +185,12 @@ fn stand(leg: &mut Leg, row: &DeliveryRow, around: &Around<'_>) {
         });
     }
     leg.waits = waits(row, around);
+    if row.state != DeliveryState::Claimed
+        && let Some(failure) = &row.failure
+        && let Some(remedy) = remedy(&failure.code)
+    {
+        leg.waits.push(format!("{}: {remedy}", failure.code));
+    }
 }
 
 /// What keeps a delivery from going on, one reason each.

@@ -2,25 +2,7 @@
 
 use std::fmt::Write as _;
 
-use quayside_model::Code;
-
-/// The crates and their codes.
-pub(super) const ALL: &[(&str, &[Code])] = &[
-    ("The store", quayside_store::codes::ALL),
-    ("Content", quayside_pipeline::codes::ALL),
-    ("Blocks of adapters", quayside_adapter_api::config::ALL),
-    ("The HTTP adapter", quayside_adapter_http::ALL),
-    ("The file adapter", quayside_adapter_file::codes::ALL),
-    ("The AMQP adapter", quayside_adapter_amqp::codes::ALL),
-    (
-        "The SharePoint adapter",
-        quayside_adapter_sharepoint::codes::ALL,
-    ),
-    ("The configuration", crate::config::codes::ALL),
-    ("The command line and the process", super::codes::ALL),
-    ("The engine", quayside_engine::codes::ALL),
-    ("The agent", quayside_lease::codes::ALL),
-];
+use crate::remedies::ALL;
 
 /// The page.
 pub(super) fn errors_page() -> String {
@@ -53,23 +35,7 @@ pub(super) fn errors_page() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-
-    #[test]
-    fn every_code_is_used_once() {
-        let mut seen = BTreeSet::new();
-        for code in ALL.iter().flat_map(|(_, codes)| *codes) {
-            assert!(seen.insert(code.code), "{} twice", code.code);
-            let digits = code.code.strip_prefix("QS").expect("begins with QS");
-            assert!(
-                digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit()),
-                "{}",
-                code.code
-            );
-        }
-    }
 
     #[test]
     fn the_page_in_the_repository_is_current() {
