@@ -334,7 +334,7 @@ impl Attempt<'_> {
     async fn upload(&self) -> Result<Value, Failure> {
         let length = self.outbound.message.body().content.len();
         let chunk = self.port.settings.chunk;
-        let mut pieces = Pieces::new(self.outbound.body(), chunk.as_len());
+        let mut pieces = Pieces::new(self.outbound.body(), length, chunk.as_len());
         let (first, last) = pieces.next().await.map_err(Failure::NotDone)?;
         let target = odata::add_over(&self.port.staging(), &self.part());
         let doing = "staging the document";

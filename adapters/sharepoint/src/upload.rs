@@ -13,32 +13,44 @@ use crate::codes;
 pub(crate) struct Pieces {
     body: Body,
     size: usize,
-    rest: BytesMut,
+    /// How much is still to come, if the body has the length that it should have.
+    left: u64,
+    /// What was read behind the last piece.
+    rest: Bytes,
     ended: bool,
 }
 
 impl Pieces {
-    /// Pieces of `size` bytes, at least one.
-    pub(crate) fn new(body: Body, size: usize) -> Self {
+    /// Pieces of `size` bytes of a body of `length` bytes, at least one.
+    pub(crate) fn new(body: Body, length: u64, size: usize) -> Self {
         Self {
             body,
             size: size.max(1),
-            rest: BytesMut::new(),
+            left: length,
+            rest: Bytes::new(),
             ended: false,
         }
     }
 
     /// The next piece and whether it is the last; an empty body is one empty piece.
     pub(crate) async fn next(&mut self) -> Result<(Bytes, bool), AdapterError> {
-        // One byte more than a piece tells that it is not the last.
-        while self.rest.len() <= self.size && !self.ended {
+        // One allocation for each piece, which goes with it: one buffer for all of them would be doubled and copied
+        // while the last piece still holds half of it.
+        let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let mut piece = BytesMut::with_capacity(self.size.min(left));
+        loop {
+            let room = self.size - piece.len();
+            piece.extend_from_slice(&self.rest.split_to(room.min(self.rest.len())));
+            // One byte more than a piece tells that it is not the last.
+            if self.ended || !self.rest.is_empty() {
+                self.left = self.left.saturating_sub(piece.len() as u64);
+                return Ok((piece.freeze(), self.rest.is_empty()));
+            }
             match self.body.next().await {
-                Some(piece) => self.rest.extend_from_slice(&piece?),
+                Some(more) => self.rest = more?,
                 None => self.ended = true,
             }
         }
-        let piece = self.rest.split_to(self.size.min(self.rest.len()));
-        Ok((piece.freeze(), self.ended && self.rest.is_empty()))
     }
 }
 
@@ -112,7 +124,7 @@ mod tests {
             .iter()
             .map(|part| Ok(Bytes::from_static(part.as_bytes())))
             .collect();
-        let mut pieces = Pieces::new(Box::pin(stream::iter(parts)), size);
+        let mut pieces = Pieces::new(Box::pin(stream::iter(parts)), 3, size);
         let mut found = Vec::new();
         loop {
             let (piece, last) = pieces.next().await.expect("no error");
