@@ -20,6 +20,7 @@ use quayside_harness::{
 };
 use quayside_tests::{DATABASE, note};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 /// How many documents go each way.
 const DOCUMENTS: usize = 2_000;
@@ -433,11 +434,13 @@ async fn two_nodes_take_each_document_out_of_the_library_once() {
     site.begin("GET Content").await;
     let stop = Arc::new(AtomicBool::new(false));
     let people = site.farm.visitor(2, "t-people");
-    let drops = tokio::spawn(drop_documents(people, Arc::clone(&stop)));
+    let mut drops = JoinSet::new();
+    drops.spawn(drop_documents(people, Arc::clone(&stop)));
     let calls = ["CheckOut", "GET Content", "UndoCheckOut", "MoveTo"];
     site.kill(kills(), &calls).await;
     stop.store(true, Ordering::Relaxed);
-    let ids = drops.await.expect("all are dropped");
+    let ids = drops.join_next().await.expect("one task");
+    let ids = ids.expect("all are dropped");
 
     let files = site.settled(ids.len(), "Archive/Done").await;
     let held: Vec<_> = files
