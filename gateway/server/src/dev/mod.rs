@@ -185,6 +185,11 @@ fn way_in(loaded: &Loaded, port: &ReceivePort, location: &Location, http: Socket
                 shell_word(&format!("http://{http}{path}")),
             )
         }
+        "sharepoint" => format!(
+            "\nInto {name}: documents in {}, or\n  quayside send {name} {file}\n",
+            library(&location.block),
+            name = location.name,
+        ),
         _ => match location.block["folder"].as_str() {
             Some(folder) => {
                 let folder = shell_word(&shown(Path::new(folder)));
@@ -206,6 +211,9 @@ fn way_in(loaded: &Loaded, port: &ReceivePort, location: &Location, http: Socket
 fn way_out(port: &SendPort, to_partner: bool) -> String {
     let block = &port.primary.block;
     let name = &port.name;
+    if port.primary.adapter == "sharepoint" {
+        return format!("\nOut of {name}: documents in {}\n", library(block));
+    }
     if let Some(folder) = block["folder"].as_str() {
         return format!("\nOut of {name}: files in {}\n", shown(Path::new(folder)));
     }
@@ -222,6 +230,16 @@ fn way_out(port: &SendPort, to_partner: bool) -> String {
         Some(url) => format!("\nOut of {name}: {url}, which is not the built-in partner\n"),
         None => String::new(),
     }
+}
+
+/// Which library of which site, and which folder of it.
+fn library(block: &serde_json::Value) -> String {
+    let text = |key: &str| block[key].as_str().unwrap_or_default();
+    let folder = match text("folder") {
+        "" => String::new(),
+        folder => format!("/{folder}"),
+    };
+    format!("`{}{folder}` of {}", text("library"), text("site"))
 }
 
 /// Where the broker of a queue is, or the brokers.
@@ -288,5 +306,13 @@ mod tests {
             let partner = partner.parse().expect("an address");
             assert_eq!(is_at(url, partner), same, "{url} {partner}");
         }
+    }
+
+    #[test]
+    fn a_library_is_told_with_its_folder() {
+        let block = serde_json::json!({ "site": "http://sp/sites/t", "library": "Orders" });
+        assert_eq!(library(&block), "`Orders` of http://sp/sites/t");
+        let block = serde_json::json!({ "site": "http://sp", "library": "Orders", "folder": "In" });
+        assert_eq!(library(&block), "`Orders/In` of http://sp");
     }
 }
