@@ -190,15 +190,23 @@ impl Client {
     /// Makes a call whose answer is JSON or nothing.
     pub(crate) async fn call(&self, call: &Call) -> Result<Value, Failure> {
         let response = self.exchange(call).await?;
+        let status = response.status().as_u16();
         let bytes = read_up_to(response, ANSWER_MAX).await;
         let bytes = bytes.map_err(|why| Failure::Unknown(unknown(call.doing, &why)))?;
         if bytes.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&bytes).map_err(|_| {
+        let answer: Value = serde_json::from_slice(&bytes).map_err(|_| {
             let what = "the answer is no JSON";
             Failure::Unknown(error::bad_answer(call.doing, what))
-        })
+        })?;
+        // Seen of proxies: an error with the status of a success.
+        let said = answer.get("odata.error").or_else(|| answer.get("error"));
+        if said.is_some_and(|error| error.get("code").is_some()) {
+            let refusal = Refusal::read(status, &bytes, None);
+            return Err(Failure::Refused(refusal, call.doing));
+        }
+        Ok(answer)
     }
 
     /// Makes a call whose answer is a document, to be read in pieces.

@@ -108,10 +108,10 @@ pub(crate) fn list_at(path: &str) -> String {
     format!("web/GetListUsingPath(DecodedUrl={})", literal(path))
 }
 
-/// A document in a folder under a name, replaced if it is there.
-pub(crate) fn add_over(folder: &str, name: &str) -> String {
+/// A document in a folder under a name; `over`: replaced if it is there.
+pub(crate) fn add(folder: &str, name: &str, over: bool) -> String {
     format!(
-        "{}/Files/AddUsingPath(decodedurl={},Overwrite=true)",
+        "{}/Files/AddUsingPath(decodedurl={},Overwrite={over})",
         folder_at(folder),
         literal(name)
     )
@@ -235,7 +235,7 @@ mod tests {
              /MoveToUsingPath(DecodedUrl='/s/Docs/a.xml',moveOperations=0)"
         );
         assert_eq!(
-            add_over("/s/Docs", "a.xml"),
+            add("/s/Docs", "a.xml", true),
             "web/GetFolderByServerRelativePath(decodedurl='/s/Docs')\
              /Files/AddUsingPath(decodedurl='a.xml',Overwrite=true)"
         );

@@ -98,6 +98,8 @@ pub(crate) struct Publish {
     kept: bool,
     /// Why the last move failed.
     failed: Option<(Trouble, AdapterError)>,
+    /// Whether a move got no answer: it may be done late, whatever a look has shown since.
+    blind: bool,
 }
 
 impl Publish {
@@ -113,6 +115,7 @@ impl Publish {
             staged: false,
             kept: false,
             failed: None,
+            blind: false,
         }
     }
 
@@ -128,6 +131,18 @@ impl Publish {
 
     /// Says what comes next.
     pub(crate) fn told(&mut self, told: Told) -> Next {
+        match self.decide(told) {
+            Next::Fail(error) => Next::Fail(self.end(error)),
+            next => next,
+        }
+    }
+
+    /// The error that the attempt ends with, now that it cannot go on for this one.
+    pub(crate) fn end(&self, error: AdapterError) -> AdapterError {
+        if self.blind { error.doubtful() } else { error }
+    }
+
+    fn decide(&mut self, told: Told) -> Next {
         match (self.at, told) {
             (Ask::LookAt(number), told) => self.looked(number, told),
             (Ask::Stage, Told::Staged { kept }) => {
@@ -143,6 +158,7 @@ impl Publish {
             (Ask::Move(number), Told::Done) => Next::Sent(number),
             (Ask::Move(_), Told::Failed(Trouble::NotAsked, error)) => Next::Fail(error),
             (Ask::Move(_), Told::Failed(trouble, error)) => {
+                self.blind |= trouble == Trouble::Unknown;
                 self.failed = Some((trouble, error));
                 self.go(Ask::Find)
             }
@@ -355,14 +371,21 @@ mod tests {
     }
 
     #[test]
-    fn a_move_that_never_gets_through_ends_and_nothing_is_in_doubt() {
+    fn a_move_that_never_gets_through_ends_in_doubt() {
         let mut told = vec![staged(), Told::Done];
         for _ in 0..TRIES {
             told.extend([lost(), Told::At(Place::Staging)]);
         }
         let (asked, end) = run(new(Overwrite::No, false), told);
         let moves = asked.iter().filter(|ask| **ask == Ask::Move(1)).count();
-        assert_eq!((moves, end.as_str()), (TRIES as usize, "Retry(None)"));
+        // Each of them may be done late.
+        let want = (TRIES as usize, "Retry(None) in doubt");
+        assert_eq!((moves, end.as_str()), want);
+        let told = vec![staged(), Told::Done, lost(), Told::At(Place::Staging)];
+        let mut told = told;
+        told.push(taken());
+        told.extend([Told::At(Place::Staging), Told::Other]);
+        assert_eq!(run(new(Overwrite::No, false), told).1, "Rejected in doubt");
     }
 
     #[test]

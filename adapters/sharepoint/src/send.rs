@@ -17,6 +17,7 @@ use crate::{
     columns::{self, ColumnType},
     config::{FILE_NAME, Overwrite, SendSettings},
     error,
+    listing::number,
     names::{MAX_PATH, NameTemplate, confine, numbered},
     odata,
     publish::{Ask, Next, Place, Publish, Told, Trouble},
@@ -26,6 +27,12 @@ use crate::{
 
 /// What farms say of a value that a column does not take, which operators know from there.
 const BAD_VALUE: &str = "-1, Microsoft.SharePoint.Client.InvalidClientQueryException";
+
+/// The level of a document of which no version is published.
+const DRAFT: u64 = 2;
+
+/// What a call does that stages, for people.
+const STAGING: &str = "staging the document";
 
 /// How often a piece of an upload is sent again.
 const PIECE_TRIES: u32 = 4;
@@ -50,6 +57,8 @@ struct Attempt<'a> {
     values: Map<String, Value>,
     /// The id of the staged document.
     staged: Option<String>,
+    /// Whether it is a draft by the library's rules, which not every reader sees.
+    draft: bool,
 }
 
 impl SharePointSend {
@@ -114,6 +123,7 @@ impl SharePointSend {
             file: file.to_owned(),
             values,
             staged: None,
+            draft: false,
         })
     }
 
@@ -145,7 +155,7 @@ impl Transmit for SharePointSend {
         let mut ask = publish.first();
         loop {
             if changes(ask) && !outbound.may_act() {
-                return Err(error::not_trusted());
+                return Err(publish.end(error::not_trusted()));
             }
             let told = attempt.act(ask).await;
             match publish.told(told) {
@@ -321,13 +331,17 @@ impl Attempt<'_> {
             }
             uploaded => uploaded?,
         };
-        let Some(id) = file["UniqueId"].as_str() else {
-            let error = error::bad_answer("staging the document", "it has no UniqueId");
+        self.staged = Some(unique_id(&file)?.to_owned());
+        let length = self.outbound.message.body().content.len();
+        if number(&file["Length"]).is_some_and(|staged| staged != length) {
+            let error = error::bad_answer(STAGING, "the farm has another length than was sent");
             return Err(Failure::Unknown(error));
-        };
-        self.staged = Some(id.to_owned());
-        let kept = file["CheckOutType"].as_u64().is_some_and(|kind| kind != 2);
-        Ok(Told::Staged { kept })
+        }
+        self.draft = number(&file["Level"]) == Some(DRAFT);
+        let kept = number(&file["CheckOutType"]).is_some_and(|kind| kind != 2);
+        Ok(Told::Staged {
+            kept: kept || self.draft,
+        })
     }
 
     /// Puts the whole body under its name in the staging folder.
@@ -336,23 +350,29 @@ impl Attempt<'_> {
         let chunk = self.port.settings.chunk;
         let mut pieces = Pieces::new(self.outbound.body(), length, chunk.as_len());
         let (first, last) = pieces.next().await.map_err(Failure::NotDone)?;
-        let target = odata::add_over(&self.port.staging(), &self.part());
-        let doing = "staging the document";
         if last {
             whole(first.len() as u64, length).map_err(Failure::NotDone)?;
-            return self.client().call(&Call::bytes(doing, target, first)).await;
+            let target = odata::add(&self.port.staging(), &self.part(), true);
+            let call = Call::bytes(STAGING, target, first);
+            return self.client().call(&call).await;
         }
-        let stub = self
-            .client()
-            .call(&Call::bytes(doing, target, Bytes::new()))
-            .await?;
-        let Some(id) = stub["UniqueId"].as_str() else {
-            return Err(Failure::Unknown(error::bad_answer(
-                doing,
-                "it has no UniqueId",
-            )));
-        };
+        let stub = self.stub().await?;
+        let id = unique_id(&stub)?;
         self.upload_pieces(id, first, pieces, length).await
+    }
+
+    /// The empty document that pieces go into. One that is there is taken as it is, and never replaced: a call whose
+    /// answer was given up may be done late, and would empty what has been uploaded since.
+    async fn stub(&self) -> Result<Value, Failure> {
+        let target = odata::add(&self.port.staging(), &self.part(), false);
+        let call = Call::bytes(STAGING, target, Bytes::new());
+        match self.client().call(&call).await {
+            Err(failure) if failure.verdict() == Some(Verdict::Exists) => {
+                let target = format!("{}?$select=UniqueId", odata::file_at(&self.staged_at()));
+                self.client().call(&Call::get(STAGING, target)).await
+            }
+            made => made,
+        }
     }
 
     async fn upload_pieces(
@@ -462,10 +482,15 @@ impl Attempt<'_> {
             format!("{file}/CheckIn(comment='',checkintype=1)"),
         );
         match self.client().call(&call).await {
-            Ok(_) => Ok(Told::Done),
-            Err(failure) if failure.verdict() == Some(Verdict::NotCheckedOut) => Ok(Told::Done),
-            Err(failure) => Err(failure),
+            Ok(_) => return Ok(Told::Done),
+            Err(failure) if failure.verdict() == Some(Verdict::NotCheckedOut) => {}
+            Err(failure) => return Err(failure),
         }
+        if self.draft {
+            let call = Call::post("publishing a draft", format!("{file}/Publish(comment='')"));
+            self.client().call(&call).await?;
+        }
+        Ok(Told::Done)
     }
 
     async fn publish(&self, number: u32) -> Result<Told, Failure> {
@@ -488,7 +513,9 @@ impl Attempt<'_> {
         let call = Call::get("looking where the document is", target);
         let place = match self.client().call(&call).await {
             Ok(file) => match file["ServerRelativeUrl"].as_str() {
-                Some(path) if path.eq_ignore_ascii_case(&self.staged_at()) => Place::Staging,
+                // By its name alone, which is no other document's: the farm may write the path in another way than the
+                // configuration does.
+                Some(path) if name_of(path) == self.part().to_lowercase() => Place::Staging,
                 Some(_) => Place::Published,
                 None => {
                     let error = error::bad_answer("looking where the document is", "no path");
@@ -509,6 +536,18 @@ impl Attempt<'_> {
             tracing::debug!(error = %failure.error(), "a staged document could not be removed");
         }
     }
+}
+
+/// The id that the farm gave a document.
+fn unique_id(file: &Value) -> Result<&str, Failure> {
+    file["UniqueId"]
+        .as_str()
+        .ok_or_else(|| Failure::Unknown(error::bad_answer(STAGING, "it has no UniqueId")))
+}
+
+/// The last part of a path, in small letters.
+fn name_of(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or(path).to_lowercase()
 }
 
 fn changes(ask: Ask) -> bool {

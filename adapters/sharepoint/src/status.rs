@@ -117,6 +117,8 @@ impl Refusal {
             _ => {}
         }
         match self.status {
+            // A page for people to log in.
+            300..=399 => Verdict::Unauthorized,
             // Seen: a throttle in the clothes of a failed login.
             401 if self.pause.is_some() || self.message.starts_with("429") => Verdict::Throttled,
             401 => Verdict::Unauthorized,
@@ -126,7 +128,7 @@ impl Refusal {
             412 => Verdict::Changed,
             423 => Verdict::Locked,
             429 | 503 => Verdict::Throttled,
-            408 | 500 | 502 | 504 => Verdict::Busy,
+            408 | 500..=599 => Verdict::Busy,
             400 if self.kind.ends_with("InvalidClientQueryException") || self.is_argument() => {
                 Verdict::BadColumn
             }
