@@ -52,12 +52,13 @@ impl Reading {
         let target = format!("{}/$value", odata::file(&self.document.id));
         let call = Call::document("reading a document", target);
         let opened = self.holder.library.client.open(&call).await;
-        opened.map_err(|failure| failure.error())
+        opened.map_err(|failure| passing(failure.error()))
     }
 
     /// The checkout keeps others from it, but an administrator can end a checkout.
     async fn end(&self) -> Result<(), AdapterError> {
-        let now = self.holder.library.look(&self.document.id).await?;
+        let now = self.holder.library.look(&self.document.id).await;
+        let now = now.map_err(passing)?;
         let same = now.is_some_and(|now| now.etag == self.document.etag);
         if same && self.read == self.document.size {
             return Ok(());
@@ -74,4 +75,14 @@ impl Reading {
         let detail = format!("reading {}: {}", self.document.path, error::chain(cause));
         AdapterError::new(ErrorKind::Retry(None), codes::NOT_REACHED, detail)
     }
+}
+
+/// A failure of the way, and not of the content: a document that was fine when it was taken is not refused for good
+/// because the farm wanted another login for a moment.
+fn passing(error: AdapterError) -> AdapterError {
+    let kind = match error.kind {
+        ErrorKind::Retry(after) => ErrorKind::Retry(after),
+        _ => ErrorKind::Retry(None),
+    };
+    AdapterError { kind, ..error }
 }

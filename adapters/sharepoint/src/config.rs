@@ -166,7 +166,7 @@ const fn one_minute() -> Span {
 }
 
 const fn half_an_hour() -> Span {
-    Span::secs(1_800)
+    Span::secs(86_400)
 }
 
 const fn five_seconds() -> Span {

@@ -1,7 +1,7 @@
 //! What one open location holds: its library, the documents that it works on, what is left to be looked at again.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -12,6 +12,8 @@ use quayside_adapter_api::{
     model::{Monotonic, Name},
 };
 
+use tokio::sync::Notify;
+
 use crate::{config::ReceiveSettings, document::Document, library::Library, mark::lease_key};
 
 /// The documents that this process works on. The store cannot tell them apart: to it, a location that was opened anew
@@ -21,6 +23,10 @@ pub(crate) type Claims = Arc<Mutex<HashSet<String>>>;
 /// Versions that are remembered as refused; beyond, the remembering starts anew.
 const MAX_REFUSED: usize = 10_000;
 
+/// How long a document that could not be mended is left alone at first, and at last.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 /// The state that a location shares with the deliveries that it gave out.
 pub(crate) struct Holder {
     pub(crate) location: Name,
@@ -28,6 +34,7 @@ pub(crate) struct Holder {
     pub(crate) library: Library,
     pub(crate) services: Services,
     claims: Claims,
+    answered: Notify,
     state: Mutex<State>,
 }
 
@@ -36,6 +43,12 @@ struct State {
     closed: bool,
     /// Documents whose delivery was dropped unanswered, or that could not be finished.
     lost: Vec<String>,
+    /// When each document that could not be mended is looked at again, and how long it waited for that.
+    later: HashMap<String, (Monotonic, Duration)>,
+    /// Of an ordered location: whether a delivery is unanswered.
+    in_hand: bool,
+    /// Of an ordered location: whether one was not stored, so that all begins anew with it.
+    anew: bool,
     /// The engine asked for a pause until then.
     not_before: Option<Monotonic>,
     /// Versions of documents that were refused for good.
@@ -58,17 +71,74 @@ impl Holder {
             library,
             services,
             claims,
+            answered: Notify::new(),
             state: Mutex::default(),
         }
     }
 
-    /// The documents to be looked at again. They stay until [`Holder::found`] tells of them.
+    /// The documents to be looked at again by now. They stay until [`Holder::found`] tells of them.
     pub(crate) fn lost(&self) -> Vec<String> {
-        self.state().lost.clone()
+        let now = self.services.clock.monotonic();
+        let state = self.state();
+        let due = |id: &&String| state.later.get(*id).is_none_or(|(at, _)| *at <= now);
+        state.lost.iter().filter(due).cloned().collect()
     }
 
     pub(crate) fn found(&self, id: &str) {
-        self.state().lost.retain(|lost| lost != id);
+        let mut state = self.state();
+        state.lost.retain(|lost| lost != id);
+        state.later.remove(id);
+    }
+
+    /// Whether a document that is left behind is to be looked at by now.
+    pub(crate) fn is_due(&self, id: &str) -> bool {
+        let now = self.services.clock.monotonic();
+        let state = self.state();
+        state.later.get(id).is_none_or(|(at, _)| *at <= now)
+    }
+
+    /// A document could not be mended: it is left alone for a while, which doubles.
+    pub(crate) fn put_off(&self, id: &str) {
+        let now = self.services.clock.monotonic();
+        let mut state = self.state();
+        if state.later.len() >= MAX_REFUSED {
+            state.later.clear();
+        }
+        let waited = state.later.get(id).map(|(_, waited)| *waited);
+        let wait = waited.map_or(FIRST_WAIT, |waited| (waited * 2).min(LONGEST_WAIT));
+        state.later.insert(id.to_owned(), (now.plus(wait), wait));
+    }
+
+    /// Of an ordered location: a document goes out, and nothing else before it is answered.
+    pub(crate) fn hand_out(self: &Arc<Self>) -> InHand {
+        self.state().in_hand = true;
+        InHand {
+            holder: self.clone(),
+            done: false,
+        }
+    }
+
+    /// Waits until the document that went out is answered.
+    pub(crate) async fn answered(&self) {
+        loop {
+            let mut answered = std::pin::pin!(self.answered.notified());
+            // Before the look: an answer between both would be told to nobody.
+            answered.as_mut().enable();
+            if !self.state().in_hand {
+                return;
+            }
+            answered.await;
+        }
+    }
+
+    /// Everything behind a document that was not stored waits for it.
+    pub(crate) fn begin_anew(&self) {
+        self.state().anew = true;
+    }
+
+    /// Whether all is to begin anew. Asked once.
+    pub(crate) fn begins_anew(&self) -> bool {
+        std::mem::take(&mut self.state().anew)
     }
 
     /// Takes nothing before `wait` from now.
@@ -124,6 +194,25 @@ impl Holder {
     }
 }
 
+/// A document of an ordered location that is out.
+#[derive(Debug)]
+pub(crate) struct InHand {
+    holder: Arc<Holder>,
+    /// Whether the next one may follow.
+    pub(crate) done: bool,
+}
+
+impl Drop for InHand {
+    fn drop(&mut self) {
+        {
+            let mut state = self.holder.state();
+            state.in_hand = false;
+            state.anew |= !self.done;
+        }
+        self.holder.answered.notify_waiters();
+    }
+}
+
 impl fmt::Debug for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Holder")
@@ -162,15 +251,30 @@ impl Claim {
 
     /// The document is as if it had never been taken, or is finished: gives the lease back.
     pub(crate) async fn release(mut self) -> Result<(), AdapterError> {
+        self.give_lease_back().await?;
         self.answered = true;
-        let released = self
-            .holder
-            .services
-            .sources
-            .release(&lease_key(&self.id))
-            .await;
         self.holder.found(&self.id);
-        released
+        Ok(())
+    }
+
+    /// Ends the claim after work on the document: gives it back if that is `done`, else leaves the document to the
+    /// next sweep. The lease goes in any case: a node that has lost its way to the farm keeps a document from no other.
+    /// What the document is by then stands in its mark and in its checkout.
+    pub(crate) async fn end<T>(self, done: Result<T, AdapterError>) -> Result<T, AdapterError> {
+        match done {
+            Ok(done) => self.release().await.map(|()| done),
+            Err(error) => {
+                if let Err(kept) = self.give_lease_back().await {
+                    tracing::debug!(id = self.id, error = %kept, "a lease could not be given back");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn give_lease_back(&self) -> Result<(), AdapterError> {
+        let sources = &self.holder.services.sources;
+        sources.release(&lease_key(&self.id)).await
     }
 }
 

@@ -23,7 +23,7 @@ const STRANDED: u32 = 100;
 const TRIES: u32 = 4;
 
 /// What became of a checkout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CheckOut {
     /// It is this account's.
     Ours,
@@ -31,6 +31,8 @@ pub(crate) enum CheckOut {
     Busy,
     /// It is not there any more.
     Gone,
+    /// The farm does not let this account have it, and would say so again.
+    Refused(AdapterError),
 }
 
 /// What became of a document that was to go.
@@ -135,6 +137,13 @@ impl Library {
                     Ok(CheckOut::Busy)
                 }
                 Some(Verdict::NoFile | Verdict::NoFolder) => Ok(CheckOut::Gone),
+                Some(
+                    Verdict::Denied
+                    | Verdict::BadName
+                    | Verdict::BadColumn
+                    | Verdict::Duplicate
+                    | Verdict::Refused,
+                ) => Ok(CheckOut::Refused(failure.error())),
                 _ => Err(failure.error()),
             },
         }

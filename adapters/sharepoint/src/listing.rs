@@ -86,9 +86,10 @@ impl Scope {
     }
 }
 
-/// The query of a view, for what nobody has checked out.
+/// The query of a view, for documents that nobody has checked out: folders would fill its pages.
 fn free_only(query: &str) -> String {
-    const FREE: &str = "<IsNull><FieldRef Name='CheckoutUser'/></IsNull>";
+    const FREE: &str = "<And><IsNull><FieldRef Name='CheckoutUser'/></IsNull>\
+        <Eq><FieldRef Name='FSObjType'/><Value Type='Integer'>0</Value></Eq></And>";
     let inside = query.find("<Where>").and_then(|begin| {
         let end = query[begin..].find("</Where>")? + begin;
         Some((begin, end))
@@ -229,20 +230,15 @@ mod tests {
         assert_eq!(
             view.request(5, 41)["query"]["ViewXml"],
             "<View Scope='Recursive'><Query><Where><And><Eq><FieldRef Name='Status'/>\
-             <Value Type='Text'>New</Value></Eq><IsNull><FieldRef Name='CheckoutUser'/></IsNull></And></Where>\
+             <Value Type='Text'>New</Value></Eq>\
+             <And><IsNull><FieldRef Name='CheckoutUser'/></IsNull><Eq><FieldRef Name='FSObjType'/>\
+             <Value Type='Integer'>0</Value></Eq></And></And></Where>\
              <OrderBy><FieldRef Name='ID'/></OrderBy></Query><RowLimit>5</RowLimit></View>"
         );
-        for (query, want) in [
-            (
-                "",
-                "<Where><IsNull><FieldRef Name='CheckoutUser'/></IsNull></Where>",
-            ),
-            (
-                "<Where></Where><X/>",
-                "<Where><IsNull><FieldRef Name='CheckoutUser'/></IsNull></Where><X/>",
-            ),
-        ] {
-            assert_eq!(free_only(query), want);
+        for (query, behind) in [("", ""), ("<Where></Where><X/>", "<X/>")] {
+            let want = "<Where><And><IsNull><FieldRef Name='CheckoutUser'/></IsNull><Eq><FieldRef \
+                        Name='FSObjType'/><Value Type='Integer'>0</Value></Eq></And></Where>";
+            assert_eq!(free_only(query), format!("{want}{behind}"));
         }
     }
 

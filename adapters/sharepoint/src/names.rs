@@ -219,12 +219,16 @@ pub(crate) fn numbered(name: &str, number: u32) -> String {
     with_suffix(name, &number.to_string())
 }
 
-/// `name-suffix.ext`.
+/// `name-suffix.ext`, with a shorter `name` if it would be too long.
 pub(crate) fn with_suffix(name: &str, suffix: &str) -> String {
-    match split(name) {
-        (stem, "") => format!("{stem}-{suffix}"),
-        (stem, extension) => format!("{stem}-{suffix}.{extension}"),
-    }
+    let (stem, extension) = split(name);
+    let behind = match extension {
+        "" => format!("-{suffix}"),
+        extension => format!("-{suffix}.{extension}"),
+    };
+    let room = MAX_NAME.saturating_sub(behind.chars().count());
+    let stem: String = stem.chars().take(room).collect();
+    format!("{stem}{behind}")
 }
 
 /// The media type that the end of `name` stands for.
@@ -337,5 +341,10 @@ mod tests {
         assert_eq!(numbered("a.tar.gz", 3), "a.tar-3.gz");
         assert_eq!(numbered("a", 2), "a-2");
         assert_eq!(with_suffix("a.xml", "56b8e3c8-2"), "a-56b8e3c8-2.xml");
+        let long = with_suffix(&format!("{}.xml", "ä".repeat(MAX_NAME)), "2");
+        assert!(
+            long.chars().count() == MAX_NAME && long.ends_with("ä-2.xml"),
+            "{long}"
+        );
     }
 }

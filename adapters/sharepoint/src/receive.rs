@@ -14,13 +14,13 @@ use tokio::task::{JoinError, JoinSet};
 use crate::{
     body::body,
     codes, error,
-    holder::{Holder, Taken},
+    holder::{Holder, InHand, Taken},
     listing::{Found, Page, Pick, Scope, pick},
     mark::{Mark, key},
     names,
-    settle::finish,
+    settle::{finish, is_archived},
     sweep::sweep,
-    take::{give_back, take, too_large},
+    take::{Take, give_back, take, too_large},
 };
 
 /// How often what was left behind is looked for when nothing points at it.
@@ -33,11 +33,14 @@ const SWEEP_SOON: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 const DEFAULT_PAUSE: Duration = Duration::from_millis(250);
 
+/// The longest page of a view, above which farms refuse.
+const MAX_ROWS: u32 = 5_000;
+
 /// How many takes in a row may fail for a reason that passes before the location does.
 const TOLERATED: u32 = 8;
 
 /// The outcome of a take that goes on while nobody waits.
-type Taking = JoinSet<Result<Option<Taken>, AdapterError>>;
+type Taking = JoinSet<Result<Take, AdapterError>>;
 
 /// An open location.
 pub(crate) struct SharePointReceive {
@@ -59,8 +62,15 @@ pub(crate) struct SharePointReceive {
     /// When the next walk begins.
     look_at: Option<Monotonic>,
     swept_at: Option<Monotonic>,
+    /// Of an ordered location: whether all behind a document that was not stored is being given back.
+    going_back: bool,
     /// How many takes in a row failed.
     failures: u32,
+    /// How many documents in a row the farm did not let this account have.
+    refusals: u32,
+    /// How many more rows than `batch` a view is asked for, as a power of two: all that it showed so far is not to be
+    /// taken.
+    wider: u32,
     part: Part,
 }
 
@@ -80,7 +90,10 @@ impl SharePointReceive {
             took: false,
             look_at: None,
             swept_at: None,
+            going_back: false,
             failures: 0,
+            refusals: 0,
+            wider: 0,
             part,
         }
     }
@@ -115,11 +128,24 @@ impl SharePointReceive {
             return Ok(());
         };
         match settled(joined) {
-            Ok(taken) => {
-                self.failures = 0;
-                self.took |= taken.is_some();
-                self.ready.extend(taken);
+            Ok(Take::Taken(taken)) => {
+                (self.failures, self.refusals) = (0, 0);
+                self.took = true;
+                self.ready.push_back(taken);
                 Ok(())
+            }
+            Ok(Take::Left) => {
+                self.failures = 0;
+                Ok(())
+            }
+            // One document is not the location; many of them without one that can be taken are.
+            Ok(Take::Refused(error)) => {
+                self.refusals += 1;
+                if self.refusals > TOLERATED {
+                    Err(error)
+                } else {
+                    Ok(())
+                }
             }
             // One answer that is lost is no failure of the location: the sweep looks after the document.
             Err(error) if passes(&error) && self.failures < TOLERATED => {
@@ -127,10 +153,35 @@ impl SharePointReceive {
                 tracing::debug!(location = %self.holder.location, code = %error.code,
                     detail = %error.detail, "a document could not be taken; it is tried again");
                 self.took = true;
+                if self.ordered {
+                    self.holder.begin_anew();
+                }
                 Ok(())
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Of an ordered location: waits until the document that is out is answered, and if it is not stored, gives back
+    /// all that is behind it.
+    async fn keep_order(&mut self) {
+        self.holder.answered().await;
+        // Kept until all is given back: whoever waits for a document may stop waiting at any time.
+        self.going_back |= self.holder.begins_anew();
+        if !self.going_back {
+            return;
+        }
+        self.found.clear();
+        (self.after, self.walked) = (0, false);
+        while let Some(joined) = self.taking.join_next().await {
+            if let Ok(Take::Taken(taken)) = settled(joined) {
+                self.ready.push_back(taken);
+            }
+        }
+        while let Some(taken) = self.ready.pop_back() {
+            give_back(taken).await;
+        }
+        self.going_back = false;
     }
 
     /// How long the library is left alone, because there was nothing to take in it.
@@ -145,6 +196,7 @@ impl SharePointReceive {
     /// Lists the next documents.
     async fn look(&mut self) -> Result<(), AdapterError> {
         let rows = self.holder.settings.batch;
+        let rows = rows.saturating_mul(1 << self.wider).min(MAX_ROWS).max(rows);
         let page = self.holder.library.list(rows, self.after).await?;
         let more = u64::try_from(page.rows).unwrap_or(u64::MAX) >= u64::from(rows);
         let walks = matches!(self.holder.library.scope, Scope::Folder(_));
@@ -155,6 +207,13 @@ impl SharePointReceive {
         };
         self.walked = self.after == 0;
         self.choose(page);
+        // A view cannot be walked by number. If a page of it is full of what is not to be taken, a longer one shows more.
+        if more && !walks && self.found.is_empty() && rows < MAX_ROWS {
+            self.wider += 1;
+            self.walked = false;
+        } else if !self.found.is_empty() {
+            self.wider = 0;
+        }
         Ok(())
     }
 
@@ -165,7 +224,8 @@ impl SharePointReceive {
         let now = holder.services.clock.now();
         for found in page.found {
             let version = found.version.as_deref();
-            if version.is_some_and(|version| holder.is_done_with(&key(&found.id, version))) {
+            let is_done = |version| holder.is_done_with(&key(&found.id, version));
+            if version.is_some_and(is_done) || is_archived(holder, &found.path) {
                 continue;
             }
             match pick(&found, holder.library.me, stub_age, max, now) {
@@ -204,9 +264,12 @@ impl SharePointReceive {
             self.rest(Duration::ZERO).await;
             return Ok(None);
         }
+        if self.ordered {
+            self.keep_order().await;
+        }
         if let Some(taken) = self.ready.pop_front() {
             self.begin();
-            return Ok(Some(delivery(taken)));
+            return Ok(Some(delivery(taken, self.ordered)));
         }
         self.sweep_if_due().await?;
         self.begin();
@@ -256,7 +319,8 @@ impl Receive for SharePointReceive {
         self.found.clear();
         while let Some(joined) = self.taking.join_next().await {
             match settled(joined) {
-                Ok(taken) => self.ready.extend(taken),
+                Ok(Take::Taken(taken)) => self.ready.push_back(taken),
+                Ok(_) => {}
                 Err(error) => tracing::debug!(location = %self.holder.location, %error,
                     "a take under way failed"),
             }
@@ -272,37 +336,46 @@ fn passes(error: &AdapterError) -> bool {
 }
 
 /// The outcome of a take. A panic in it goes on here.
-fn settled(
-    joined: Result<Result<Option<Taken>, AdapterError>, JoinError>,
-) -> Result<Option<Taken>, AdapterError> {
+fn settled(joined: Result<Result<Take, AdapterError>, JoinError>) -> Result<Take, AdapterError> {
     match joined {
         Ok(outcome) => outcome,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             // Only a runtime that shuts down cancels it.
-            Err(_) => Ok(None),
+            Err(_) => Ok(Take::Left),
         },
     }
 }
 
 /// Answers for one document.
 #[derive(Debug)]
-struct DocumentSettle(Taken);
+struct DocumentSettle {
+    taken: Taken,
+    /// Of an ordered location. Goes behind all else.
+    in_hand: Option<InHand>,
+}
 
 #[async_trait]
 impl Settle for DocumentSettle {
     async fn accept(self: Box<Self>, _: Accepted) -> Result<(), AdapterError> {
-        let Taken { claim, document } = self.0;
+        let Taken { claim, document } = self.taken;
+        let mut in_hand = self.in_hand;
         let holder = claim.holder.clone();
         let mark = Mark::of(&document);
-        // On an error the claim is dropped, and the sweep goes on by the mark.
-        finish(&holder, &mark).await?;
-        holder.services.sources.settled(&[mark.key()]).await?;
-        claim.release().await
+        // On an error the sweep goes on by the mark, on whatever node.
+        let finished = async {
+            finish(&holder, &mark).await?;
+            holder.services.sources.settled(&[mark.key()]).await
+        };
+        let ended = claim.end(finished.await).await;
+        // It is stored, whatever became of the document.
+        done(&mut in_hand);
+        ended
     }
 
     async fn reject(self: Box<Self>, rejected: Rejected) {
-        let taken = self.0;
+        let taken = self.taken;
+        let mut in_hand = self.in_hand;
         let holder = taken.claim.holder.clone();
         let for_good = matches!(
             rejected.kind,
@@ -311,6 +384,7 @@ impl Settle for DocumentSettle {
         if for_good {
             let version = Mark::of(&taken.document).key();
             holder.refuse(&version);
+            done(&mut in_hand);
             tracing::error!(location = %holder.location, document = taken.document.path,
                 code = %codes::DOCUMENT_REFUSED, reason.code = %rejected.code,
                 reason = rejected.detail, "a document was refused for good");
@@ -322,7 +396,15 @@ impl Settle for DocumentSettle {
     }
 }
 
-fn delivery(taken: Taken) -> Delivery {
+/// The next document of an ordered location may follow.
+fn done(in_hand: &mut Option<InHand>) {
+    if let Some(in_hand) = in_hand {
+        in_hand.done = true;
+    }
+}
+
+fn delivery(taken: Taken, ordered: bool) -> Delivery {
+    let in_hand = ordered.then(|| taken.claim.holder.hand_out());
     let holder = &taken.claim.holder;
     let (settings, document) = (&holder.settings, &taken.document);
     let mark = Mark::of(document);
@@ -351,6 +433,6 @@ fn delivery(taken: Taken) -> Delivery {
         }),
         reply: Reply::Nothing,
         resumable: true,
-        settle: Box::new(DocumentSettle(taken)),
+        settle: Box::new(DocumentSettle { taken, in_hand }),
     }
 }

@@ -19,6 +19,8 @@ enum Step {
     Wait,
     /// It is to be deleted or moved.
     Finish,
+    /// It was changed right before it was moved into the archive: it goes back, to be taken as what it is now.
+    Return,
 }
 
 /// Archives or deletes the document of `mark`. One that is finished already, gone, or changed since is fine: a changed
@@ -30,7 +32,7 @@ pub(crate) async fn finish(holder: &Holder, mark: &Mark) -> Result<(), AdapterEr
     let library = &holder.library;
     let archive = archive(holder);
     library.undo_check_out(&mark.id).await?;
-    let mut taken = 0;
+    let (mut taken, mut back) = (0, 0);
     for _ in 0..LOOKS {
         let Some(document) = library.look(&mark.id).await? else {
             return Ok(());
@@ -38,6 +40,16 @@ pub(crate) async fn finish(holder: &Holder, mark: &Mark) -> Result<(), AdapterEr
         match step(&document, mark, archive.as_deref()) {
             Step::Nothing => return Ok(()),
             Step::Wait => break,
+            Step::Return => {
+                back += 1;
+                let path = format!("{}/{}", mark.folder, candidate(mark, back - 1));
+                if library.move_to(&mark.id, &path, false).await? == Went::Done {
+                    tracing::info!(location = %holder.location, document = path,
+                        "a document was changed while it was archived; it is taken anew");
+                    return Ok(());
+                }
+                continue;
+            }
             Step::Finish => {}
         }
         let went = match &archive {
@@ -49,7 +61,9 @@ pub(crate) async fn finish(holder: &Holder, mark: &Mark) -> Result<(), AdapterEr
             }
         };
         match (went, &holder.settings.after) {
-            (Went::Done, _) => return Ok(()),
+            // A move takes no condition, as a delete does: another look tells what was moved.
+            (Went::Done, After::Archive(_)) => {}
+            (Went::Done, After::Delete) => return Ok(()),
             (Went::Taken, _) => taken += 1,
             (Went::NoFolder, After::Archive(archive)) => library.make_folder(archive).await?,
             (Went::NoFolder | Went::LookAgain, _) => {}
@@ -74,10 +88,23 @@ fn archive(holder: &Holder) -> Option<String> {
     }
 }
 
+/// Whether what lies at `path` is what this location has archived: a view may show it.
+pub(crate) fn is_archived(holder: &Holder, path: &str) -> bool {
+    archive(holder).is_some_and(|archive| {
+        let (archive, path) = (archive.to_lowercase(), path.to_lowercase());
+        path.strip_prefix(&archive)
+            .is_some_and(|rest| rest.starts_with('/'))
+    })
+}
+
 fn step(document: &Document, mark: &Mark, archive: Option<&str>) -> Step {
     let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
     if archive.is_some_and(|archive| same(archive, document.folder())) {
-        return Step::Nothing;
+        return if document.version == mark.version {
+            Step::Nothing
+        } else {
+            Step::Return
+        };
     }
     // Somebody moved it away, or wrote it anew: what is stored is another document than this one.
     if !same(document.folder(), &mark.folder) || document.version != mark.version {
@@ -123,6 +150,7 @@ mod tests {
             (document("/s/Orders", 3, 2), Step::Nothing),
             (document("/s/Orders", 2, 0), Step::Wait),
             (document("/s/Archive/Done", 2, 2), Step::Nothing),
+            (document("/s/Archive/Done", 3, 2), Step::Return),
             (document("/s/Elsewhere", 2, 2), Step::Nothing),
         ] {
             assert_eq!(

@@ -6,7 +6,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use quayside_adapter_api::{AdapterError, PendingSource};
+use quayside_adapter_api::{AdapterError, PendingSource, model::Code};
 
 use crate::{
     codes,
@@ -15,6 +15,9 @@ use crate::{
     mark::Mark,
     settle::finish,
 };
+
+/// How many documents are finished in one sweep, which everything that is new waits for.
+const TRIES: u32 = 20;
 
 /// Looks for what is left and mends it. Each document by itself: one that cannot be mended keeps no other.
 ///
@@ -25,16 +28,20 @@ pub(crate) async fn sweep(holder: &Arc<Holder>) -> Result<(), AdapterError> {
     // Read after that: what was lost with its message stored has its mark by now.
     let marks = holder.services.sources.pending().await?;
     holder.stored(marks.iter().map(|mark| mark.key.to_string()).collect());
-    let mut marked = HashSet::new();
+    let (mut marked, mut tried) = (HashSet::new(), 0);
     for pending in &marks {
         let Some(mark) = read(holder, pending) else {
             continue;
         };
         marked.insert(mark.id.clone());
-        told(holder, &mark.name, finish_marked(holder, &mark).await);
+        if holder.is_due(&mark.id) && tried < TRIES {
+            tried += 1;
+            let finished = finish_marked(holder, &mark).await;
+            told(holder, &mark.id, &mark.name, codes::NOT_SETTLED, finished);
+        }
     }
     for id in lost.iter().filter(|id| !marked.contains(*id)) {
-        told(holder, id, give_up(holder, id).await);
+        told(holder, id, id, codes::STRANDED, give_up(holder, id).await);
     }
     let own = match holder.library.own().await {
         // Too many for a query without an index: what lies in a folder is found when the folder is walked through.
@@ -42,8 +49,9 @@ pub(crate) async fn sweep(holder: &Arc<Holder>) -> Result<(), AdapterError> {
         own => own?,
     };
     for found in own.found.iter().filter(|found| in_scope(holder, found)) {
-        if !marked.contains(&found.id) {
-            told(holder, &found.path, free(holder, found).await);
+        if !marked.contains(&found.id) && holder.is_due(&found.id) {
+            let freed = free(holder, found).await;
+            told(holder, &found.id, &found.path, codes::STRANDED, freed);
         }
     }
     Ok(())
@@ -54,9 +62,11 @@ async fn finish_marked(holder: &Arc<Holder>, mark: &Mark) -> Result<(), AdapterE
     let Some(claim) = Claim::take(holder, &mark.id).await? else {
         return Ok(());
     };
-    finish(holder, mark).await?;
-    holder.services.sources.settled(&[mark.key()]).await?;
-    claim.release().await
+    let finished = async {
+        finish(holder, mark).await?;
+        holder.services.sources.settled(&[mark.key()]).await
+    };
+    claim.end(finished.await).await
 }
 
 /// Ends the checkout of a document that this process took and nothing is stored of.
@@ -66,8 +76,7 @@ async fn give_up(holder: &Arc<Holder>, id: &str) -> Result<(), AdapterError> {
         holder.found(id);
         return Ok(());
     };
-    holder.library.undo_check_out(id).await?;
-    claim.release().await
+    claim.end(holder.library.undo_check_out(id).await).await
 }
 
 /// Ends the checkout of a document that a process left which is dead.
@@ -75,10 +84,10 @@ async fn free(holder: &Arc<Holder>, found: &Found) -> Result<(), AdapterError> {
     let Some(claim) = Claim::take(holder, &found.id).await? else {
         return Ok(());
     };
-    holder.library.free(&found.id).await?;
+    claim.end(holder.library.free(&found.id).await).await?;
     tracing::info!(location = %holder.location, document = found.path,
         "a document was freed that a dead process had checked out");
-    claim.release().await
+    Ok(())
 }
 
 /// Whether a document with this account's checkout is one that this location may have taken.
@@ -91,9 +100,10 @@ fn in_scope(holder: &Holder, found: &Found) -> bool {
     }
 }
 
-fn told(holder: &Holder, document: &str, mended: Result<(), AdapterError>) {
+fn told(holder: &Holder, id: &str, document: &str, code: Code, mended: Result<(), AdapterError>) {
     if let Err(error) = mended {
-        tracing::warn!(location = %holder.location, document, code = %codes::STRANDED,
+        holder.put_off(id);
+        tracing::warn!(location = %holder.location, document, code = %code,
             reason.code = %error.code, reason = error.detail,
             "a document that was left behind could not be mended; it is tried again");
     }

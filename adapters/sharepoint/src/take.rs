@@ -12,21 +12,41 @@ use crate::{
     holder::{Claim, Holder, Taken},
     library::CheckOut,
     listing::Found,
-    mark::Mark,
+    mark::{Mark, key},
+    settle::is_archived,
 };
 
-/// Takes a document that was found. `None`: it is not for this process, or not now.
+/// What became of a document that was to be taken.
+#[derive(Debug)]
+pub(crate) enum Take {
+    /// It is taken.
+    Taken(Taken),
+    /// It is not for this process, or not now.
+    Left,
+    /// The farm does not let this account have it, and says why.
+    Refused(AdapterError),
+}
+
+/// Takes a document that was found.
 ///
 /// # Errors
 /// If the farm or the store fails; then the next sweep looks what became of the document.
-pub(crate) async fn take(holder: Arc<Holder>, found: Found) -> Result<Option<Taken>, AdapterError> {
+pub(crate) async fn take(holder: Arc<Holder>, found: Found) -> Result<Take, AdapterError> {
     let Some(claim) = Claim::take(&holder, &found.id).await? else {
-        return Ok(None);
+        return Ok(Take::Left);
     };
-    match hold(&holder, &found).await? {
-        Some(document) => Ok(Some(Taken { claim, document })),
-        None => claim.release().await.map(|()| None),
+    match hold(&holder, &found).await {
+        Ok(Held::Document(document)) => Ok(Take::Taken(Taken { claim, document })),
+        Ok(Held::Nothing) => claim.end(Ok(Take::Left)).await,
+        Ok(Held::Refused(error)) => claim.end(Ok(Take::Refused(error))).await,
+        Err(error) => claim.end(Err(error)).await,
     }
+}
+
+enum Held {
+    Document(Document),
+    Nothing,
+    Refused(AdapterError),
 }
 
 /// Gives a document back that nothing is stored of.
@@ -34,18 +54,13 @@ pub(crate) async fn give_back(taken: Taken) {
     let Taken { claim, document } = taken;
     let holder = claim.holder.clone();
     let undone = holder.library.undo_check_out(&claim.id).await;
-    let released = match undone {
-        Ok(()) => claim.release().await,
-        // The claim is dropped: the sweep does it.
-        Err(error) => Err(error),
-    };
-    if let Err(error) = released {
+    if let Err(error) = claim.end(undone).await {
         tracing::warn!(location = %holder.location, document = document.path, code = %error.code,
             detail = %error.detail, "a document could not be given back; it is tried again");
     }
 }
 
-async fn hold(holder: &Holder, found: &Found) -> Result<Option<Document>, AdapterError> {
+async fn hold(holder: &Holder, found: &Found) -> Result<Held, AdapterError> {
     let library = &holder.library;
     if found.checked_out_by == Some(library.me) {
         // Nobody who lives has the lease, so whoever checked it out is dead.
@@ -53,21 +68,33 @@ async fn hold(holder: &Holder, found: &Found) -> Result<Option<Document>, Adapte
     }
     match library.check_out(&found.id).await? {
         CheckOut::Ours => {}
-        CheckOut::Busy | CheckOut::Gone => return Ok(None),
+        CheckOut::Busy | CheckOut::Gone => return Ok(Held::Nothing),
+        CheckOut::Refused(error) => {
+            let version = found.version.as_deref().unwrap_or_default();
+            if holder.refuse(&key(&found.id, version)) {
+                tracing::error!(location = %holder.location, document = found.path, code = %error.code,
+                    detail = %error.detail, "a document cannot be taken; the others go on");
+            }
+            return Ok(Held::Refused(error));
+        }
     }
     let Some(document) = library.look(&found.id).await? else {
-        return Ok(None);
+        return Ok(Held::Nothing);
     };
     if is_wanted(holder, found, &document) {
-        return Ok(Some(document));
+        return Ok(Held::Document(document));
     }
     library.undo_check_out(&found.id).await?;
-    Ok(None)
+    Ok(Held::Nothing)
 }
 
 fn is_wanted(holder: &Holder, found: &Found, document: &Document) -> bool {
     // Since it was listed it may have been archived, by another node: its id leads to it all the same.
-    if document.path != found.path {
+    if document.path != found.path || is_archived(holder, &document.path) {
+        return false;
+    }
+    // An upload in pieces began meanwhile: its content is still to come.
+    if document.size == 0 && found.size != Some(0) {
         return false;
     }
     let version = Mark::of(document).key();

@@ -159,9 +159,21 @@ impl Visitor {
     /// # Panics
     /// When the farm does not take it.
     pub async fn put(&self, library: &str, name: &str, content: Bytes) {
+        self.add(library, name, false, content).await;
+    }
+
+    /// Gives a document of a library of `/sites/team` another content.
+    ///
+    /// # Panics
+    /// When the farm does not take it.
+    pub async fn replace(&self, library: &str, name: &str, content: Bytes) {
+        self.add(library, name, true, content).await;
+    }
+
+    async fn add(&self, library: &str, name: &str, over: bool, content: Bytes) {
         let path = format!(
             "/sites/team/_api/web/GetFolderByServerRelativeUrl('/sites/team/{library}')\
-             /Files/add(url='{name}',overwrite=false)"
+             /Files/add(url='{name}',overwrite={over})"
         );
         let headers = [("authorization", self.bearer.as_str())];
         let request = client::request("POST", self.front_end, &path, &headers, content);
