@@ -1,9 +1,9 @@
 //! Documents go into a library and come out of one: each once, whole, with its columns, whatever becomes of answers;
 //! nothing is left staged or checked out.
 
-use std::{collections::BTreeSet, fs, time::Duration};
+use std::{collections::BTreeSet, fs, net::SocketAddr, time::Duration};
 
-use quayside_harness::{App, Document, Gateway, Node, SharePoint, client, wait_for};
+use quayside_harness::{App, Document, Gateway, Haproxy, Node, SharePoint, client, wait_for};
 use serde_json::{Value, json};
 
 /// How long everything may take to come through.
@@ -12,7 +12,15 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// A token that stands in a secret.
 const BEARER: &str = r#"{ bearer = { secret = "farm" } }"#;
 
+/// A Windows account whose connections log in.
+const NTLM: &str = r#"{ ntlm = { user = 'FARM\bob', password = { secret = "farm" } } }"#;
+
 async fn farm() -> SharePoint {
+    farm_of(1).await
+}
+
+/// A farm of so many front ends.
+async fn farm_of(front_ends: usize) -> SharePoint {
     let arguments = [
         "--library",
         "Orders=Orders",
@@ -27,13 +35,18 @@ async fn farm() -> SharePoint {
         "--account",
         "FARM\\bob:t-app",
     ];
-    SharePoint::start(1, &arguments).await
+    SharePoint::start(front_ends, &arguments).await
 }
 
 /// An application that puts what comes over HTTP into the library `Orders`, takes it out of there, archives it, and
 /// puts a copy into a folder. It logs in as `auth` says; `send` is added to the send port.
 fn app(farm: &SharePoint, auth: &str, send: &str) -> App {
-    let site = format!("http://{}/sites/team", farm.front_ends()[0]);
+    app_at(farm.front_ends()[0], auth, send)
+}
+
+/// The same with a farm that is reached here.
+fn app_at(farm: SocketAddr, auth: &str, send: &str) -> App {
+    let site = format!("http://{farm}/sites/team");
     App::new(&format!(
         r#"[app]
 name = "t"
@@ -201,6 +214,7 @@ async fn a_farm_that_asks_to_wait_or_to_log_in_again_is_obeyed() {
     for (count, (auth, fault)) in [
         (command, once("status", "MoveTo", &json!({ "status": 401 }))),
         (basic, once("digest", "MoveTo", &json!({}))),
+        (NTLM, once("digest", "MoveTo", &json!({}))),
     ]
     .into_iter()
     .enumerate()
@@ -219,6 +233,127 @@ async fn a_farm_that_asks_to_wait_or_to_log_in_again_is_obeyed() {
         gateway.stop(PATIENCE).await;
     }
     let counts = farm.counts().await;
-    assert_eq!(counts["faults"]["status"], 5, "{counts}");
-    assert_eq!(counts["faults"]["digest"], 1, "{counts}");
+    assert_eq!(counts["faults"]["status"], 7, "{counts}");
+    assert_eq!(counts["faults"]["digest"], 2, "{counts}");
+}
+
+/// What the farm has done, call by call; every one of them for the account of [`NTLM`].
+async fn calls_of_bob(farm: &SharePoint) -> Vec<Value> {
+    let log = farm.log_from(0).await;
+    let others: Vec<_> = log
+        .iter()
+        .filter(|call| call["account"] != "i:0#.w|farm\\bob")
+        .collect();
+    assert!(others.is_empty(), "{others:#?}");
+    log
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_log_in_again_and_documents_go_once() {
+    let farm = farm().await;
+    let app = app(&farm, NTLM, "");
+    let node = Node::new("node-a", app.path()).with_secret("farm", "t-app");
+    let gateway = node.start().await;
+    farm.fault(&json!({ "kind": "close-after", "share": 0.3 }))
+        .await;
+    for (kind, call) in [
+        ("reset-after", "MoveTo"),
+        ("reset-before", "MoveTo"),
+        ("reset-after", "AddFile"),
+        ("reset-early", "AddFile"),
+    ] {
+        farm.fault(&json!({ "kind": kind, "call": call, "share": 0.3 }))
+            .await;
+    }
+    let login = json!({ "kind": "status", "status": 401, "call": "MERGE Item", "share": 0.1 });
+    farm.fault(&login).await;
+    let orders: BTreeSet<String> = (0..25).map(|no| format!("{no:02}")).collect();
+    for id in &orders {
+        post(&gateway, id).await;
+    }
+    archived(&farm, orders.len()).await;
+    farm.heal().await;
+    gateway.drained(PATIENCE).await;
+    let wanted: Vec<String> = orders.iter().map(|id| order(id)).collect();
+    assert_eq!(copies(&node), wanted);
+    calls_of_bob(&farm).await;
+    let counts = farm.counts().await;
+    for kind in ["close-after", "reset-after", "reset-early", "status"] {
+        assert_ne!(counts["faults"][kind], Value::Null, "{counts}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_go_on_at_once_have_a_session_each() {
+    const DELAY_MS: u64 = 1_000;
+    let farm = farm().await;
+    let app = app(&farm, NTLM, "");
+    let node = Node::new("node-a", app.path()).with_secret("farm", "t-app");
+    let gateway = node.start().await;
+    let slow = json!({ "kind": "slow", "call": "AddFile", "delay_ms": DELAY_MS });
+    farm.fault(&slow).await;
+    let orders: BTreeSet<String> = (0..8).map(|no| format!("{no:02}")).collect();
+    for id in &orders {
+        post(&gateway, id).await;
+    }
+    archived(&farm, orders.len()).await;
+    farm.heal().await;
+    gateway.drained(PATIENCE).await;
+    let log = calls_of_bob(&farm).await;
+    let mut added: Vec<u64> = log
+        .iter()
+        .filter(|call| call["call"] == "AddFile")
+        .filter_map(|call| call["at_us"].as_u64())
+        .collect();
+    added.sort_unstable();
+    // Each stays on its connection until it is answered.
+    let between = added.windows(2).map(|pair| pair[1] - pair[0]);
+    let at_once = between.filter(|gap| *gap < DELAY_MS * 1_000 / 2).count();
+    assert!(at_once >= 4, "{added:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_told_and_a_new_one_is_taken_at_once() {
+    let farm = farm().await;
+    let app = app(&farm, NTLM, "");
+    let node = Node::new("node-a", app.path()).with_secret("farm", "wrong");
+    let gateway = node.start().await;
+    post(&gateway, "17").await;
+    for port in ["t.out", "t.library.in"] {
+        wait_for("the port to tell what is wrong", PATIENCE, async || {
+            let view = gateway.api(&format!("ports/{port}")).await?.to_string();
+            let told = view.contains("QS1117") && view.contains(r"FARM\\bob");
+            told.then_some(()).ok_or(view)
+        })
+        .await;
+    }
+    node.set_secret("farm", "t-app");
+    archived(&farm, 1).await;
+    gateway.drained(PATIENCE).await;
+    assert_eq!(copies(&node), [order("17")]);
+    calls_of_bob(&farm).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn front_ends_die_behind_a_balancer_that_knows_ntlm() {
+    let farm = farm_of(2).await;
+    let balancer = Haproxy::start(farm.front_ends(), true).await;
+    let app = app_at(balancer.addr(), NTLM, "");
+    let node = Node::new("node-a", app.path()).with_secret("farm", "t-app");
+    let gateway = node.start().await;
+    for kind in ["kill-before", "kill-after"] {
+        let kill = json!({ "kind": kind, "call": "MoveTo", "share": 0.1, "down_ms": 300 });
+        farm.fault(&kill).await;
+    }
+    let orders: BTreeSet<String> = (0..20).map(|no| format!("{no:02}")).collect();
+    for id in &orders {
+        post(&gateway, id).await;
+    }
+    archived(&farm, orders.len()).await;
+    farm.heal().await;
+    gateway.drained(PATIENCE).await;
+    let wanted: Vec<String> = orders.iter().map(|id| order(id)).collect();
+    assert_eq!(copies(&node), wanted);
+    calls_of_bob(&farm).await;
+    assert_ne!(farm.counts().await["kills"], 0);
 }

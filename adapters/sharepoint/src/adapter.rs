@@ -9,6 +9,7 @@ use quayside_adapter_api::{
 };
 
 use crate::{
+    accounts::Accounts,
     client::Client,
     codes,
     config::{ReceiveSettings, SendSettings},
@@ -19,10 +20,12 @@ use crate::{
     send::SharePointSend,
 };
 
-/// Document libraries. One value serves a whole process: it knows which documents the process works on.
+/// Document libraries. One value serves a whole process: it knows which documents the process works on, and which
+/// passwords farms took and refused.
 #[derive(Debug, Default)]
 pub struct SharePointAdapter {
     claims: Claims,
+    accounts: Accounts,
 }
 
 impl SharePointAdapter {
@@ -67,7 +70,7 @@ impl Adapter for SharePointAdapter {
         let settings = ReceiveSettings::read(block).map_err(faulty)?;
         let farm = settings.farm();
         let farm = farm.map_err(|why| error::config(codes::BAD_SETTING, why))?;
-        let client = Client::new(farm, &services)?;
+        let client = Client::new(farm, &services, &self.accounts)?;
         let library = Library::open(client, &settings).await?;
         let holder = Holder::new(
             name.clone(),
@@ -86,7 +89,11 @@ impl Adapter for SharePointAdapter {
         services: Services,
     ) -> Result<Arc<dyn Transmit>, AdapterError> {
         let settings = SendSettings::read(block).map_err(faulty)?;
-        Ok(Arc::new(SharePointSend::open(settings, &services)?))
+        Ok(Arc::new(SharePointSend::open(
+            settings,
+            &services,
+            &self.accounts,
+        )?))
     }
 }
 

@@ -74,15 +74,16 @@ impl Login {
 
     /// Whether writes need a form digest: a token proves by itself that no form was forged.
     pub(crate) fn needs_digest(&self) -> bool {
-        matches!(self.auth, Auth::Basic { .. })
+        matches!(self.auth, Auth::Basic { .. } | Auth::Ntlm { .. })
     }
 
-    /// The value of the Authorization header.
+    /// The value of the Authorization header; none where connections log in.
     ///
     /// # Errors
     /// `Retry` if tokens cannot be fetched now, `Config` if they are refused or a secret cannot be used.
-    pub(crate) async fn authorization(&self) -> Result<HeaderValue, AdapterError> {
-        match &self.auth {
+    pub(crate) async fn authorization(&self) -> Result<Option<HeaderValue>, AdapterError> {
+        let value = match &self.auth {
+            Auth::Ntlm { .. } => return Ok(None),
             Auth::Bearer(secret) => bearer(&self.text(secret)?),
             Auth::Basic { user, password } => {
                 let password = self.text(password)?;
@@ -90,15 +91,18 @@ impl Login {
                 header(&format!("Basic {pair}"))
             }
             Auth::Command(_) | Auth::Entra(_) => self.token().await,
-        }
+        };
+        value.map(Some)
     }
 
     /// The farm refused `value`. Says whether another one may be better.
-    pub(crate) async fn refused(&self, value: &HeaderValue) -> bool {
+    pub(crate) async fn refused(&self, value: Option<&HeaderValue>) -> bool {
         match &self.auth {
+            // The session has done what can be done.
+            Auth::Ntlm { .. } => false,
             Auth::Command(_) | Auth::Entra(_) => {
                 let mut token = self.token.lock().await;
-                if token.as_ref().is_some_and(|token| token.value == *value) {
+                if token.as_ref().map(|token| &token.value) == value {
                     *token = None;
                 }
                 true
@@ -106,7 +110,7 @@ impl Login {
             // Rotated in between: another look at the secret shows it.
             Auth::Bearer(_) | Auth::Basic { .. } => {
                 let now = self.authorization().await;
-                now.is_ok_and(|now| now != *value)
+                now.is_ok_and(|now| now.as_ref() != value)
             }
         }
     }
@@ -120,7 +124,7 @@ impl Login {
         let answer = match &self.auth {
             Auth::Command(command) => run(command).await?,
             Auth::Entra(entra) => self.fetch(entra).await?,
-            Auth::Bearer(_) | Auth::Basic { .. } => {
+            Auth::Bearer(_) | Auth::Basic { .. } | Auth::Ntlm { .. } => {
                 return Err(error::config(
                     BAD_CREDENTIAL,
                     "no token is fetched for this",

@@ -16,14 +16,16 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::{
+    accounts::Accounts,
     auth::Login,
     codes,
-    config::Farm,
+    config::{Auth, Farm},
     error,
     gate::{Gate, Pass},
     odata::Site,
     pem,
     publish::Trouble,
+    sessions::Sessions,
     status::{Refusal, Verdict, pause},
 };
 
@@ -31,7 +33,13 @@ use crate::{
 const ANSWER_MAX: usize = 8 * 1024 * 1024;
 
 /// How much of a refusal is read, in bytes.
-const REFUSAL_MAX: usize = 48 * 1024;
+pub(crate) const REFUSAL_MAX: usize = 48 * 1024;
+
+/// How long a connection that nobody uses is kept.
+pub(crate) const IDLE: Duration = Duration::from_secs(20);
+
+/// The form that farms ask for, so that they throttle by name and not by guess.
+pub(crate) const AGENT: &str = concat!("NONISV|Quayside|Gateway/", env!("CARGO_PKG_VERSION"));
 
 /// The form of JSON without addresses and types.
 const JSON: &str = "application/json;odata=nometadata";
@@ -42,6 +50,8 @@ pub(crate) struct Client {
     http: reqwest::Client,
     timeout: Duration,
     login: Login,
+    /// Where connections log in and not calls.
+    sessions: Option<Sessions>,
     gate: Gate,
     services: Services,
     /// Held while one is fetched.
@@ -172,8 +182,18 @@ impl Client {
     ///
     /// # Errors
     /// `Config` if a certificate cannot be used.
-    pub(crate) fn new(farm: Farm, services: &Services) -> Result<Arc<Self>, AdapterError> {
+    pub(crate) fn new(
+        farm: Farm,
+        services: &Services,
+        accounts: &Accounts,
+    ) -> Result<Arc<Self>, AdapterError> {
         let http = build(&farm, services)?;
+        let sessions = match &farm.auth {
+            Auth::Ntlm { user, password } => {
+                Some(Sessions::new(&farm, user, password, services, accounts)?)
+            }
+            _ => None,
+        };
         let timeout = farm.timeout.duration();
         let login = Login::new(farm.auth, farm.site.origin(), http.clone(), services);
         Ok(Arc::new(Self {
@@ -181,6 +201,7 @@ impl Client {
             http,
             timeout,
             login,
+            sessions,
             gate: Gate::default(),
             services: services.clone(),
             digest: Mutex::new(None),
@@ -227,9 +248,10 @@ impl Client {
         loop {
             self.pass().await.map_err(Failure::NotDone)?;
             let authorization = self.login.authorization().await.map_err(Failure::NotDone)?;
-            let mut request = self
-                .request(call)?
-                .header(AUTHORIZATION, authorization.clone());
+            let mut request = self.request(call)?;
+            if let Some(authorization) = &authorization {
+                request = request.header(AUTHORIZATION, authorization);
+            }
             let digest = if call.method != Method::GET && self.login.needs_digest() {
                 Some(self.digest().await?)
             } else {
@@ -246,7 +268,9 @@ impl Client {
             };
             let refusal = read_refusal(refusal, response).await;
             match refusal.verdict() {
-                Verdict::Unauthorized if !new_token && self.login.refused(&authorization).await => {
+                Verdict::Unauthorized
+                    if !new_token && self.login.refused(authorization.as_ref()).await =>
+                {
                     new_token = true;
                 }
                 Verdict::Digest if !new_digest && digest.is_some() => {
@@ -302,7 +326,12 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder, doing: &str) -> Result<Response, Failure> {
-        request.send().await.map_err(|error| {
+        let sent = match (&self.sessions, request.build()) {
+            (_, Err(unfit)) => Err(unfit),
+            (Some(sessions), Ok(request)) => return sessions.send(request, doing).await,
+            (None, Ok(request)) => self.http.execute(request).await,
+        };
+        sent.map_err(|error| {
             let shown = error.url().cloned();
             let error = error.without_url();
             let detail = match shown {
@@ -374,7 +403,10 @@ impl Client {
         let doing = "asking for a form digest";
         let authorization = self.login.authorization().await.map_err(Failure::NotDone)?;
         let call = Call::post(doing, "contextinfo");
-        let request = self.request(&call)?.header(AUTHORIZATION, authorization);
+        let mut request = self.request(&call)?;
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
         // Nothing is done by it, so nothing of what it is for is done either.
         let not_done = |failure: Failure| Failure::NotDone(failure.error());
         let response = self.send(request, doing).await.map_err(not_done)?;
@@ -434,14 +466,10 @@ fn unknown(doing: &str, why: &str) -> AdapterError {
 
 fn build(farm: &Farm, services: &Services) -> Result<reqwest::Client, AdapterError> {
     let mut builder = reqwest::Client::builder()
-        // The form that farms ask for, so that they throttle by name and not by guess.
-        .user_agent(concat!(
-            "NONISV|Quayside|Gateway/",
-            env!("CARGO_PKG_VERSION")
-        ))
+        .user_agent(AGENT)
         .connect_timeout(farm.connect_timeout.duration())
         .read_timeout(farm.timeout.duration())
-        .pool_idle_timeout(Duration::from_secs(20))
+        .pool_idle_timeout(IDLE)
         .tcp_nodelay(true)
         .tcp_keepalive(Duration::from_secs(15))
         // A redirect leads to a page for people to log in.

@@ -455,6 +455,8 @@ mod tests {
             json!({ "bearer": { "secret": "sp" } }),
             json!({ "command": ["az", "account", "get-access-token"] }),
             json!({ "basic": { "user": "CORP\\svc", "password": { "secret": "sp" } } }),
+            json!({ "ntlm": { "user": "CORP\\svc", "password": { "secret": "sp" } } }),
+            json!({ "ntlm": { "user": "svc@corp.example", "password": { "secret": "sp" } } }),
             json!({ "entra": {
                 "tenant": "contoso.onmicrosoft.com", "client_id": "app",
                 "certificate": "/etc/quayside/sp.pem", "key": { "secret": "sp-key" },
@@ -488,6 +490,10 @@ mod tests {
                 "QS1101 after.archive",
             ),
             (json!({ "auth": { "command": [] } }), "QS1101 auth.command"),
+            (
+                json!({ "auth": { "ntlm": { "user": "svc", "password": { "secret": "sp" } } } }),
+                "QS1101 auth.ntlm.user",
+            ),
             (json!({ "pol": "1s" }), "QS0301 pol"),
         ] {
             let block = with(&receive(), more);

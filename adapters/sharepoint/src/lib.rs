@@ -7,12 +7,13 @@
 //! leaves checked out is freed. The README lists every setting and guarantee.
 //!
 //! What it does not do: it makes no libraries, columns or views, it writes no lists without documents, it speaks no
-//! CSOM and no Graph, and it does not log in by NTLM or Kerberos (`docs/decisions` says why).
+//! CSOM and no Graph, and it does not log in by Kerberos (`docs/decisions` says why).
 //!
 //! Reading order: [`config`], then `names`, `columns`, `odata` and `status` (all pure), `client` with `auth` and
-//! `gate`, then `publish` (pure), `upload` and `send`, then `listing` and `mark` (pure), `library`, `document`,
+//! `gate`, for NTLM `ntlm` (pure), `accounts`, `dial` and `sessions`, then `publish` (pure), `upload` and `send`, then `listing` and `mark` (pure), `library`, `document`,
 //! `holder`, `take`, `settle`, `sweep` and `receive`.
 
+mod accounts;
 mod adapter;
 mod auth;
 mod body;
@@ -20,6 +21,7 @@ mod client;
 pub mod codes;
 mod columns;
 pub mod config;
+mod dial;
 mod document;
 mod entra;
 mod error;
@@ -29,15 +31,19 @@ mod library;
 mod listing;
 mod mark;
 mod names;
+mod ntlm;
 mod odata;
 mod pem;
 mod publish;
 mod receive;
 mod send;
+mod sessions;
 mod settle;
 mod status;
 mod sweep;
 mod take;
+#[cfg(test)]
+mod testing_ntlm;
 mod upload;
 
 pub use adapter::SharePointAdapter;

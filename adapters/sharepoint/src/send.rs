@@ -12,6 +12,7 @@ use quayside_adapter_api::{
 use serde_json::{Map, Value};
 
 use crate::{
+    accounts::Accounts,
     client::{Call, Client, Failure},
     codes,
     columns::{self, ColumnType},
@@ -66,10 +67,14 @@ impl SharePointSend {
     ///
     /// # Errors
     /// `Config` if a setting, certificate or key cannot be used.
-    pub(crate) fn open(settings: SendSettings, services: &Services) -> Result<Self, AdapterError> {
+    pub(crate) fn open(
+        settings: SendSettings,
+        services: &Services,
+        accounts: &Accounts,
+    ) -> Result<Self, AdapterError> {
         let bad = |why: String| error::config(codes::BAD_SETTING, why);
         let name = NameTemplate::parse(&settings.file_name).map_err(bad)?;
-        let client = Client::new(settings.farm().map_err(bad)?, services)?;
+        let client = Client::new(settings.farm().map_err(bad)?, services, accounts)?;
         Ok(Self {
             settings,
             name,

@@ -9,6 +9,7 @@ use serde::{
 };
 
 use super::bad;
+use crate::ntlm;
 
 /// How the gateway proves who it is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -24,6 +25,13 @@ pub enum Auth {
     /// A Windows account of a farm on premises that takes Basic.
     Basic {
         /// `DOMAIN\NAME`.
+        user: String,
+        /// Its password.
+        password: SecretRef,
+    },
+    /// A Windows account of a farm on premises that takes NTLM.
+    Ntlm {
+        /// `DOMAIN\NAME` or `NAME@DOMAIN`.
         user: String,
         /// Its password.
         password: SecretRef,
@@ -99,6 +107,11 @@ impl Auth {
                         &["auth", "entra", "tenant"],
                         "write the id or a domain of the tenant",
                     ));
+                }
+            }
+            Self::Ntlm { user, .. } => {
+                if let Err(why) = ntlm::check_user(user) {
+                    faults.push(bad(&["auth", "ntlm", "user"], why));
                 }
             }
             _ => {}

@@ -105,6 +105,7 @@ fn known() -> Keys {
         ("amqp", &["msmq"]),
         ("sharepoint", &[]),
         ("sharepoint", &["auth", "basic"]),
+        ("sharepoint", &["auth", "ntlm"]),
         ("sharepoint", &["auth", "entra"]),
     ];
     let sends: &[(&str, &[&str])] = &[
@@ -120,6 +121,7 @@ fn known() -> Keys {
         ("amqp", &["msmq"]),
         ("sharepoint", &[]),
         ("sharepoint", &["auth", "basic"]),
+        ("sharepoint", &["auth", "ntlm"]),
         ("sharepoint", &["auth", "entra"]),
     ];
     let mut add = |section: &str, adapter: &dyn Adapter, path: &[&str], receive: bool| {
