@@ -42,6 +42,7 @@ mod sieve;
 mod supervise;
 mod takeover;
 mod unacked;
+mod untaken;
 mod urls;
 mod wire;
 

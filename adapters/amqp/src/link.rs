@@ -14,7 +14,9 @@ use lapin::{
     options::{BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions},
     types::{FieldTable, ShortString},
 };
-use quayside_adapter_api::{AdapterError, ErrorKind, Services, TroubleKind, condition::Part};
+use quayside_adapter_api::{
+    AdapterError, ErrorKind, Services, TroubleKind, condition::Part, model::Monotonic,
+};
 use tokio::{
     sync::{Mutex as AsyncMutex, watch},
     task::JoinSet,
@@ -234,6 +236,11 @@ impl Link {
         {
             self.forget(&mut inner, why);
         }
+    }
+
+    /// The time by which it goes.
+    pub(crate) fn now(&self) -> Monotonic {
+        self.services.clock.monotonic()
     }
 
     /// Lets the connection go: it ends in order when the last one who uses it lets go too.

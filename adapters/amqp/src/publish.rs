@@ -5,7 +5,12 @@
 //! order and with the same ids, from the first unconfirmed one on: a queue that got a beginning of it before has
 //! each message first where it belongs.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use lapin::{
     BasicProperties, Confirmation, PublisherConfirm, options::BasicPublishOptions,
@@ -24,6 +29,7 @@ use crate::{
     link::{Link, Live},
     properties,
     replies::Replies,
+    untaken::Untaken,
 };
 
 /// Kept on the disk of the broker.
@@ -70,6 +76,7 @@ pub(crate) struct Publisher {
     within: Duration,
     /// Let come answers over each connection before anything is published over it.
     replies: Option<Arc<Replies>>,
+    untaken: Mutex<Untaken>,
 }
 
 /// Why publishing stopped.
@@ -99,6 +106,7 @@ impl Publisher {
             window: Semaphore::new(window),
             within,
             replies: None,
+            untaken: Mutex::default(),
         }
     }
 
@@ -216,6 +224,7 @@ impl Publisher {
                     Err(Stopped::Lost(detail))
                 }
             };
+            self.watch(live, letter.queue, &outcome);
             match outcome {
                 Ok(()) => {
                     put.confirmed += usize::from(put.stopped.is_none());
@@ -238,6 +247,21 @@ impl Publisher {
         }
         put.stopped = put.stopped.or(not_begun);
         put
+    }
+
+    /// Gives a connection up over which nothing is taken for a queue: over another one it may be.
+    fn watch(&self, live: &Arc<Live>, queue: &str, outcome: &Result<(), Stopped>) {
+        let mut untaken = self.untaken.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(()) => untaken.taken(queue),
+            Err(Stopped::Refused(error)) if error.code == codes::NOT_TAKEN => {
+                if untaken.refused(queue, self.link.now()) {
+                    let detail = format!("nothing is taken for `{queue}` over the connection");
+                    self.link.fail(live, &detail);
+                }
+            }
+            Err(_) => {}
+        }
     }
 
     /// Publishes one over `live`.
