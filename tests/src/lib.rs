@@ -5,6 +5,7 @@
 
 pub mod broker;
 pub mod cluster;
+pub mod docker;
 pub mod judge;
 pub mod nemesis;
 pub mod queues;

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::{
     Broken, Connection, Reply, Stopwatch,
     client::{Content, request},
-    scenario::order_xml,
+    scenario::{order_xml, parcel_json},
     unix_micros, wait_for,
 };
 
@@ -54,6 +54,8 @@ pub struct LoadPlan {
     pub rest: Option<Duration>,
     /// Whether they send each body a moment after its head; by default both go together.
     pub apart: bool,
+    /// Whether bodies are JSON with `id`, `key` and `seq`, as those of producers; orders in XML by default.
+    pub json: bool,
 }
 
 impl LoadPlan {
@@ -70,6 +72,7 @@ impl LoadPlan {
             prefix: "m".to_owned(),
             rest: None,
             apart: false,
+            json: false,
         }
     }
 }
@@ -299,7 +302,11 @@ impl Client {
 
     async fn attempt(&mut self, no: u64) -> Answer {
         let (id, key) = (format!("{}-{}-{no}", self.plan.prefix, self.no), self.key());
-        let body = order_xml(&id, &key, self.plan.size);
+        let body = if self.plan.json {
+            parcel_json(&id, &key, no, self.plan.size)
+        } else {
+            order_xml(&id, &key, self.plan.size)
+        };
         let (sent_at, watch) = (unix_micros(), Stopwatch::start());
         let outcome = self.post(&id, body).await.map(|reply| Status {
             code: reply.status.as_u16(),
@@ -323,8 +330,10 @@ impl Client {
     async fn post(&mut self, id: &str, body: Bytes) -> Result<Reply, Broken> {
         let addr = self.plan.servers[self.server % self.plan.servers.len()];
         let quoted = format!("\"{id}\"");
+        let kind = if self.plan.json { "json" } else { "xml" };
+        let kind = format!("application/{kind}");
         let headers = [
-            ("content-type", "application/xml"),
+            ("content-type", kind.as_str()),
             ("idempotency-key", quoted.as_str()),
         ];
         let request = request("POST", addr, &self.plan.path, &headers, body);

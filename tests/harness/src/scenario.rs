@@ -93,3 +93,11 @@ pub fn order_xml(id: &str, key: &str, size: usize) -> Bytes {
     text.push_str(tail);
     Bytes::from(text)
 }
+
+/// A parcel of about `size` bytes as producers put it into queues: its business id, its order key and its number there.
+#[must_use]
+pub fn parcel_json(id: &str, key: &str, no: u64, size: usize) -> Bytes {
+    let head = format!("{{\"id\": \"{id}\", \"key\": \"{key}\", \"seq\": {no}, \"pad\": \"");
+    let pad = size.saturating_sub(head.len() + 2);
+    Bytes::from(format!("{head}{}\"}}", "x".repeat(pad)))
+}

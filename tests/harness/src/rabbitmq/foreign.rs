@@ -102,17 +102,7 @@ impl RabbitMq {
     /// When it cannot be started.
     #[must_use]
     pub fn producer(&self, plan: &ProducerPlan) -> Producer {
-        let plan = serde_json::json!({
-            "queues": plan.queues, "rate": plan.rate, "pad": plan.pad,
-        });
-        let (process, log, dir) = self.client_beside("producer", PRODUCER, &[plan.to_string()]);
-        Producer {
-            process,
-            log,
-            confirmed: Vec::new(),
-            unblocked: Vec::new(),
-            _dir: dir,
-        }
+        Producer::start(self.port.number(), plan)
     }
 
     /// Starts a consumer of `queues`.
@@ -121,29 +111,42 @@ impl RabbitMq {
     /// When it cannot be started.
     #[must_use]
     pub fn consumer(&self, queues: &[String]) -> Consumer {
-        let (process, log, dir) = self.client_beside("consumer", CONSUMER, queues);
-        Consumer {
+        Consumer::start(self.port.number(), queues)
+    }
+}
+
+fn client_beside(name: &str, text: &str, port: u16, more: &[String]) -> (Process, Log, TempDir) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let path = dir.path().join("log");
+    // There from the start, so that who reads it need not wait for it.
+    File::create(&path).expect("creating the log");
+    let mut python = command(Path::new(PYTHON));
+    python.args(["-c", text, &port.to_string()]);
+    python.arg(&path).args(more);
+    let process = Process::spawn(name, python, dir.path());
+    (process, Log { path, read: 0 }, dir)
+}
+
+impl Producer {
+    /// Starts one at a broker, or at what stands before several of them, on this port of this machine.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(port: u16, plan: &ProducerPlan) -> Self {
+        let plan = serde_json::json!({
+            "queues": plan.queues, "rate": plan.rate, "pad": plan.pad,
+        });
+        let (process, log, dir) = client_beside("producer", PRODUCER, port, &[plan.to_string()]);
+        Self {
             process,
             log,
-            arrivals: Vec::new(),
+            confirmed: Vec::new(),
+            unblocked: Vec::new(),
             _dir: dir,
         }
     }
 
-    fn client_beside(&self, name: &str, text: &str, more: &[String]) -> (Process, Log, TempDir) {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let path = dir.path().join("log");
-        // There from the start, so that who reads it need not wait for it.
-        File::create(&path).expect("creating the log");
-        let mut python = command(Path::new(PYTHON));
-        python.args(["-c", text, &self.port.number().to_string()]);
-        python.arg(&path).args(more);
-        let process = Process::spawn(name, python, dir.path());
-        (process, Log { path, read: 0 }, dir)
-    }
-}
-
-impl Producer {
     /// What was confirmed so far, in that order.
     ///
     /// # Panics
@@ -189,6 +192,21 @@ impl Producer {
 }
 
 impl Consumer {
+    /// Starts one as [`Producer::start`] does.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn start(port: u16, queues: &[String]) -> Self {
+        let (process, log, dir) = client_beside("consumer", CONSUMER, port, queues);
+        Self {
+            process,
+            log,
+            arrivals: Vec::new(),
+            _dir: dir,
+        }
+    }
+
     /// What has come so far, in that order.
     ///
     /// # Panics

@@ -2,7 +2,9 @@
 
 Each message has a business id, an order key and a sequence in its body, and its business id as `message_id`.
 A key has one message unconfirmed at a time; after a fault it is published again, the same with the same
-`message_id`, before the next one of its key. LOG gets a line `confirmed TIME KEY SEQUENCE` for each
+`message_id`, before the next one of its key. So it is when a broker that takes messages does not confirm one in time, or
+refuses all for a while: RabbitMQ 3.10 does either without end on a channel that was opened while the queue had no leader.
+LOG gets a line `confirmed TIME KEY SEQUENCE` for each
 confirmation and a line for each change of the connection, with times in microseconds since the epoch.
 """
 
@@ -12,12 +14,15 @@ import signal
 import sys
 import time
 from collections import deque
+from functools import partial
 
 import pika
 from pika.adapters.select_connection import IOLoop
 
 TICK = 0.01
 RETRY = 0.05
+CONFIRM = 10
+REFUSED = 1
 
 
 def now_us():
@@ -36,6 +41,8 @@ class Producer:
         self.idle = deque((queue, key) for queue, keys in plan["queues"].items() for key in keys)
         self.sequence = {key: 0 for _, key in self.idle}
         self.unconfirmed = {}
+        self.published = {}
+        self.refused = None
         self.tags = {}
         self.budget = 0.0
         self.last = time.monotonic()
@@ -83,6 +90,7 @@ class Producer:
         channel.confirm_delivery(self.answered)
         self.channel = channel
         self.tags = {}
+        self.refused = None
         self.next_tag = 1
         self.say("connected")
         for key in list(self.unconfirmed):
@@ -101,11 +109,19 @@ class Producer:
         for tag in tags:
             key = self.tags.pop(tag)
             if isinstance(frame.method, pika.spec.Basic.Nack):
-                self.publish(key)
+                self.refused = self.refused or time.monotonic()
+                self.loop.call_later(RETRY, partial(self.again, self.channel, key))
                 continue
+            self.refused = None
             queue, sequence = self.unconfirmed.pop(key)
+            self.published.pop(key)
             self.say("confirmed", key, sequence)
             self.idle.append((queue, key))
+
+    def again(self, channel, key):
+        # Over a new channel everything has gone out once more already.
+        if channel is self.channel and channel.is_open:
+            self.publish(key)
 
     def publish(self, key):
         queue, sequence = self.unconfirmed[key]
@@ -114,6 +130,7 @@ class Producer:
         properties = pika.BasicProperties(
             message_id=name, delivery_mode=2, content_type="application/json", headers={"key": key}
         )
+        self.published[key] = time.monotonic()
         self.tags[self.next_tag] = key
         self.next_tag += 1
         self.channel.basic_publish("", queue, body.encode(), properties, mandatory=True)
@@ -130,6 +147,9 @@ class Producer:
             self.unconfirmed[key] = (queue, self.sequence[key])
             self.sequence[key] += 1
             self.publish(key)
+        late = any(at - then > CONFIRM for then in self.published.values())
+        if may and (late or self.refused and at - self.refused > REFUSED):
+            self.channel.connection.close()
         self.log.flush()
         if self.stopping and not self.unconfirmed:
             self.loop.stop()
