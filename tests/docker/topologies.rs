@@ -31,9 +31,11 @@ fn run(command: &mut Command) -> String {
 fn with_secrets(file: &Path, dir: &Path) -> PathBuf {
     let secrets = dir.join("secrets");
     fs::create_dir_all(&secrets).expect("a folder of secrets");
-    fs::write(secrets.join("mq"), "quayside").expect("a secret");
-    let private = fs::Permissions::from_mode(0o600);
-    fs::set_permissions(secrets.join("mq"), private).expect("a private file");
+    for name in ["mq", "farm"] {
+        fs::write(secrets.join(name), "secret").expect("a secret");
+        let private = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(secrets.join(name), private).expect("a private file");
+    }
     let text = fs::read_to_string(file).expect("the file of a node");
     let there = text.replace("/etc/quayside/secrets", &secrets.display().to_string());
     assert_ne!(text, there, "{} names the folder", file.display());

@@ -1,11 +1,12 @@
 //! Topologies in containers: what `fixtures/topologies` shows, under load and faults, judged from outside.
 //!
 //! [`engine`] finds or starts Docker, [`topology`] is a topology that is up, [`relay`] the load on it and what has come
-//! out, [`faults`] what is done to its containers, [`history`] the judge.
+//! out, [`faults`] what is done to its containers, [`library`] its farm, [`history`] the judge.
 
 pub mod engine;
 pub mod faults;
 pub mod history;
+pub mod library;
 pub mod relay;
 pub mod topology;
 

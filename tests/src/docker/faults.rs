@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::topology::{BROKERS, DATABASES, Topology};
+use super::{
+    library::Library,
+    topology::{BROKERS, DATABASES, Topology},
+};
 
 /// What can happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +24,7 @@ pub enum Fault {
     LosePrimary,
     /// A standby of the database is killed or cut off.
     LoseStandby,
-    /// A front end of the farm is killed.
+    /// A front end of the farm is killed while a document comes to it.
     LoseFrontEnd,
 }
 
@@ -66,8 +69,8 @@ enum How {
     Cut,
     /// Stopped and started again already.
     Restart,
-    /// Killed inside of its container.
-    KillInside,
+    /// Killed inside of its container, in the middle of an upload.
+    KillInUpload(usize),
 }
 
 impl fmt::Display for Done {
@@ -78,7 +81,13 @@ impl fmt::Display for Done {
 
 impl Fault {
     /// Does it, a little otherwise each time. Returns what was done.
-    pub async fn inflict(self, topology: &Topology, places: &Places, time: usize) -> Done {
+    pub async fn inflict(
+        self,
+        topology: &Topology,
+        library: &Library,
+        places: &Places,
+        time: usize,
+    ) -> Done {
         let node = places.owners[time % 2];
         let standby = DATABASES
             .iter()
@@ -94,7 +103,7 @@ impl Fault {
             Self::LoseBroker => (if first { How::Kill } else { How::Cut }, places.leader),
             Self::LosePrimary => (if first { How::Kill } else { How::Pause }, places.primary),
             Self::LoseStandby => (if first { How::Kill } else { How::Cut }, *standby),
-            Self::LoseFrontEnd => (How::KillInside, ["0", "1"][time % 2]),
+            Self::LoseFrontEnd => (How::KillInUpload(time % 2), "farm"),
         };
         match how {
             How::Kill => topology.tell("kill", victim).await,
@@ -107,7 +116,7 @@ impl Fault {
                     topology.healthy(node).await;
                 }
             }
-            How::KillInside => topology.front_end(victim, "kill").await,
+            How::KillInUpload(front_end) => must(library.kill_in_upload(front_end).await),
         }
         Done { how, victim }
     }
@@ -115,15 +124,19 @@ impl Fault {
 
 impl Done {
     /// Puts it right.
-    pub async fn mend(&self, topology: &Topology) {
+    pub async fn mend(&self, topology: &Topology, library: &Library) {
         match self.how {
             How::Kill => topology.tell("start", self.victim).await,
             How::Pause => topology.tell("unpause", self.victim).await,
             How::Cut => topology.connect(self.victim).await,
             How::Restart => {}
-            How::KillInside => topology.front_end(self.victim, "start").await,
+            How::KillInUpload(front_end) => must(library.start(front_end).await),
         }
     }
+}
+
+fn must(done: Result<(), String>) {
+    done.unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// The member of a cluster of brokers with this name.

@@ -12,6 +12,7 @@ use quayside_harness::{
 use super::{
     faults::{self, Fault, Places},
     history::{Arrived, Parcel, Ruling, longest_gap},
+    library::{self, Library, People},
     topology::{PATIENCE, Topology},
 };
 use crate::note;
@@ -19,8 +20,13 @@ use crate::note;
 /// The clustered hosts, with one port each.
 const HOSTS: [&str; 2] = ["queues-in", "queues-out"];
 
-/// The ways in: how many keys each has. Those of `free` need no order.
-const WAYS: [(&str, usize); 3] = [("free", 6), ("line", 8), ("belt", 8)];
+/// The ways in: how many keys each has. Those of `free` and `shelf` need no order, and lead into the library as well.
+const WAYS: [(&str, usize); 4] = [("free", 6), ("line", 8), ("belt", 8), ("shelf", 1)];
+
+/// Whether a way keeps the order of its keys.
+fn in_order(way: &str) -> bool {
+    way == "line" || way == "belt"
+}
 
 /// How long a client rests after an answer, and how many messages a second go into the queue.
 const REST: Duration = Duration::from_millis(50);
@@ -28,6 +34,9 @@ const OFFERED: u32 = 40;
 
 /// So many messages of each key at each target show that everything works.
 const GOOD: usize = 5;
+
+/// So many documents that were published or archived.
+const MOVED: u64 = 20;
 
 /// Who may ask the brokers, as HTTP carries it.
 const GUEST: &str = "Basic Z3Vlc3Q6Z3Vlc3Q=";
@@ -37,11 +46,12 @@ const GUEST: &str = "Basic Z3Vlc3Q6Z3Vlc3Q=";
 pub struct Relay {
     loads: [Load; 2],
     producer: Producer,
+    people: People,
     consumer: Consumer,
     ledger: Ledger,
     steps: Vec<Step>,
     nodes: Vec<&'static str>,
-    library: SocketAddr,
+    library: Library,
     management: SocketAddr,
     topology: Topology,
 }
@@ -106,10 +116,11 @@ impl Relay {
             partner: topology.published("partner", 9471).await,
             seen: Vec::new(),
         };
-        let (library, management) = (
-            topology.published("farm-lb", 8080).await,
-            topology.published("lb", 15672).await,
-        );
+        let library = Library {
+            clients: topology.published("farm-lb", 8080).await,
+            control: topology.published("farm", 8092).await,
+        };
+        let management = topology.published("lb", 15672).await;
         let load = |way: &str, clients| {
             let mut plan = LoadPlan::new(&[web], &format!("/in/{way}"), clients);
             plan.json = true;
@@ -119,6 +130,7 @@ impl Relay {
             plan.rest = Some(REST);
             Load::start(plan)
         };
+        debug_assert!(library::KEY.starts_with(WAYS[3].0), "the key of documents");
         let belt = (0..WAYS[2].1).map(|no| format!("belt-{no}")).collect();
         let plan = ProducerPlan {
             queues: [("relay.in".to_owned(), belt)].into(),
@@ -129,6 +141,7 @@ impl Relay {
         let mut relay = Self {
             loads: [load("free", WAYS[0].1), load("line", WAYS[1].1)],
             producer: Producer::start(queues, &plan),
+            people: People::start(library),
             consumer: Consumer::start(queues, &["relay.out".to_owned()]),
             ledger,
             steps: Vec::new(),
@@ -147,10 +160,12 @@ impl Relay {
     pub async fn suffer(&mut self, fault: Fault, time: usize) {
         let places = self.settled().await;
         let (from, watch) = (unix_micros(), Stopwatch::start());
-        let done = fault.inflict(&self.topology, &places, time).await;
+        let done = fault
+            .inflict(&self.topology, &self.library, &places, time)
+            .await;
         self.works(&done).await;
         let worked = watch.elapsed();
-        done.mend(&self.topology).await;
+        done.mend(&self.topology, &self.library).await;
         let now = self.settled().await;
         self.works(&format!("the end of {done}")).await;
         note(&format!(
@@ -241,7 +256,7 @@ impl Relay {
         let arrived = self.consumer.arrivals().len();
         self.ledger.read().await.unwrap_or_else(|e| panic!("{e}"));
         let sent = self.ledger.seen.len();
-        let library = self.library;
+        let moved = self.library.moved().await.unwrap_or_else(|e| panic!("{e}"));
         let found = look_for(PATIENCE, async || {
             self.ledger.read().await?;
             let mut counts = Counts::default();
@@ -252,14 +267,10 @@ impl Relay {
                 counts.add("queue", &seen.key);
             }
             counts.complete()?;
-            let get = client::request("GET", library, "/sites/team", &[], Bytes::new());
-            let farm = client::once(library, get, Duration::from_secs(2)).await;
-            let farm = farm.map_err(|e| format!("the farm: {e}"))?;
-            // Whatever it says to somebody without a login: one of its front ends says it.
-            if farm.status.as_u16() >= 502 {
-                return Err(format!("the farm: {}", farm.status));
+            match self.library.moved().await? {
+                now if now >= moved + MOVED => Ok(()),
+                now => Err(format!("{now} documents moved, {moved} before")),
             }
-            Ok(())
         });
         if let Err(last) = found.await {
             panic!("everything goes on after {after}: {last}");
@@ -269,26 +280,40 @@ impl Relay {
     /// Ends the load, waits until everything has come out, tells what was seen, and judges it.
     pub async fn finish(mut self) -> Outcome {
         let [free, line] = self.loads;
-        let (free, line, belt) = tokio::join!(free.finish(), line.finish(), self.producer.finish());
+        let (free, line, belt, shelf) = tokio::join!(
+            free.finish(),
+            line.finish(),
+            self.producer.finish(),
+            self.people.finish()
+        );
         let errors = client_errors(&[&free, &line]);
-        let accepted = [accepted(&free), accepted(&line), confirmed(&belt)];
+        let accepted = [accepted(&free), accepted(&line), confirmed(&belt), shelf];
         let every: Vec<Parcel> = accepted.iter().flatten().cloned().collect();
+        let filed: Vec<Parcel> = [&accepted[0][..], &accepted[3]].concat();
         wait_for("every message to come out", PATIENCE, async || {
             self.ledger.read().await?;
             let at_partner = Ruling::of(&every, &of_partner(&self.ledger.seen), false);
             let at_queue = Ruling::of(&every, &of_queue(self.consumer.arrivals()), false);
-            if at_partner.lost.is_empty() && at_queue.lost.is_empty() {
+            let (documents, _) = self.library.documents().await?;
+            let in_library = Ruling::of(&filed, &documents, false);
+            let all = [at_partner, at_queue, in_library];
+            if all.iter().all(|ruling| ruling.lost.is_empty()) {
                 return Ok(());
             }
-            Err(format!("partner: {at_partner}; queue: {at_queue}"))
+            Err(all.map(|ruling| ruling.to_string()).join("; "))
         })
         .await;
-        wait_for("every delivery to end", PATIENCE, async || {
+        let library = wait_for("every delivery to end", PATIENCE, async || {
             let left = self.topology.query("SELECT count(*) FROM delivery").await?;
-            if left == "0" {
-                Ok(())
+            let (documents, wrong) = self.library.documents().await?;
+            if left == "0" && wrong.is_empty() {
+                Ok(documents)
             } else {
-                Err(format!("{left} are left"))
+                let first = wrong.first();
+                Err(format!(
+                    "{left} are left, {} documents are wrong: {first:?}",
+                    wrong.len()
+                ))
             }
         })
         .await;
@@ -297,10 +322,18 @@ impl Relay {
         let (partner, queue) = (of_partner(&self.ledger.seen), of_queue(&arrivals));
         let mut rulings = BTreeMap::new();
         for ((way, _), accepted) in WAYS.into_iter().zip(&accepted) {
-            for (target, arrived) in [("partner", &partner), ("queue", &queue)] {
-                let of_way = |seen: &&Arrived| seen.parcel.key.starts_with(way);
+            let targets = [
+                ("partner", &partner),
+                ("queue", &queue),
+                ("library", &library),
+            ];
+            for (target, arrived) in targets {
+                if target == "library" && in_order(way) {
+                    continue;
+                }
+                let of_way = |seen: &&Arrived| seen.parcel.id.starts_with(way);
                 let arrived: Vec<_> = arrived.iter().filter(of_way).cloned().collect();
-                let ruling = Ruling::of(accepted, &arrived, way != "free");
+                let ruling = Ruling::of(accepted, &arrived, in_order(way));
                 note(&format!("{way} -> {target}: {ruling}"));
                 rulings.insert((target, way), ruling);
             }
@@ -312,12 +345,13 @@ impl Relay {
             at_target.map(|(_, ruling)| of(ruling)).sum::<usize>()
         };
         note(&format!(
-            "{}: accepted {}, client errors {errors}; delivered {} to the partner and {} to the queue, lost {}, repeated \
-             {}, order inversions {}",
+            "{}: accepted {}, client errors {errors}; delivered {} to the partner, {} to the queue, {} to the library; lost {}, \
+             repeated {}, order inversions {}",
             self.topology.name(),
             every.len(),
             sum("partner", &|r| r.delivered),
             sum("queue", &|r| r.delivered),
+            sum("library", &|r| r.delivered),
             sum("", &|r| r.lost.len()),
             sum("", &|r| r.repeated.len()),
             sum("", &|r| r.inversions.len()),

@@ -2,8 +2,7 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
-use bytes::Bytes;
-use quayside_harness::{client, unix_micros, wait_for};
+use quayside_harness::{unix_micros, wait_for};
 use serde_json::Value;
 
 use super::engine::{Engine, repository};
@@ -219,24 +218,6 @@ impl Topology {
                 .map(drop)
         })
         .await;
-    }
-
-    /// Does `verb` (`kill`, `start`) to the front end `number` of the farm.
-    ///
-    /// # Panics
-    /// When the farm does not.
-    pub async fn front_end(&self, number: &str, verb: &str) {
-        let control = self.published("farm", 8092).await;
-        let path = format!("/_control/front-ends/{number}/{verb}");
-        let post = client::request("POST", control, &path, &[], Bytes::new());
-        let reply = client::once(control, post, PATIENCE).await;
-        let reply = reply.unwrap_or_else(|e| panic!("{path}: {e}"));
-        assert!(
-            reply.status.is_success(),
-            "{path}: {} {}",
-            reply.status,
-            reply.text()
-        );
     }
 
     /// Waits until `service`, which does one thing and ends, has done it.
