@@ -1,7 +1,7 @@
 //! The topologies as they lie there: every file is one that its program takes, and all run the same application.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -9,7 +9,10 @@ use std::{
 };
 
 use quayside_harness::program;
-use quayside_tests::docker::{TOPOLOGIES, repository, topology::compose_files};
+use quayside_tests::docker::{
+    TOPOLOGIES, repository,
+    topology::{compose_files, members},
+};
 
 /// The application of all of them.
 const APPLICATION: &str = "fixtures/apps/relay";
@@ -66,17 +69,7 @@ fn every_node_of_every_topology_passes_the_checks_of_gateway_and_agent() {
 fn every_host_has_two_members_and_every_node_its_files() {
     for (topology, nodes) in TOPOLOGIES {
         let nodes: BTreeSet<String> = nodes.iter().map(|node| (*node).to_owned()).collect();
-        let group = fs::read_to_string(folder(topology).join("group.toml")).expect("a group");
-        let group: toml::Table = group.parse().expect("a group is TOML");
-        let hosts = group["host"].as_table().expect("hosts");
-        let members: BTreeMap<_, Vec<String>> = hosts
-            .iter()
-            .map(|(host, table)| {
-                let members = table["members"].as_array().expect("members");
-                let members = members.iter().filter_map(|member| member.as_str());
-                (host.as_str(), members.map(str::to_owned).collect())
-            })
-            .collect();
+        let members = members(topology);
         for (host, members) in &members {
             assert_eq!(members.len(), 2, "{topology}: {host}");
         }

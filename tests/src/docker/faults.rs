@@ -94,7 +94,7 @@ impl Fault {
             .filter(|member| **member != places.primary)
             .nth(time % 2);
         let standby = standby.expect("two of three follow");
-        let first = time % 2 == 0;
+        let first = time.is_multiple_of(2);
         let (how, victim) = match self {
             Self::KillNode => (How::Kill, node),
             Self::PauseNode => (How::Pause, node),

@@ -1,6 +1,6 @@
 //! A topology of `fixtures/topologies`, up and running: its containers by the names of their services.
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, time::Duration};
 
 use quayside_harness::{unix_micros, wait_for};
 use serde_json::Value;
@@ -30,6 +30,8 @@ const PORTS: [(&str, &str); 6] = [
 #[derive(Debug)]
 pub struct Topology {
     name: String,
+    /// The nodes of each host.
+    members: BTreeMap<String, Vec<String>>,
     project: String,
     engine: Engine,
 }
@@ -49,6 +51,26 @@ pub fn compose_files(name: &str) -> Vec<String> {
     .collect()
 }
 
+/// The nodes of each host of a topology, by its `group.toml`.
+///
+/// # Panics
+/// When that is none.
+#[must_use]
+pub fn members(name: &str) -> BTreeMap<String, Vec<String>> {
+    let file = repository("fixtures/topologies")
+        .join(name)
+        .join("group.toml");
+    let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    let group: toml::Table = text.parse().expect("a group is TOML");
+    let hosts = group["host"].as_table().expect("hosts");
+    let members = hosts.iter().map(|(host, table)| {
+        let members = table["members"].as_array().expect("members");
+        let members = members.iter().filter_map(|member| member.as_str());
+        (host.clone(), members.map(str::to_owned).collect())
+    });
+    members.collect()
+}
+
 impl Topology {
     /// Builds the images of the programs beside this test, and starts the containers of the topology `name`.
     ///
@@ -63,6 +85,7 @@ impl Topology {
         let topology = Self {
             project: format!("quayside{}", unix_micros()),
             name: name.to_owned(),
+            members: members(name),
             engine,
         };
         let files = compose_files(name);
@@ -193,7 +216,13 @@ impl Topology {
         let list = self.exec(node, &list).await?;
         let list: Value = serde_json::from_str(&list).map_err(|e| format!("{e}: {list}"))?;
         let mut has: Vec<(&str, bool)> = Vec::new();
-        for port in quayside_harness::items(&list) {
+        let of_node = |port: &&Value| {
+            let host = port["host"].as_str().unwrap_or_default();
+            self.members
+                .get(host)
+                .is_some_and(|members| members.iter().any(|it| it == node))
+        };
+        for port in quayside_harness::items(&list).iter().filter(of_node) {
             let standby = port["standby"] == true;
             let clustered = hosts.iter().find(|host| port["host"] == **host);
             if port["running"] == standby || (standby && clustered.is_none()) {
