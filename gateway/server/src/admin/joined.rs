@@ -225,8 +225,10 @@ async fn ask(socket: PathBuf, url: String) -> Option<Bytes> {
     // Nobody listens at what a killed process has left, and a client for each of many would cost the time of those
     // that answer.
     drop(tokio::net::UnixStream::connect(&socket).await.ok()?);
+    // Nothing is encrypted here: the authorities of the machine are not read each time, and need not be there.
     let client = reqwest::Client::builder()
         .unix_socket(socket)
+        .tls_certs_only([])
         .timeout(ANSWER)
         .build();
     let reply = client.ok()?.get(url).send().await.ok()?;

@@ -55,6 +55,9 @@ impl Client {
                 .filter(|certificates| !certificates.is_empty())
                 .ok_or_else(|| unusable(file, "it holds no PEM certificate"))?;
             builder = builder.tls_certs_only(certificates);
+        } else if !admin.to_ascii_lowercase().starts_with("https:") {
+            // The authorities of the machine are of no use, and may not be there.
+            builder = builder.tls_certs_only([]);
         }
         if let Some(file) = access.identity {
             let identity = Identity::from_pem(&read(file)?);
