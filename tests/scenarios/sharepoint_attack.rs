@@ -257,3 +257,43 @@ async fn on_an_ordered_port_nothing_overtakes_what_failed_for_a_moment() {
         .collect();
     assert_eq!(order, ids);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_came_back_for_is_swept_out_of_staging_and_nothing_else() {
+    let farm = farm().await;
+    let app = sends(
+        &farm,
+        "Orders",
+        "file_name = \"{msg.id}.xml\"\nsweep_after = \"1m\"",
+    );
+    let (_node, gateway) = node(&app).await;
+    // The folder is there from the first message on.
+    post(&gateway, "<a/>".to_owned()).await;
+    gateway.drained(PATIENCE).await;
+    let people = farm.visitor(0, "t-people");
+    let staging = "Orders/quayside-staging";
+    for name in ["old.part", "fresh.part", "notes.txt"] {
+        people.put(staging, name, order_xml(name, "k", 300)).await;
+    }
+    for name in ["old.part", "notes.txt"] {
+        let path = format!("/sites/team/{staging}/{name}");
+        farm.age(&path, Duration::from_secs(3600)).await;
+    }
+    let left = wait_for("the old one to go", PATIENCE, async || {
+        let all = farm.documents().await;
+        let there = all
+            .iter()
+            .filter(|it| it.path.contains(staging) && !it.folder);
+        let names: BTreeSet<String> = there
+            .filter_map(|it| Some(it.path.rsplit_once('/')?.1.to_owned()))
+            .collect();
+        if names.contains("old.part") {
+            Err(format!("{names:?}"))
+        } else {
+            Ok(names)
+        }
+    })
+    .await;
+    let kept = ["fresh.part", "notes.txt"].map(str::to_owned);
+    assert_eq!(left, kept.into());
+}

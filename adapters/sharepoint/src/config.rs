@@ -67,7 +67,7 @@ pub struct ReceiveSettings {
     #[serde(default)]
     pub max_size: Option<ByteSize>,
     /// How old a document without content must be to be taken: an upload may be going on.
-    #[serde(default = "half_an_hour")]
+    #[serde(default = "one_day")]
     pub stub_age: Span,
     /// Columns that filters see; all others are properties as well.
     #[serde(default)]
@@ -128,6 +128,9 @@ pub struct SendSettings {
     /// The folder of the library where documents lie until they are whole.
     #[serde(default = "staging")]
     pub staging: String,
+    /// What lies there unchanged for so long is taken away: longer than any upload takes.
+    #[serde(default = "one_day")]
+    pub sweep_after: Span,
     /// How the gateway proves who it is.
     pub auth: Auth,
     /// Larger documents are uploaded in pieces of this size.
@@ -165,7 +168,7 @@ const fn one_minute() -> Span {
     Span::secs(60)
 }
 
-const fn half_an_hour() -> Span {
+const fn one_day() -> Span {
     Span::secs(86_400)
 }
 
@@ -358,6 +361,12 @@ impl SendSettings {
                 "documents are staged where they are published",
             ));
         }
+        if self.sweep_after < one_minute() {
+            faults.push(bad(
+                &["sweep_after"],
+                "use at least 1m, and more than an upload takes",
+            ));
+        }
         if !CHUNKS.contains(&self.chunk.bytes()) {
             faults.push(bad(&["chunk"], "use 64 KiB to 128 MiB"));
         }
@@ -509,6 +518,7 @@ mod tests {
                 "QS1103 overwrite",
             ),
             (json!({ "staging": "a/b" }), "QS1101 staging"),
+            (json!({ "sweep_after": "59s" }), "QS1101 sweep_after"),
             (json!({ "chunk": "1 KiB" }), "QS1101 chunk"),
             (
                 json!({ "stamp": "Title", "columns": { "Title": "x" } }),

@@ -39,6 +39,7 @@ mod receive;
 mod send;
 mod sessions;
 mod settle;
+mod staging;
 mod status;
 mod sweep;
 mod take;

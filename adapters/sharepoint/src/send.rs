@@ -22,8 +22,8 @@ use crate::{
     names::{MAX_PATH, NameTemplate, confine, numbered},
     odata,
     publish::{Ask, Next, Place, Publish, Told, Trouble},
+    staging::{STAGING, Staging, Sweeps, part, unique_id},
     status::Verdict,
-    upload::{Pieces, Resume, expected, resume, session, whole},
 };
 
 /// What farms say of a value that a column does not take, which operators know from there.
@@ -32,18 +32,14 @@ const BAD_VALUE: &str = "-1, Microsoft.SharePoint.Client.InvalidClientQueryExcep
 /// The level of a document of which no version is published.
 const DRAFT: u64 = 2;
 
-/// What a call does that stages, for people.
-const STAGING: &str = "staging the document";
-
-/// How often a piece of an upload is sent again.
-const PIECE_TRIES: u32 = 4;
-
 /// An open port.
 #[derive(Debug)]
 pub(crate) struct SharePointSend {
     settings: SendSettings,
     name: NameTemplate,
     client: Arc<Client>,
+    staging: Arc<Staging>,
+    _sweeps: Sweeps,
 }
 
 /// One attempt to send one message.
@@ -63,7 +59,7 @@ struct Attempt<'a> {
 }
 
 impl SharePointSend {
-    /// Prepares the port; connects to nothing.
+    /// Prepares the port; connects to nothing yet.
     ///
     /// # Errors
     /// `Config` if a setting, certificate or key cannot be used.
@@ -75,22 +71,18 @@ impl SharePointSend {
         let bad = |why: String| error::config(codes::BAD_SETTING, why);
         let name = NameTemplate::parse(&settings.file_name).map_err(bad)?;
         let client = Client::new(settings.farm().map_err(bad)?, services, accounts)?;
+        let staging = Arc::new(Staging::new(Arc::clone(&client), &settings, services));
         Ok(Self {
             settings,
             name,
             client,
+            _sweeps: Sweeps::of(&staging),
+            staging,
         })
     }
 
     fn library(&self) -> String {
         self.client.site.below(&[&self.settings.library])
-    }
-
-    fn staging(&self) -> String {
-        let settings = &self.settings;
-        self.client
-            .site
-            .below(&[&settings.library, &settings.staging])
     }
 
     fn attempt<'a>(&'a self, outbound: &'a Outbound) -> Result<Attempt<'a>, AdapterError> {
@@ -131,17 +123,6 @@ impl SharePointSend {
             draft: false,
         })
     }
-
-    /// Makes the folders `below` the library that are missing.
-    async fn make_folders(&self, below: &[String]) -> Result<(), Failure> {
-        let mut parent = self.library();
-        for name in below {
-            let call = Call::post("making a folder", odata::add_folder(&parent, name));
-            self.client.call(&call).await?;
-            parent = format!("{parent}/{name}");
-        }
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -179,7 +160,7 @@ impl Transmit for SharePointSend {
                 Next::Fail(error) => {
                     let lasting = matches!(error.kind, ErrorKind::Rejected | ErrorKind::Config);
                     if lasting && !error.in_doubt && publish.is_staged() && outbound.may_act() {
-                        attempt.discard().await;
+                        self.staging.discard(outbound.delivery).await;
                     }
                     return Err(error);
                 }
@@ -230,7 +211,7 @@ impl Attempt<'_> {
             Ask::Move(number) => self.publish(number).await,
             Ask::Find => self.find().await,
             Ask::Discard => {
-                self.discard().await;
+                self.port.staging.discard(self.outbound.delivery).await;
                 Ok(Told::Done)
             }
         };
@@ -243,16 +224,6 @@ impl Attempt<'_> {
 
     fn path(&self, number: u32) -> String {
         format!("{}/{}", self.folder, numbered(&self.file, number))
-    }
-
-    /// The name in the staging folder: the same for all attempts, so that two owners of one delivery work on one
-    /// document and the farm's id tells each what the other has done.
-    fn part(&self) -> String {
-        format!("{}.part", self.outbound.delivery)
-    }
-
-    fn staged_at(&self) -> String {
-        format!("{}/{}", self.port.staging(), self.part())
     }
 
     fn staged(&self) -> Result<&str, Failure> {
@@ -332,14 +303,7 @@ impl Attempt<'_> {
     }
 
     async fn stage(&mut self) -> Result<Told, Failure> {
-        let file = match self.upload().await {
-            Err(failure) if is_missing(&failure) => {
-                let staging = [self.port.settings.staging.clone()];
-                self.port.make_folders(&staging).await?;
-                self.upload().await?
-            }
-            uploaded => uploaded?,
-        };
+        let file = self.port.staging.put(self.outbound).await?;
         self.staged = Some(unique_id(&file)?.to_owned());
         let length = self.outbound.message.body().content.len();
         if number(&file["Length"]).is_some_and(|staged| staged != length) {
@@ -351,126 +315,6 @@ impl Attempt<'_> {
         Ok(Told::Staged {
             kept: kept || self.draft,
         })
-    }
-
-    /// Puts the whole body under its name in the staging folder.
-    async fn upload(&self) -> Result<Value, Failure> {
-        let length = self.outbound.message.body().content.len();
-        let chunk = self.port.settings.chunk;
-        let mut pieces = Pieces::new(self.outbound.body(), length, chunk.as_len());
-        let (first, last) = pieces.next().await.map_err(Failure::NotDone)?;
-        if last {
-            whole(first.len() as u64, length).map_err(Failure::NotDone)?;
-            let target = odata::add(&self.port.staging(), &self.part(), true);
-            let call = Call::bytes(STAGING, target, first);
-            return self.client().call(&call).await;
-        }
-        let stub = self.stub().await?;
-        let id = unique_id(&stub)?;
-        self.upload_pieces(id, first, pieces, length).await
-    }
-
-    /// The empty document that pieces go into. One that is there is taken as it is, and never replaced: a call whose
-    /// answer was given up may be done late, and would empty what has been uploaded since.
-    async fn stub(&self) -> Result<Value, Failure> {
-        let target = odata::add(&self.port.staging(), &self.part(), false);
-        let call = Call::bytes(STAGING, target, Bytes::new());
-        match self.client().call(&call).await {
-            Err(failure) if failure.verdict() == Some(Verdict::Exists) => {
-                let target = format!("{}?$select=UniqueId", odata::file_at(&self.staged_at()));
-                self.client().call(&Call::get(STAGING, target)).await
-            }
-            made => made,
-        }
-    }
-
-    async fn upload_pieces(
-        &self,
-        id: &str,
-        first: Bytes,
-        mut pieces: Pieces,
-        length: u64,
-    ) -> Result<Value, Failure> {
-        let (file, session) = (odata::file(id), session(self.outbound.delivery));
-        let (mut piece, mut last, mut offset) = (first, false, 0);
-        loop {
-            if !self.outbound.may_act() {
-                return Err(Failure::NotDone(error::not_trusted()));
-            }
-            let end = offset + piece.len() as u64;
-            let target = if last {
-                whole(end, length).map_err(Failure::NotDone)?;
-                format!("{file}/FinishUpload(uploadId=guid'{session}',fileOffset={offset})")
-            } else if offset == 0 {
-                format!("{file}/StartUpload(uploadId=guid'{session}')")
-            } else {
-                format!("{file}/ContinueUpload(uploadId=guid'{session}',fileOffset={offset})")
-            };
-            let answer = self
-                .upload_piece(&file, &session, target, &piece, offset)
-                .await?;
-            if last {
-                return Ok(answer);
-            }
-            offset = end;
-            (piece, last) = pieces.next().await.map_err(Failure::NotDone)?;
-        }
-    }
-
-    /// Sends one piece, again if the farm says that it lacks it.
-    async fn upload_piece(
-        &self,
-        file: &str,
-        session: &str,
-        target: String,
-        piece: &Bytes,
-        offset: u64,
-    ) -> Result<Value, Failure> {
-        let call = Call::bytes("uploading a piece", target, piece.clone());
-        for _ in 1..PIECE_TRIES {
-            let failure = match self.client().call(&call).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) if failure.trouble() == Trouble::Unknown => failure,
-                Err(failure) => {
-                    // What an earlier attempt left open may be in the way: all of it again, from the beginning.
-                    self.cancel(file, session).await;
-                    return Err(restart(failure));
-                }
-            };
-            match resume(
-                self.expects(file, session).await,
-                offset,
-                piece.len() as u64,
-            ) {
-                Resume::Next => return Ok(Value::Null),
-                Resume::Same => {}
-                Resume::Restart => {
-                    self.cancel(file, session).await;
-                    return Err(failure);
-                }
-            }
-        }
-        self.client().call(&call).await
-    }
-
-    /// Which byte the farm expects next. Not every farm tells.
-    async fn expects(&self, file: &str, session: &str) -> Option<u64> {
-        let body = serde_json::json!({ "uploadId": session });
-        let call = Call::json(
-            "asking for the upload",
-            format!("{file}/GetUploadStatus"),
-            &body,
-        );
-        let status = self.client().call(&call).await.ok()?;
-        expected(status["ExpectedContentRange"].as_str()?)
-    }
-
-    async fn cancel(&self, file: &str, session: &str) {
-        let target = format!("{file}/CancelUpload(uploadId=guid'{session}')");
-        let call = Call::post("cancelling an upload", target);
-        if let Err(failure) = self.client().call(&call).await {
-            tracing::debug!(error = %failure.error(), "an upload could not be cancelled");
-        }
     }
 
     async fn stamp(&self) -> Result<Told, Failure> {
@@ -510,7 +354,7 @@ impl Attempt<'_> {
             Ok(_) => Ok(Told::Done),
             // The folder of this message is not there yet; or the document is not, which the look afterwards shows.
             Err(failure) if is_missing(&failure) && !self.below.is_empty() => {
-                self.port.make_folders(&self.below).await?;
+                self.port.staging.make_folders(&self.below).await?;
                 self.client().call(&call).await.map(|_| Told::Done)
             }
             Err(failure) => Err(failure),
@@ -524,7 +368,9 @@ impl Attempt<'_> {
             Ok(file) => match file["ServerRelativeUrl"].as_str() {
                 // By its name alone, which is no other document's: the farm may write the path in another way than the
                 // configuration does.
-                Some(path) if name_of(path) == self.part().to_lowercase() => Place::Staging,
+                Some(path) if name_of(path) == part(self.outbound.delivery).to_lowercase() => {
+                    Place::Staging
+                }
                 Some(_) => Place::Published,
                 None => {
                     let error = error::bad_answer("looking where the document is", "no path");
@@ -536,22 +382,6 @@ impl Attempt<'_> {
         };
         Ok(Told::At(place))
     }
-
-    /// Takes the staged document away: by its path, never by its id, which a published document keeps.
-    async fn discard(&self) {
-        let target = odata::file_at(&self.staged_at());
-        let call = Call::post("removing a staged document", target).meaning("DELETE");
-        if let Err(failure) = self.client().call(&call).await {
-            tracing::debug!(error = %failure.error(), "a staged document could not be removed");
-        }
-    }
-}
-
-/// The id that the farm gave a document.
-fn unique_id(file: &Value) -> Result<&str, Failure> {
-    file["UniqueId"]
-        .as_str()
-        .ok_or_else(|| Failure::Unknown(error::bad_answer(STAGING, "it has no UniqueId")))
 }
 
 /// The last part of a path, in small letters.
@@ -563,23 +393,11 @@ fn changes(ask: Ask) -> bool {
     !matches!(ask, Ask::LookAt(_) | Ask::Find)
 }
 
-fn is_missing(failure: &Failure) -> bool {
+pub(crate) fn is_missing(failure: &Failure) -> bool {
     matches!(
         failure.verdict(),
         Some(Verdict::NoFile | Verdict::NoFolder | Verdict::NoPlace)
     )
-}
-
-/// A refusal that another beginning may mend.
-fn restart(failure: Failure) -> Failure {
-    match failure {
-        Failure::Refused(refusal, doing) if matches!(refusal.status, 400 | 404 | 409) => {
-            let detail = refusal.error(doing).detail;
-            let kind = ErrorKind::Retry(None);
-            Failure::Unknown(AdapterError::new(kind, codes::OUTCOME_UNKNOWN, detail))
-        }
-        failure => failure,
-    }
 }
 
 /// The staged document is gone: another attempt published it, or somebody cleaned up. The next attempt looks.

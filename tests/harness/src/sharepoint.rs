@@ -88,8 +88,14 @@ impl SharePoint {
 
     /// The bytes of a document, by its path from the root of the server.
     pub async fn content(&self, path: &str) -> Bytes {
-        let path: String = path.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        self.order("GET", &format!("content?path={path}"), "").await
+        let what = format!("content?path={}", encoded(path));
+        self.order("GET", &what, "").await
+    }
+
+    /// Has the document at `path` look as if it had been changed last so long ago.
+    pub async fn age(&self, path: &str, age: Duration) {
+        let what = format!("age?path={}&seconds={}", encoded(path), age.as_secs());
+        self.order("PUT", &what, "").await;
     }
 
     /// Somebody beside the gateway, who has `token` and goes to the front end `no`.
@@ -181,6 +187,10 @@ impl Visitor {
         let reply = reply.unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(reply.status, 200, "{name}: {}", reply.text());
     }
+}
+
+fn encoded(path: &str) -> String {
+    path.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 fn address(text: &str) -> SocketAddr {
