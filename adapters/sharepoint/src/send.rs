@@ -21,7 +21,7 @@ use crate::{
     listing::number,
     names::{MAX_PATH, NameTemplate, confine, numbered},
     odata,
-    publish::{Ask, Next, Place, Publish, Told, Trouble},
+    publish::{Ask, Next, Place, Publish, Told},
     staging::{STAGING, Staging, Sweeps, part, unique_id},
     status::Verdict,
 };
