@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use quayside_adapter_api::Block;
 use quayside_model::{Name, OnOrderFailure, Priority, RetryPolicy, Timestamp};
-use quayside_pipeline::Promotions;
+use quayside_pipeline::{Promotions, Schema};
 
 use crate::{filter::Filter, window::ServiceWindow};
 
@@ -35,6 +35,8 @@ pub struct ReceivePort {
     /// The messages that it expects, and what is promoted from them. Without any, a message passes with
     /// the properties of its transport only, and its content is not looked at.
     pub messages: Vec<Arc<MessagePlan>>,
+    /// What happens to a message that does not fit the schema of its type.
+    pub validate: Validate,
     /// Under which key a message is accepted once.
     pub dedupe: DedupePlan,
     /// What happens to a message that nobody subscribes to.
@@ -61,6 +63,22 @@ pub struct MessagePlan {
     pub message_type: Option<String>,
     /// What is promoted from the body.
     pub promotions: Promotions,
+    /// What the body has to look like.
+    pub schema: Option<Schema>,
+}
+
+/// What happens to a message that does not fit the schema of its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Validate {
+    /// Nobody looks.
+    #[default]
+    Off,
+    /// It goes on, with `validation.result` and `validation.findings`.
+    Warn,
+    /// It is stored, suspended with the findings, and accepted.
+    Suspend,
+    /// Nothing is stored and the sender is told; suspended where nobody is there to be told.
+    Reject,
 }
 
 /// How the dedupe key of a message is found.

@@ -3,12 +3,14 @@
 use std::{
     collections::HashMap,
     fmt,
+    num::NonZero,
     sync::{Arc, PoisonError, RwLock, atomic::AtomicU64},
+    thread::available_parallelism,
 };
 
 use quayside_model::{InstanceId, Name, port::PortControl};
 use quayside_store::AnyStore;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -34,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) partners: Partners,
     pub(crate) counters: Live,
     pub(crate) exchanges: Exchanges,
+    /// Places for bodies that are validated.
+    pub(crate) validators: Semaphore,
     /// Wakes the claimer: something may have become ready, or room has been made.
     pub(crate) wake_claimer: Notify,
     /// How many rounds of claims have begun.
@@ -94,6 +98,7 @@ impl Shared {
             partners: Partners::default(),
             counters: Live::default(),
             exchanges: Exchanges::default(),
+            validators: Semaphore::new(available_parallelism().map_or(2, NonZero::get)),
             wake_claimer: Notify::new(),
             claim_rounds: AtomicU64::new(0),
             stopping,

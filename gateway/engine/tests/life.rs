@@ -8,7 +8,7 @@ use quayside_adapter_api::{
 };
 use quayside_engine::{
     Engine, Options, Roles, codes,
-    plan::{Location, Plan, ReceivePort, Unrouted},
+    plan::{Location, Plan, ReceivePort, Unrouted, Validate},
 };
 use quayside_model::{Name, SystemClock, SystemEntropy};
 use quayside_store::{AnyStore, maintain::Retention};
@@ -74,6 +74,7 @@ fn impossible(hash: &str) -> Plan {
         name: name("a.in"),
         host: name("host"),
         messages: Vec::new(),
+        validate: Validate::Off,
         dedupe: quayside_engine::plan::DedupePlan::default(),
         unrouted: Unrouted::Reject,
         ordered: false,

@@ -23,7 +23,7 @@ use quayside_engine::{
     filter::Filter,
     plan::{
         ATTEMPT_TIMEOUT, DedupePlan, InDoubt, Location, MessagePlan, Plan, ReceivePort, SendPort,
-        TransportPlan, Unrouted,
+        TransportPlan, Unrouted, Validate,
     },
 };
 use quayside_harness::wait_for;
@@ -152,6 +152,7 @@ fn receive(publish_failures: bool) -> ReceivePort {
         name: name("app.in"),
         host: name("host"),
         messages: Vec::new(),
+        validate: Validate::Off,
         dedupe: DedupePlan {
             keys: vec!["msg.sha256".to_owned()],
             ..DedupePlan::default()
@@ -397,6 +398,7 @@ async fn what_a_location_suspends_for_good_is_not_resumed() {
         name: name("app.order"),
         message_type: None,
         promotions: Promotions::default(),
+        schema: None,
     })];
     port.locations[0].block = serde_json::json!({ "gives": "<Order>", "resumable": false });
     let world = World::new(port, Vec::new()).await;
@@ -419,6 +421,7 @@ async fn a_resubmission_names_what_is_wrong_with_the_content() {
         name: name("app.order"),
         message_type: None,
         promotions: Promotions::default(),
+        schema: None,
     })];
     port.locations[0].block = serde_json::json!({ "gives": "<Order>" });
     let world = World::new(port, Vec::new()).await;

@@ -53,4 +53,12 @@ quayside_model::codes! {
         "Use member names and array positions from the root, as in `$.order.lines[0].sku`.";
     UNKNOWN_PREFIX = "QS0226", "An XPath uses a prefix that is not declared.",
         "Declare it in `[message.NAME.namespaces]`.";
+    SCHEMA = "QS0227", "A schema cannot be used.",
+        "Correct the file at the place that the message names, or name another one in `[message.NAME] schema`.";
+    INVALID = "QS0228", "The message does not fit the schema of its type.",
+        "Send a message that fits: each line of the cause names a place and what is wrong there.";
+    NOT_VALIDATED = "QS0229", "A message could not be validated to its end.",
+        "Send a smaller or simpler document, or set `validate = \"off\"` for it.";
+    TOO_LARGE_TO_VALIDATE = "QS0230", "A JSON document is too large to be validated.",
+        "Send at most 16 MiB, in several messages if need be, or set `validate = \"off\"` for it.";
 }

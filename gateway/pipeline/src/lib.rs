@@ -22,7 +22,9 @@
 //! assert_eq!(scanned.properties[0].1.to_string(), "4711");
 //! ```
 //!
-//! It does not validate against schemas, does not transform and does no I/O.
+//! A [`Schema`] says what a document has to look like beyond that, and finds what does not fit.
+//!
+//! It does not transform and does no I/O.
 
 pub mod codes;
 mod decode;
@@ -34,6 +36,7 @@ mod kind;
 mod limits;
 mod promotions;
 mod scanner;
+mod schema;
 #[cfg(test)]
 mod testing;
 mod xml;
@@ -44,3 +47,4 @@ pub use kind::Kind;
 pub use limits::Limits;
 pub use promotions::{Promotions, Rule};
 pub use scanner::{Expected, Scanned, Scanner};
+pub use schema::{FINDINGS_MAX, Finding, Findings, JSON_MAX, ReadFile, Schema};

@@ -10,11 +10,16 @@ use crate::{
 /// `root` for a root element in no namespace); `None` takes any.
 pub type Expected<'a> = (Option<&'a str>, &'a Promotions);
 
+/// An expected type with its number among all of them.
+pub(crate) type Numbered<'a> = (usize, Expected<'a>);
+
 /// What a body says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scanned {
     /// Its type: of XML, what its root element is; of other content, what the expected type says.
     pub message_type: Option<Text>,
+    /// Which of the expected types it is of, counted from 0.
+    pub expected: Option<usize>,
     /// Its promoted properties, in the order of their names.
     pub properties: Vec<(Name, Value)>,
 }
@@ -43,7 +48,8 @@ impl<'a> Scanner<'a> {
     #[must_use]
     pub fn new(kind: Kind, expected: Vec<Expected<'a>>, limits: Limits) -> Self {
         let anything = expected.is_empty();
-        let fitting: Vec<_> = expected.into_iter().filter(|e| fits(kind, e)).collect();
+        let numbered = expected.into_iter().enumerate();
+        let fitting: Vec<Numbered<'a>> = numbered.filter(|(_, e)| fits(kind, e)).collect();
         let content = match kind {
             _ if fitting.is_empty() && !anything => Content::Refused(Invalid::new(
                 codes::UNEXPECTED_TYPE,
@@ -53,9 +59,11 @@ impl<'a> Scanner<'a> {
             Kind::Xml => Content::Xml(Box::new(XmlScanner::new(fitting, limits))),
             Kind::Json => Content::Json(Box::new(JsonScanner::new(fitting, limits))),
             Kind::Opaque => {
-                let message_type = fitting.first().and_then(|(name, _)| name.map(Text::lossy));
+                let first = fitting.first();
+                let message_type = first.and_then(|(_, (name, _))| name.map(Text::lossy));
                 Content::Opaque(Scanned {
                     message_type,
+                    expected: first.map(|(no, _)| *no),
                     properties: Vec::new(),
                 })
             }

@@ -40,8 +40,8 @@ async fn again(shared: &Arc<Shared>, routes: &Routes, claimed: &Claimed) -> Opti
         .map(|(name, _)| name.clone())
         .collect::<Vec<_>>()
     {
-        // What was promoted from the content is promoted anew, perhaps by other rules.
-        if !name.contains('.') {
+        // What was promoted from the content is promoted anew, perhaps by other rules, and so it is judged.
+        if !name.contains('.') || name.starts_with("validation.") {
             context.remove(&name);
         }
     }

@@ -16,6 +16,8 @@ use crate::{plan::ReceivePort, shared::Shared};
 pub(crate) struct ReadBody {
     pub(crate) content: Content,
     pub(crate) sha256: [u8; 32],
+    /// What kind of content it is, if somebody has looked.
+    pub(crate) kind: Option<Kind>,
     /// What the content says of itself, or why it is not acceptable, where that is no refusal.
     pub(crate) scanned: Result<Scanned, Invalid>,
 }
@@ -90,7 +92,7 @@ async fn take_in(
         return Err(BrokenBody { error, leftover });
     }
     let sha256: [u8; 32] = sha.finalize().into();
-    let scanned = look.finish();
+    let (kind, scanned) = look.finish();
     if let (Err(invalid), false) = (&scanned, read_on) {
         let error = BodyError::Invalid(invalid.clone());
         let leftover = sink.leftover();
@@ -100,6 +102,7 @@ async fn take_in(
     Ok(ReadBody {
         content,
         sha256,
+        kind,
         scanned,
     })
 }
@@ -109,6 +112,7 @@ struct Look<'a> {
     port: &'a ReceivePort,
     content_type: Option<&'a str>,
     scanner: Option<Scanner<'a>>,
+    kind: Option<Kind>,
     invalid: Option<Invalid>,
 }
 
@@ -118,6 +122,7 @@ impl<'a> Look<'a> {
             port,
             content_type,
             scanner: None,
+            kind: None,
             invalid: None,
         }
     }
@@ -128,6 +133,7 @@ impl<'a> Look<'a> {
         }
         let scanner = self.scanner.get_or_insert_with(|| {
             let kind = Kind::sniff(self.content_type, bytes);
+            self.kind = Some(kind);
             let expected = self.port.messages.iter();
             let expected = expected
                 .map(|m| (m.message_type.as_deref(), &m.promotions))
@@ -143,14 +149,15 @@ impl<'a> Look<'a> {
         self.invalid.is_some()
     }
 
-    fn finish(mut self) -> Result<Scanned, Invalid> {
+    fn finish(mut self) -> (Option<Kind>, Result<Scanned, Invalid>) {
         // An empty body has not been sniffed yet, and it is not well-formed either.
         self.push(b"");
-        match (self.invalid, self.scanner) {
+        let scanned = match (self.invalid, self.scanner) {
             (Some(invalid), _) => Err(invalid),
             (None, Some(scanner)) => scanner.finish(),
             (None, None) => Ok(Scanned::default()),
-        }
+        };
+        (self.kind, scanned)
     }
 }
 

@@ -9,3 +9,4 @@ mod ready;
 mod refusal;
 mod resting;
 pub(crate) mod sources;
+mod validate;

@@ -7,19 +7,21 @@ use quayside_model::{
     BodyId, Content, Context, DedupeKey, ExchangeId, Failure, FailureClass, Message, MessageId,
     Part, Text, hash16,
 };
-use quayside_pipeline::Scanned;
+use quayside_pipeline::{Invalid, Scanned};
 use quayside_store::commit::{NewExchange, NewSource};
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::{
     body::{self, ReadBody},
     intake::Arrival,
     patience::Patience,
     refusal::{Refused, broken_body, rejected, unavailable},
+    validate::{Fault, validate},
 };
 use crate::{
     codes,
-    plan::{Location, ReceivePort, Unrouted},
+    plan::{Location, ReceivePort, Unrouted, Validate},
     publish::{Extras, Prepared, places_until, prepare, prepare_suspended},
     send::{decide::body_name, failed::failed_message},
     shared::{Routes, Shared},
@@ -116,6 +118,26 @@ impl Intake<'_> {
         if let Ok(scanned) = &read.scanned {
             add_properties(&mut context, scanned);
         }
+        let valid = validate(self.shared, self.port, &read, &mut context);
+        let fault = match patience.lend(valid).await {
+            Ok(()) => read.scanned.as_ref().err().cloned(),
+            Err(Fault::Invalid(invalid)) if !self.refuses() => Some(invalid),
+            Err(fault) => {
+                let told = match fault {
+                    Fault::Invalid(Invalid { code, detail, .. }) => {
+                        rejected(RejectKind::Invalid, code, detail, None)
+                    }
+                    Fault::Store(why) => {
+                        warn!(location = %self.location.name, why, "a large body could not be validated");
+                        unavailable("the store did not give the body")
+                    }
+                };
+                return Err(Refused {
+                    leftover: stored_body(&read).into_iter().collect(),
+                    ..told.into()
+                });
+            }
+        };
         let (dedupe, of_all) = self.dedupe_key(&context, key, &read).unzip();
         let message = Arc::new(self.message(context, content_type, &read));
         let exchange = self.exchange();
@@ -131,11 +153,8 @@ impl Intake<'_> {
         };
         let until =
             *until.get_or_insert_with(|| places_until().min(Instant::now() + patience.left()));
-        let routed = self.route(&message, &read, &extras, until).await;
-        let stored_body = match &read.content {
-            Content::Stored(body) => Some(body.id),
-            Content::Inline(_) => None,
-        };
+        let routed = self.route(&message, fault, &extras, until).await;
+        let stored_body = stored_body(&read);
         match routed {
             Ok(prepared) => Ok(Ready {
                 member: Member {
@@ -156,12 +175,12 @@ impl Intake<'_> {
     async fn route(
         &self,
         message: &Arc<Message>,
-        read: &ReadBody,
+        fault: Option<Invalid>,
         extras: &(dyn Fn() -> Extras + Sync),
         until: Instant,
     ) -> Result<Prepared, Rejected> {
         let routes = self.shared.routes();
-        if let Err(invalid) = &read.scanned {
+        if let Some(invalid) = fault {
             let failure = Failure::new(invalid.code, FailureClass::GiveUp, &invalid.detail);
             return Ok(self.failed(&routes, message, failure, extras, until).await);
         }
@@ -170,6 +189,11 @@ impl Intake<'_> {
             Some(prepared) => Ok(prepared),
             None => self.unrouted(&routes, message, extras, until).await,
         }
+    }
+
+    /// Whether a message that does not fit its schema is refused to its sender.
+    fn refuses(&self) -> bool {
+        self.port.validate == Validate::Reject && self.reply != Reply::Nothing
     }
 
     fn message(&self, context: Context, content_type: Option<Text>, read: &ReadBody) -> Message {
@@ -304,6 +328,13 @@ impl Intake<'_> {
             failure,
             extras(),
         )
+    }
+}
+
+fn stored_body(read: &ReadBody) -> Option<BodyId> {
+    match &read.content {
+        Content::Stored(body) => Some(body.id),
+        Content::Inline(_) => None,
     }
 }
 

@@ -309,7 +309,8 @@ pub(crate) fn open_body(store: &AnyStore, message: &Message) -> Body {
     }
 }
 
-fn stored_body(store: AnyStore, body: StoredBody) -> Body {
+/// The body in chunks, from its first one on.
+pub(crate) fn stored_body(store: AnyStore, body: StoredBody) -> Body {
     let chunks = stream::iter(0..body.chunks);
     Box::pin(chunks.then(move |no| {
         let store = Arc::clone(&store);

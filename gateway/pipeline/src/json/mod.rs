@@ -15,7 +15,7 @@ use self::{
 use crate::{
     Invalid, Limits, codes,
     decode::{Encoding, Sink},
-    scanner::{Expected, Scanned},
+    scanner::{Numbered, Scanned},
 };
 
 /// Reads one document.
@@ -97,7 +97,7 @@ impl Sink for JsonScanner<'_> {
 }
 
 impl<'a> JsonScanner<'a> {
-    pub(crate) fn new(expected: Vec<Expected<'a>>, limits: Limits) -> Self {
+    pub(crate) fn new(expected: Vec<Numbered<'a>>, limits: Limits) -> Self {
         Self {
             limits,
             state: State::Value,

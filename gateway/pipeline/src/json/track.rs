@@ -6,7 +6,7 @@ use crate::{
     Invalid, codes,
     found::Found,
     jsonpath::{JsonPath, Step},
-    scanner::{Expected, Scanned},
+    scanner::{Numbered, Scanned},
 };
 
 /// What a value that is no container is.
@@ -21,6 +21,7 @@ pub(super) enum Value {
 /// Collects for one type of message.
 #[derive(Debug)]
 pub(super) struct Tracker<'a> {
+    no: usize,
     message_type: Option<&'a str>,
     found: Found<'a>,
     tracks: Vec<Track<'a>>,
@@ -77,6 +78,7 @@ pub(super) fn choose(mut trackers: Vec<Tracker<'_>>, offset: u64) -> Result<Scan
                 let message_type = tracker.message_type.map(Text::lossy);
                 return Ok(Scanned {
                     message_type,
+                    expected: Some(tracker.no),
                     properties,
                 });
             }
@@ -105,11 +107,12 @@ fn why(trackers: &[Tracker<'_>]) -> Invalid {
 }
 
 impl<'a> Tracker<'a> {
-    pub(super) fn new((message_type, promotions): Expected<'a>) -> Self {
+    pub(super) fn new((no, (message_type, promotions)): Numbered<'a>) -> Self {
         let rules = promotions.rules();
         let tracks = rules.iter().enumerate();
         let tracks = tracks.filter_map(|(rule, r)| Some(Track::new(rule, r.jsonpath.as_ref()?)));
         Self {
+            no,
             message_type,
             found: Found::new(rules),
             tracks: tracks.collect(),

@@ -16,14 +16,14 @@ use self::{collect::Collector, scope::Scope, tag::StartTag};
 use crate::{
     Invalid, Limits, codes,
     decode::{Encoding, Sink},
-    scanner::{Expected, Scanned},
+    scanner::{Numbered, Scanned},
 };
 
 /// Reads one document.
 #[derive(Debug)]
 pub(crate) struct XmlScanner<'a> {
     limits: Limits,
-    expected: Vec<Expected<'a>>,
+    expected: Vec<Numbered<'a>>,
     encoding: Encoding,
     state: State,
     stage: Stage,
@@ -39,6 +39,8 @@ pub(crate) struct XmlScanner<'a> {
     after_return: bool,
     scope: Scope,
     message_type: Option<Text>,
+    /// Which of the expected types the document is of.
+    chosen: Option<usize>,
     collector: Option<Collector<'a>>,
 }
 
@@ -95,7 +97,7 @@ impl Sink for XmlScanner<'_> {
 }
 
 impl<'a> XmlScanner<'a> {
-    pub(crate) fn new(expected: Vec<Expected<'a>>, limits: Limits) -> Self {
+    pub(crate) fn new(expected: Vec<Numbered<'a>>, limits: Limits) -> Self {
         Self {
             limits,
             expected,
@@ -109,6 +111,7 @@ impl<'a> XmlScanner<'a> {
             after_return: false,
             scope: Scope::default(),
             message_type: None,
+            chosen: None,
             collector: None,
         }
     }
@@ -128,6 +131,7 @@ impl<'a> XmlScanner<'a> {
             .map_or(Ok(Vec::new()), |c| c.finish(offset))?;
         Ok(Scanned {
             message_type: self.message_type,
+            expected: self.chosen,
             properties,
         })
     }
@@ -436,7 +440,8 @@ impl<'a> XmlScanner<'a> {
         let (namespace, local) = self.scope.element(tag.name).map_err(invalid)?;
         let attributes = self.scope.attributes(tag).map_err(invalid)?;
         if root {
-            let (message_type, collector) = choose(&self.expected, namespace, local, at)?;
+            let (chosen, message_type, collector) = choose(&self.expected, namespace, local, at)?;
+            self.chosen = chosen;
             self.message_type = Some(message_type);
             self.collector = collector;
         }
@@ -481,21 +486,23 @@ impl<'a> XmlScanner<'a> {
     }
 }
 
-/// The type of a document with this root element, and who collects its properties.
+/// Which expected type a document with this root element is of, what its type is called, and who collects its properties.
 fn choose<'a>(
-    expected: &[Expected<'a>],
+    expected: &[Numbered<'a>],
     namespace: &str,
     local: &str,
     at: u64,
-) -> Result<(Text, Option<Collector<'a>>), Invalid> {
+) -> Result<(Option<usize>, Text, Option<Collector<'a>>), Invalid> {
     let name = if namespace.is_empty() {
         local.to_owned()
     } else {
         format!("{namespace}#{local}")
     };
     let is = |wanted: &str| wanted.strip_prefix('#').unwrap_or(wanted) == name;
-    let exact = expected.iter().find(|(wanted, _)| wanted.is_some_and(is));
-    let fitting = exact.or_else(|| expected.iter().find(|(wanted, _)| wanted.is_none()));
+    let exact = expected
+        .iter()
+        .find(|(_, (wanted, _))| wanted.is_some_and(is));
+    let fitting = exact.or_else(|| expected.iter().find(|(_, (wanted, _))| wanted.is_none()));
     if fitting.is_none() && !expected.is_empty() {
         let detail = format!(
             "a message of type {} is not expected",
@@ -504,11 +511,11 @@ fn choose<'a>(
         return Err(Invalid::new(codes::UNEXPECTED_TYPE, at, detail));
     }
     let rules = fitting
-        .map(|(_, promotions)| promotions.rules())
+        .map(|(_, (_, promotions))| promotions.rules())
         .filter(|rules| !rules.is_empty());
     // Names are limited to far less than a text; a caller's own limits may say otherwise.
     let text = Text::new(name).map_err(|e| Invalid::new(codes::TOO_LONG, at, e.to_string()))?;
-    Ok((text, rules.map(Collector::new)))
+    Ok((fitting.map(|(no, _)| *no), text, rules.map(Collector::new)))
 }
 
 fn forbidden(at: u64) -> Invalid {

@@ -12,6 +12,7 @@ use super::{
     properties::Wanted,
     receive,
     report::{Report, SourceId},
+    schema::Schemas,
     section::{Section, suggestion},
     send,
     spans::Node,
@@ -44,6 +45,7 @@ pub(crate) struct Reading<'a> {
     pub(crate) app: Name,
     pub(crate) messages: Vec<String>,
     pub(crate) send_ports: Vec<String>,
+    pub(crate) schemas: &'a Schemas,
     wanted: RefCell<Vec<Wanted>>,
 }
 
@@ -84,6 +86,7 @@ pub(crate) fn read(
     adapters: &Adapters,
     data_dir: &Path,
     group: Option<&Group>,
+    schemas: &Schemas,
 ) -> Option<App> {
     let file = Section::new(report, source, String::new(), root);
     let (name, at) = name(&file);
@@ -108,6 +111,7 @@ pub(crate) fn read(
             .unwrap_or_else(|| Name::new("app").expect("`app` is a name")),
         messages: keys("message"),
         send_ports: keys("send"),
+        schemas,
         wanted: RefCell::default(),
     };
     let faults = report.errors();

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use quayside_adapter_api::config::parse;
 use quayside_engine::plan::MessagePlan;
 use quayside_model::Name;
-use quayside_pipeline::{Promotions, Rule};
+use quayside_pipeline::{Promotions, Rule, Schema, codes as pipeline};
 
 use super::{app::Reading, codes, section::Section, spans::Node, transport::put_back};
 
@@ -45,6 +45,7 @@ pub(crate) fn read(
             None
         }
     };
+    let schema = schema(reading, &section);
     section.finish();
     let outline = Outline {
         name: full?,
@@ -52,14 +53,27 @@ pub(crate) fn read(
         namespaces,
         rules,
     };
-    let plan = promotions.map(|promotions| {
+    let plan = promotions.zip(schema).map(|(promotions, schema)| {
         Arc::new(MessagePlan {
             name: outline.name.clone(),
             message_type: outline.message_type.clone(),
             promotions,
+            schema,
         })
     });
     Some((plan, outline))
+}
+
+/// The schema that the message has to fit, if it names one. `None` after a fault.
+fn schema(reading: &Reading<'_>, section: &Section<'_>) -> Option<Option<Schema>> {
+    let Some(path) = section.text("schema") else {
+        return Some(None);
+    };
+    let schema = reading.schemas.compile(path);
+    if let Err(why) = &schema {
+        section.error(pipeline::SCHEMA, "schema", format!("`{path}`: {why}"));
+    }
+    schema.ok().map(Some)
 }
 
 fn namespaces(section: &Section<'_>) -> BTreeMap<String, String> {

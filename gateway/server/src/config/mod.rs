@@ -34,6 +34,7 @@ pub(crate) mod report;
 mod rounds;
 mod routing;
 mod rules;
+mod schema;
 mod section;
 mod send;
 mod spans;
@@ -48,6 +49,7 @@ pub(crate) use node::{Defaults, NodeConfig};
 pub(crate) use properties::reserved_group;
 pub(crate) use report::Report;
 use report::SourceId;
+use schema::Schemas;
 pub(crate) use section::{is_name, nearest, suggestion};
 use spans::{Node, Source};
 use transport::Adapters;
@@ -338,7 +340,18 @@ impl Loader<'_> {
         vars.put_in(self.report, source, &mut root);
         let defined = self.report.errors() == faults;
         literal::check(self.report, source, &root);
-        let mut app = app::read(self.report, source, &root, adapters, data_dir, group)?;
+        let schemas = Schemas::in_folder(folder);
+        let app = app::read(
+            self.report,
+            source,
+            &root,
+            adapters,
+            data_dir,
+            group,
+            &schemas,
+        );
+        self.text.push_str(&schemas.lines());
+        let mut app = app?;
         // A variable that is missing is told once, and not by what misses it.
         app.sends_whole &= defined;
         Some(app)

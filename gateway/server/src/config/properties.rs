@@ -64,6 +64,8 @@ const SYSTEM: &[System] = &[
     system("msg.received", Setter::Gateway, &[Use::Template]),
     system("msg.sha256", Setter::Gateway, &[Use::Key]),
     system("delivery.id", Setter::Gateway, &[Use::Template]),
+    system("validation.result", Setter::Gateway, ALL),
+    system("validation.findings", Setter::Gateway, UNROUTED),
     failure("error.code", ROUTED),
     failure("error.message-id", ROUTED),
     failure("error.message-type", ROUTED),

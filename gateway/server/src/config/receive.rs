@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quayside_adapter_api::{Span, Terms};
-use quayside_engine::plan::{DedupePlan, Location, MessagePlan, ReceivePort, Unrouted};
+use quayside_engine::plan::{DedupePlan, Location, MessagePlan, ReceivePort, Unrouted, Validate};
 use quayside_model::{Priority, Timestamp};
 
 use super::{
@@ -55,6 +55,7 @@ pub(crate) fn read(
         })
         .collect();
     let messages = messages_of(reading, &section, messages);
+    let validate = validate(&section, &messages);
     let dedupe = dedupe(reading, &section);
     let unrouted = [("reject", Unrouted::Reject), ("suspend", Unrouted::Suspend)];
     let unrouted = section.choice("unrouted", &unrouted).unwrap_or_default();
@@ -70,6 +71,7 @@ pub(crate) fn read(
         name,
         host,
         messages,
+        validate,
         dedupe,
         unrouted,
         ordered,
@@ -115,6 +117,35 @@ fn messages_of(
         }
     }
     found
+}
+
+/// What happens to a message that does not fit the schema of its type: refused, where there is a schema and the port says
+/// nothing else.
+fn validate(section: &Section<'_>, messages: &[Arc<MessagePlan>]) -> Validate {
+    let words = [
+        ("off", Validate::Off),
+        ("warn", Validate::Warn),
+        ("suspend", Validate::Suspend),
+        ("reject", Validate::Reject),
+    ];
+    let wanted = section.choice("validate", &words);
+    let has_schema = messages.iter().any(|message| message.schema.is_some());
+    match wanted {
+        None if has_schema => Validate::Reject,
+        None => Validate::Off,
+        Some(wanted) => {
+            // One that is faulty has its own fault already, and may have a schema.
+            let all_read = section.texts("message").len() == messages.len();
+            if wanted != Validate::Off && !has_schema && all_read {
+                let message = format!(
+                    "`{}` has nothing to judge by: no message of the port names a `schema`",
+                    section.name_of("validate")
+                );
+                section.error(codes::NOTHING_TO_DO, "validate", message);
+            }
+            wanted
+        }
+    }
 }
 
 fn dedupe(reading: &Reading<'_>, section: &Section<'_>) -> DedupePlan {
