@@ -2,10 +2,23 @@
 
 use std::fmt;
 
+use quayside_model::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Bits of an epoch below the timeline.
 const NUMBER_BITS: u32 = 40;
+
+/// The first timeline that does not fit above them.
+const TIMELINES: i64 = 1 << (63 - NUMBER_BITS);
+
+/// From when on the time of a restore is counted: 2026-01-01, in seconds.
+const RESTORES_SINCE: i64 = 1_767_225_600;
+
+/// The seconds of one timeline of restores, which are good for 31 years.
+const SECONDS_OF_A_TIMELINE: i64 = 120;
+
+/// How many takes have room between a restore and one a second later.
+const TAKES_OF_A_SECOND: i64 = 1_000_000;
 
 /// The number of one ownership of a group. Rises with each take and never repeats, also across a failover
 /// of the store that lost the last takes, because the timeline stands in the high bits.
@@ -42,6 +55,27 @@ impl Epoch {
     #[must_use]
     pub fn next(self, timeline: u32) -> Self {
         Self((self.0 + 1).max(i64::from(timeline) << NUMBER_BITS))
+    }
+
+    /// The floor of all epochs after a restore at `now`, of a copy that knows of none above `highest`. What was granted
+    /// after the copy was made is not in it, and may be lost, so that only the clock can tell what is later: the floor
+    /// is above every epoch that was granted before, unless the database was promoted more than once in each
+    /// two minutes since its own last restore. Two restores a second apart have floors that takes of one cannot reach
+    /// from the other. `None`: the clock stands before 2026 or after 2057.
+    #[must_use]
+    pub fn after_restore(now: Timestamp, highest: Self) -> Option<Self> {
+        let seconds = now.as_micros().div_euclid(1_000_000) - RESTORES_SINCE;
+        let number = seconds.rem_euclid(SECONDS_OF_A_TIMELINE) * TAKES_OF_A_SECOND;
+        let by_clock = seconds.div_euclid(SECONDS_OF_A_TIMELINE);
+        if !(0..TIMELINES).contains(&by_clock) {
+            return None;
+        }
+        let at = |timeline: i64| Self((timeline << NUMBER_BITS) | number);
+        let timeline = match at(by_clock) > highest {
+            true => by_clock,
+            false => highest.timeline() + 1,
+        };
+        (timeline < TIMELINES).then(|| at(timeline))
     }
 }
 
@@ -110,6 +144,45 @@ mod tests {
         assert!(promoted > lost, "{promoted} {lost}");
         assert_eq!(promoted.next(1).to_string(), "2.1");
         assert_eq!(Epoch::new(7).next(0).raw(), 8);
+    }
+
+    #[test]
+    fn a_restore_is_above_whatever_came_before_it_known_or_not() {
+        let at = |second: i64| Timestamp::from_micros((RESTORES_SINCE + second) * 1_000_000 + 17);
+        let restored = |second, highest| Epoch::after_restore(at(second), highest);
+        let backup = Epoch::new(0).next(3);
+        let first = restored(1_199, backup).expect("a floor");
+        assert_eq!(first.to_string(), "9.119000000");
+        // The same backup again, in a second that follows: the first life may have taken and promoted meanwhile.
+        let again = restored(1_200, backup).expect("a floor");
+        assert!(again > (0..999_999).fold(first, |epoch, _| epoch.next(9)));
+        let promoted = first.next(10).next(10);
+        assert!(restored(1_201, backup).expect("a floor") > promoted);
+        // A copy that knows more than the clock, because it was promoted often, or because the clock is behind.
+        let ahead = Epoch::new(0).next(77).next(77);
+        let floor = restored(1_199, ahead).expect("a floor");
+        assert_eq!(floor.to_string(), "78.119000000");
+        assert_eq!(restored(1_199, first).map(Epoch::timeline), Some(10));
+    }
+
+    #[test]
+    fn a_clock_that_cannot_be_gives_no_floor() {
+        let none = Epoch::new(0);
+        let last_second = RESTORES_SINCE + TIMELINES * SECONDS_OF_A_TIMELINE - 1;
+        for (second, is_some) in [
+            (0, false),
+            (RESTORES_SINCE - 1, false),
+            (RESTORES_SINCE, true),
+            (last_second, true),
+            (last_second + 1, false),
+        ] {
+            let now = Timestamp::from_micros(second * 1_000_000);
+            let floor = Epoch::after_restore(now, none);
+            assert_eq!(floor.is_some(), is_some, "{second}: {floor:?}");
+        }
+        let last = Epoch::new(i64::MAX);
+        let now = Timestamp::from_micros(RESTORES_SINCE * 1_000_000);
+        assert_eq!(Epoch::after_restore(now, last), None);
     }
 
     #[test]
