@@ -83,7 +83,7 @@ impl Failure {
         use quayside_store::StoreErrorKind as Kind;
         let mut failure = Self::new(error.kind.code(), store::chain(error));
         failure.exit = match error.kind {
-            Kind::Config => BAD_CONFIG,
+            Kind::Config | Kind::Copied => BAD_CONFIG,
             Kind::Schema => 11,
             _ => 1,
         };

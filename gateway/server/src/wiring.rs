@@ -94,7 +94,8 @@ pub(crate) struct OpenStore {
     pub(crate) store: AnyStore,
     /// The same one, if it is the embedded store.
     pub(crate) embedded: Option<Arc<SqliteStore>>,
-    postgres: Option<Arc<PostgresStore>>,
+    /// The same one, if it is PostgreSQL.
+    pub(crate) postgres: Option<Arc<PostgresStore>>,
 }
 
 impl std::fmt::Debug for OpenStore {
@@ -240,7 +241,9 @@ impl From<StoreFailure> for Failure {
 pub(crate) fn store_failure(error: &StoreError) -> Failure {
     let exit = match error.kind {
         quayside_store::StoreErrorKind::Schema => Exit::Schema,
-        quayside_store::StoreErrorKind::Config => Exit::BadConfig,
+        quayside_store::StoreErrorKind::Config | quayside_store::StoreErrorKind::Copied => {
+            Exit::BadConfig
+        }
         _ => Exit::Failed,
     };
     Failure::new(error.kind.code(), chain(error)).exiting(exit)

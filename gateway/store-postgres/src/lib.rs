@@ -32,6 +32,7 @@ mod migrate;
 mod operate;
 mod pool;
 mod refused;
+mod restored;
 mod row;
 mod sessions;
 mod sources;
@@ -39,4 +40,5 @@ mod sql;
 mod store;
 
 pub use access::{client_tls, password_file, private_file};
+pub use restored::{Restored, WhatWasSent};
 pub use store::{Options, Password, PostgresStore};

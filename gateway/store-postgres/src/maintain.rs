@@ -197,6 +197,12 @@ pub(crate) async fn add_days(store: &PostgresStore) -> Result<(), StoreError> {
     store.run(SWEEP, 1, store.maintain_timeout(), work).await
 }
 
+/// Adds the partitions of today and the days to come, within the transaction on `conn`, at the moment `now`.
+pub(crate) async fn add_days_on(conn: &Conn, now: i64) -> Result<(), StoreError> {
+    let today = day_of(now);
+    add(conn, today - 1, today + DAYS_AHEAD).await
+}
+
 /// Adds the partitions for messages that found none: no sweep for a week, or a node whose clock is wrong.
 pub(crate) async fn add_days_of(
     store: &PostgresStore,

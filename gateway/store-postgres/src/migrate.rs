@@ -14,14 +14,15 @@ use crate::{
 };
 
 /// The migrations, from version 1.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_intent.sql"),
     include_str!("../migrations/0003_cluster.sql"),
+    include_str!("../migrations/0004_lineage.sql"),
 ];
 
 /// The version that this program works by. It also runs on the next one, which by rule only adds.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
 /// Two starters of one empty store take turns. The number is that of the word, for whoever looks at locks.
 const TURN: &str = "SELECT pg_advisory_xact_lock(hashtext('quayside migrate'))";
@@ -37,8 +38,14 @@ impl PostgresStore {
     /// returns. Idempotent; several processes may call it at once.
     ///
     /// # Errors
-    /// `Schema` if the store is of a version that this program does not know.
+    /// `Schema` if the store is of a version that this program does not know; `Copied` if it is a copy.
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        self.bring_up().await?;
+        maintain::add_days(self).await
+    }
+
+    /// As [`migrate`](Self::migrate), for whoever may work on a copy.
+    pub(crate) async fn bring_up(&self) -> Result<(), StoreError> {
         const OPERATION: &str = "migrate store";
         self.run(OPERATION, 1, self.maintain_timeout(), async {
             let held = self.pool().bare(Use::Work, OPERATION).await?;
@@ -56,8 +63,7 @@ impl PostgresStore {
             held.keep();
             Ok(())
         })
-        .await?;
-        maintain::add_days(self).await
+        .await
     }
 }
 
@@ -125,6 +131,21 @@ pub(crate) fn check(version: Option<i32>, operation: &'static str) -> Result<(),
             let found = other.map_or_else(|| "none".to_owned(), |v| v.to_string());
             let what = format!("the store is of version {found}, this program is of {VERSION}");
             Err(StoreError::new(StoreErrorKind::Schema, operation, what))
+        }
+    }
+}
+
+/// Whether the store lies where it was made, or last released.
+pub(crate) fn check_place(
+    is_here: Option<bool>,
+    operation: &'static str,
+) -> Result<(), StoreError> {
+    match is_here {
+        Some(true) => Ok(()),
+        _ => {
+            let what =
+                "the store was made in another database: it was restored from a backup, or copied";
+            Err(StoreError::new(StoreErrorKind::Copied, operation, what))
         }
     }
 }

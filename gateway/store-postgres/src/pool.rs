@@ -405,7 +405,7 @@ pub(crate) struct Conn {
     client: Client,
     /// By their numbers, those that are prepared.
     statements: Vec<OnceCell<Statement>>,
-    /// Whether the schema was looked at.
+    /// Whether the schema and the place of the store were looked at.
     checked: OnceCell<()>,
     warned: Arc<AtomicBool>,
     named: bool,
@@ -510,12 +510,15 @@ impl Conn {
         self.warned.load(Ordering::SeqCst)
     }
 
-    /// Refuses a database with the schema of another program.
+    /// Refuses a database with the schema of another program, and a copy of a store that nobody has released.
     async fn check(&self, operation: &'static str) -> Result<(), StoreError> {
         let check = || async {
             let version = self.client.query_one(Sql::SchemaGet.text(), &[]).await;
             let version = version.and_then(|row| row.try_get::<_, Option<i32>>(0));
-            migrate::check(version.map_err(|e| fail(operation, e))?, operation)
+            migrate::check(version.map_err(|e| fail(operation, e))?, operation)?;
+            let is_here = self.client.query_opt(Sql::LineageCheck.text(), &[]).await;
+            let is_here = is_here.and_then(|row| row.map(|row| row.try_get(0)).transpose());
+            migrate::check_place(is_here.map_err(|e| fail(operation, e))?, operation)
         };
         self.checked.get_or_try_init(check).await?;
         Ok(())

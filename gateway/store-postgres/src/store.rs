@@ -51,6 +51,7 @@ const TRANSACTIONS: &[&str] = &[
     "probe store",
     "connect store",
     "migrate store",
+    "release restored store",
 ];
 
 /// Gives the password, at each connect: one that was changed meanwhile is taken up. The error says why there

@@ -245,9 +245,13 @@ fn delivery_row(row: &Row<'_>) -> DbResult<DeliveryRow> {
 
 fn doubt_row(row: &Row<'_>) -> DbResult<DoubtRow> {
     let released: Option<Timestamp> = cell(row, 12, "history.at")?;
+    let restored: Option<Timestamp> = cell(row, 13, "history.at")?;
+    let restored_at = restored.filter(|restored| released == Some(*restored));
+    let released = released.filter(|_| restored_at.is_none());
     Ok(DoubtRow {
         delivery: delivery_row(row)?,
         context: cell::<Json<Context>>(row, 11, "message.context")?.0,
+        restored_at,
         owner: released.map(|released_at| LostOwner {
             instance: None,
             node: None,

@@ -32,6 +32,7 @@ mod operate;
 mod order;
 mod publish;
 mod readers;
+mod restored;
 mod row;
 mod sessions;
 mod settle;

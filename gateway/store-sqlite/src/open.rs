@@ -91,6 +91,7 @@ const TRANSACTIONS: &[&str] = &[
     "count backlog",
     "sweep",
     "probe",
+    "release restored store",
 ];
 
 /// How the store is opened.

@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use quayside_conformance::Backend;
 use quayside_store::{
-    AnyStore,
+    AnyStore, Sessions as _,
     model::{Clock, ManualClock, Timestamp},
 };
 use quayside_store_sqlite::{Options, SqliteStore};
 
 struct Embedded {
     // Before the folder: the store is closed before its files go.
-    store: AnyStore,
+    store: Arc<SqliteStore>,
     clock: Arc<ManualClock>,
     _folder: tempfile::TempDir,
 }
@@ -34,7 +34,7 @@ async fn fresh() -> Embedded {
 #[async_trait]
 impl Backend for Embedded {
     fn store(&self) -> AnyStore {
-        Arc::clone(&self.store)
+        Arc::clone(&self.store) as AnyStore
     }
 
     fn now(&self) -> Timestamp {
@@ -51,6 +51,17 @@ impl Backend for Embedded {
 
     fn moment(&self) -> Duration {
         Duration::from_secs(3600)
+    }
+
+    async fn restored(&self) -> u64 {
+        // Whoever restores opens the store, which ends all who lived in it; and each restore has a second of its own.
+        for row in self.store.instances().await.expect("instances") {
+            let ended = self.store.end_instance(row.instance).await;
+            ended.expect("end");
+        }
+        self.clock.advance(Duration::from_secs(1));
+        let released = self.store.restored().await.expect("release");
+        released.expect("the clock is right").0
     }
 }
 

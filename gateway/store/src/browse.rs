@@ -216,8 +216,10 @@ pub struct DoubtRow {
     pub delivery: DeliveryRow,
     /// The properties of its message: its order key is one of them.
     pub context: Context,
-    /// What is known of the owner that died. `None`: none did; an attempt came to no answer.
+    /// What is known of the owner that died. `None`: none did; an attempt came to no answer, or the store was restored.
     pub owner: Option<LostOwner>,
+    /// When the store was restored from a backup that had it open.
+    pub restored_at: Option<Timestamp>,
 }
 
 /// An owner that died while it sent a delivery. A store that is for one process knows no more than the last.

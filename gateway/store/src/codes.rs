@@ -19,4 +19,6 @@ quayside_model::codes! {
         "Stop the process that the message names, or use PostgreSQL for several processes.";
     CONFIG = "QS0109", "The store cannot be used as configured.",
         "Correct the `[store]` section; the message names the setting.";
+    COPIED = "QS0110", "The store was restored or copied, and nobody has said so.",
+        "With all processes and agents stopped run `quayside store restored` once; after a planned move, where all were stopped before the dump, with `--nothing-sent`.";
 }

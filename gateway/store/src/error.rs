@@ -38,6 +38,8 @@ pub enum StoreErrorKind {
     Occupied,
     /// The configuration of the store is wrong. Never try again.
     Config,
+    /// The store was restored or copied, and has to be released first. Never try again.
+    Copied,
 }
 
 impl StoreErrorKind {
@@ -54,6 +56,7 @@ impl StoreErrorKind {
             Self::Schema => codes::SCHEMA,
             Self::Occupied => codes::OCCUPIED,
             Self::Config => codes::CONFIG,
+            Self::Copied => codes::COPIED,
         }
     }
 

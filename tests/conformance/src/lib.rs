@@ -34,6 +34,7 @@ pub mod operate;
 pub mod order;
 pub mod orders;
 pub mod publish;
+pub mod restored;
 pub mod scene;
 pub mod sessions;
 pub mod settle;
@@ -67,6 +68,12 @@ pub trait Backend: Send + Sync {
     /// hundredths of a second of real time.
     fn moment(&self) -> Duration {
         Duration::from_millis(50)
+    }
+
+    /// Lets everybody's lease run out and releases the store as one that was restored from a backup of this moment.
+    /// How many deliveries are in doubt then.
+    async fn restored(&self) -> u64 {
+        panic!("this backend runs no suite")
     }
 }
 
@@ -210,6 +217,10 @@ macro_rules! store_conformance {
                 deliveries_are_filtered_and_paged
                 the_backlog_is_counted_to_its_cap
                 what_is_not_there_is_none
+            }
+            restored {
+                what_was_open_is_in_doubt
+                whoever_lived_is_dead_and_epochs_begin_anew
             }
             maintain {
                 retention_runs_from_the_last_end

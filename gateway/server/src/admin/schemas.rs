@@ -156,6 +156,7 @@ fn doubt() -> Value {
         "attempts": count(),
         "begun_at": maybe("string"),
         "released_at": maybe("string"),
+        "restored_at": maybe("string"),
         "node": maybe("string"),
         "instance": maybe("string"),
         "epoch": maybe("string"),

@@ -12,7 +12,8 @@ use tokio_postgres::Row;
 use super::{OPERATION, read_delivery};
 use crate::row::Reader;
 
-/// The column `doubt`, as the release of the claims of the dead writes it: moments in microseconds.
+/// The column `doubt`, as the release of the claims of the dead and that of a restored store write it: moments in
+/// microseconds.
 #[derive(Debug, Deserialize)]
 struct Doubt {
     instance: InstanceId,
@@ -20,6 +21,9 @@ struct Doubt {
     epoch: Option<Epoch>,
     begun: Option<i64>,
     released: i64,
+    /// There was no owner: the store was restored then.
+    #[serde(default)]
+    restored: bool,
 }
 
 impl From<Doubt> for LostOwner {
@@ -36,9 +40,12 @@ impl From<Doubt> for LostOwner {
 
 pub(super) fn read(row: &Row) -> Result<DoubtRow, StoreError> {
     let cells = Reader::new(row, OPERATION, "delivery");
+    let doubt: Option<Doubt> = cells.json_opt("doubt")?;
+    let restored = doubt.as_ref().filter(|doubt| doubt.restored);
     Ok(DoubtRow {
         delivery: read_delivery(row)?,
         context: cells.json("context")?,
-        owner: cells.json_opt::<Doubt>("doubt")?.map(LostOwner::from),
+        restored_at: restored.map(|doubt| Timestamp::from_micros(doubt.released)),
+        owner: doubt.filter(|doubt| !doubt.restored).map(LostOwner::from),
     })
 }

@@ -3,6 +3,7 @@
 mod cluster;
 mod hosts;
 mod plans;
+mod restored;
 
 use std::{sync::Arc, time::Duration};
 

@@ -12,13 +12,15 @@ const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seq
                         SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
 
 /// Statements that may walk over the deliveries: `delivery_backlog` and `effects` count them for people, the two words
-/// of operators name what they mean and wait for nobody, and of `delivery_release_dead` the index holds claims alone.
-const WALKS: [&str; 5] = [
+/// of operators name what they mean and wait for nobody, of `delivery_release_dead` the index holds claims alone, and
+/// nobody works while `restored_doubt` marks whatever is open.
+const WALKS: [&str; 6] = [
     "delivery_backlog",
     "delivery_release_dead",
     "delivery_resume",
     "delivery_terminate",
     "effects",
+    "restored_doubt",
 ];
 
 /// Five thousand deliveries, all ended but one.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use quayside_conformance::Backend;
 use quayside_harness::Postgres;
 use quayside_store::AnyStore;
-use quayside_store_postgres::{Options, PostgresStore};
+use quayside_store_postgres::{Options, PostgresStore, Restored, WhatWasSent};
 
 /// The database of every test: each has a server of its own.
 pub(crate) const DATABASE: &str = "quayside";
@@ -46,8 +46,19 @@ pub(crate) async fn open(url: &str) -> PostgresStore {
         .expect("the server accepts connections")
 }
 
+#[async_trait::async_trait]
 impl Backend for Fresh {
     fn store(&self) -> AnyStore {
         Arc::clone(&self.store) as AnyStore
+    }
+
+    async fn restored(&self) -> u64 {
+        let client = self.server.connect(DATABASE).await;
+        let over = client.batch_execute("UPDATE session SET lease_until = 0");
+        over.await.expect("leases run out");
+        match self.store.restored(WhatWasSent::Unknown).await {
+            Ok(Restored::Released { in_doubt, .. }) => in_doubt,
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -82,6 +82,8 @@ struct Doubt {
     begun_at: Option<Timestamp>,
     /// When it was found that its owner had died.
     released_at: Option<Timestamp>,
+    /// When the store was restored from a backup in which it was open.
+    restored_at: Option<Timestamp>,
     /// The owner that died: its node, process and epoch.
     node: Option<Name>,
     instance: Option<InstanceId>,
@@ -147,6 +149,7 @@ fn told(row: DoubtRow, ports: &HashMap<&Name, &SendPort>) -> Doubt {
         delivery,
         context,
         owner,
+        restored_at,
     } = row;
     let port = ports.get(&delivery.port).copied();
     let owner = owner.as_ref();
@@ -160,6 +163,7 @@ fn told(row: DoubtRow, ports: &HashMap<&Name, &SendPort>) -> Doubt {
         attempts: delivery.attempts,
         begun_at: moment(|owner| owner.begun_at),
         released_at: moment(|owner| Some(owner.released_at)),
+        restored_at,
         node: owner.and_then(|owner| owner.node.clone()),
         instance: owner.and_then(|owner| owner.instance),
         epoch: owner

@@ -153,6 +153,7 @@ fn owner(doubt: &Value) -> String {
         (Some(node), Some(epoch)) => format!("{node}, epoch {epoch}"),
         (Some(node), None) => node.to_owned(),
         (None, _) if doubt["released_at"].is_string() => "an owner that died".to_owned(),
+        (None, _) if doubt["restored_at"].is_string() => "a life before the restore".to_owned(),
         (None, _) => match doubt["failure"]["code"].as_str() {
             Some(code) => format!("an attempt without an answer ({code})"),
             None => "an attempt without an answer".to_owned(),
