@@ -74,17 +74,24 @@ fn the_exit_codes_of_the_guide_are_those_of_the_program() {
     }
 }
 
-/// Runs commands of the guide as they stand there, with this database in the place of the example's.
-fn run(commands: &str, server: &Postgres) {
+/// Runs commands of the guide as they stand there, with this database and node in the place of the example's.
+fn run(commands: &str, server: &Postgres, node: &Node) {
     let example = "postgres://quayside@db.example/quayside?sslmode=verify-full";
     assert!(commands.contains(example), "{commands}");
     let commands = commands.replace(example, &server.url(DATABASE));
+    let commands = commands.replace(
+        "/etc/quayside/node.toml",
+        &node.file().display().to_string(),
+    );
     let folder = server.data_dir().parent().expect("a folder of its own");
     let path = env::var("PATH").unwrap_or_default();
+    let quayside = program("quayside");
+    let beside = quayside.parent().expect("the folder of the program");
+    let (postgres, beside) = (Postgres::bin_dir(), beside.display());
     let out = Command::new("sh")
         .args(["-euc", &commands])
         .current_dir(folder)
-        .env("PATH", format!("{}:{path}", Postgres::bin_dir().display()))
+        .env("PATH", format!("{}:{beside}:{path}", postgres.display()))
         .output()
         .expect("starting a shell");
     assert!(
@@ -104,14 +111,14 @@ async fn a_backup_of_postgres_comes_back_by_the_commands_of_the_guide() {
     }
     // While it works, as the guide says.
     let server = site.server.as_ref().expect("a server");
-    run(&guide_block("# back up"), server);
+    run(&guide_block("# back up"), server, &site.nodes[0]);
     assert_eq!(site.gateways[0].stop(SOON).await, Some(0));
     let server = site.server.as_ref().expect("a server");
     let session = server.connect("postgres").await;
     let drop = format!("DROP DATABASE \"{DATABASE}\" WITH (FORCE)");
     session.batch_execute(&drop).await.expect("it is lost");
     server.create_database(DATABASE).await;
-    run(&guide_block("# restore"), server);
+    run(&guide_block("# restore"), server, &site.nodes[0]);
 
     site.restart(0).await;
     let start = site.gateway().post("ports/t.out/start", &json!({})).await;

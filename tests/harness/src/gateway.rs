@@ -167,6 +167,12 @@ impl Node {
         &self.data
     }
 
+    /// The file of the node, as it is since its last start.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
+        self.dir.path().join("node.toml")
+    }
+
     /// Starts a gateway on it and returns when it is ready.
     pub async fn start(&self) -> Gateway {
         let mut gateway = self.spawn();
@@ -178,7 +184,7 @@ impl Node {
     #[must_use]
     pub fn spawn(&self) -> Gateway {
         fs::create_dir_all(&self.data).expect("creating the data folder");
-        let file = self.dir.path().join("node.toml");
+        let file = self.file();
         fs::write(&file, self.node_toml()).expect("writing node.toml");
         let mut run = if self.agent {
             let mut run = command(&program("quayside-agent"));

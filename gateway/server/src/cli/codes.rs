@@ -55,6 +55,10 @@ quayside_model::codes! {
         "Repair what the message names; `quayside cluster status` tells what keeps other nodes from taking over.";
     DRILL_LOST = "QS0728", "Deliveries that the owner had in hand are neither there nor have they ended.",
         "Report it with the log lines of both nodes and `quayside messages show` of messages of that time.";
+    STORE_IN_USE = "QS0729", "Processes work on the store.",
+        "Stop the agents and processes of all nodes, then run the command again.";
+    STORE_CLOCK = "QS0730", "The clock of the store is wrong, and epochs could repeat.",
+        "Set the clock of the machine that the store is on, then run the command again.";
     INTERNAL = "QS0719", "A part of the program failed.",
         "Report it with the log line.";
 }

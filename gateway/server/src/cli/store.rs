@@ -5,20 +5,26 @@ use std::{
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use clap::{Args, Subcommand};
-use quayside_store::{StoreError, StoreErrorKind};
+use quayside_store::{StoreError, StoreErrorKind, lease::Epoch};
+use quayside_store_postgres::{Restored, WhatWasSent};
 use quayside_store_sqlite::{DATABASE_FILE, check_free, identity, make_folder};
 use serde_json::json;
 
-use super::{DEFAULT_ADMIN, Remote, client::Client, codes, output};
+use super::{DEFAULT_ADMIN, Remote, Show, client::Client, codes, output};
 use crate::{
     config::{self, Defaults, NodeConfig, Report},
     exit::{Exit, Failure, root},
     secrets::FolderSecrets,
     wiring::{self, OpenStore, StoreFailure},
 };
+
+/// The folder in the data folder in which a backup becomes a store.
+const RESTORING: &str = "restoring";
+const SECOND_US: i64 = 1_000_000;
 
 /// What to do with the store.
 #[derive(Debug, Subcommand)]
@@ -29,6 +35,8 @@ pub(super) enum StoreVerb {
     Backup(BackupArgs),
     /// Put a backup into the place of an embedded store that does not exist yet
     Restore(RestoreArgs),
+    /// Release a PostgreSQL store that was restored, before anything starts on it: new epochs, and what was open in doubt
+    Restored(RestoredArgs),
 }
 
 /// Whose store.
@@ -62,12 +70,25 @@ pub(super) struct RestoreArgs {
     node: NodeArgs,
 }
 
+/// What happened since the backup.
+#[derive(Debug, Args)]
+pub(super) struct RestoredArgs {
+    /// Everything stood still from before the backup on, as in a planned move: nothing is in doubt because of it
+    #[arg(long)]
+    nothing_sent: bool,
+    #[command(flatten)]
+    node: NodeArgs,
+    #[command(flatten)]
+    show: Show,
+}
+
 /// Runs the verb.
 pub(super) async fn store(verb: &StoreVerb) -> Result<Exit, Failure> {
     match verb {
         StoreVerb::Migrate(args) => migrate(args).await,
         StoreVerb::Backup(args) => backup(args).await,
         StoreVerb::Restore(args) => restore(args).await,
+        StoreVerb::Restored(args) => restored(args).await,
     }
 }
 
@@ -87,6 +108,11 @@ impl NodeArgs {
             Failure::new(config::codes::WRONG_VALUE, message).exiting(Exit::BadConfig)
         })
     }
+}
+
+/// As [`open`], as a failure of a verb.
+async fn open_in(node: &NodeConfig) -> Result<OpenStore, Failure> {
+    open(node).await.map_err(Failure::from)
 }
 
 async fn open(node: &NodeConfig) -> Result<OpenStore, StoreFailure> {
@@ -266,25 +292,134 @@ async fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
         let message = format!("{} is there already", target.display());
         return Err(Failure::new(codes::EXISTS, message));
     }
-    copy(&args.from, &target).map_err(|error| {
+    // In a folder beside it, so that nobody can find it before it knows that it was restored.
+    let beside = node.data_dir.join(RESTORING);
+    let restored = restore_in(&beside, args, &node, &target).await;
+    if let Err(error) = remove(&beside) {
+        tracing::warn!(%error, folder = %beside.display(), "the folder of a restore could not be removed");
+    }
+    let (in_doubt, epoch) = restored?;
+    let text = released(in_doubt, epoch);
+    output::print(&format!("Restored {}.\n{text}", target.display()))
+}
+
+/// Removes a folder with all that is in it, if it is there.
+fn remove(folder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a store of the backup in the folder `beside`, and copies it to `target`.
+async fn restore_in(
+    beside: &Path,
+    args: &RestoreArgs,
+    node: &NodeConfig,
+    target: &Path,
+) -> Result<(u64, Epoch), Failure> {
+    let copied = || {
+        let backup = File::open(&args.from)?;
+        // What a restore that was cut off has left, its log above all: that would be read as one of this copy.
+        remove(beside)?;
+        // Both for this user alone, as the store itself makes its folder.
+        make_folder(&node.data_dir)?;
+        copy(backup, &beside.join(DATABASE_FILE))
+    };
+    copied().map_err(|error| {
         let message = format!("{} to {}: {error}", args.from.display(), target.display());
         Failure::new(codes::FILE, message)
     })?;
     // Opening says whether the file is a store that this program can use.
-    if let Err(failure) = open(&node).await {
-        remove(&target);
-        return Err(failure.into());
+    let folder = beside.to_owned();
+    let store = open_in(&NodeConfig {
+        data_dir: folder,
+        ..node.clone()
+    })
+    .await?;
+    let embedded = store
+        .embedded
+        .as_ref()
+        .expect("a store without a URL is embedded");
+    // The floor of epochs is a second of the clock: each restore has one alone.
+    let now = wiring::clock().now().as_micros().rem_euclid(SECOND_US);
+    tokio::time::sleep(Duration::from_micros((SECOND_US - now).unsigned_abs())).await;
+    let failed = |error: StoreError| wiring::store_failure(&error);
+    let released = embedded.restored().await.map_err(failed)?;
+    let released = released.ok_or_else(|| wrong_clock("it is before 2026, or after 2057"))?;
+    embedded.backup(target).await.map_err(failed)?;
+    store.close().await;
+    Ok(released)
+}
+
+async fn restored(args: &RestoredArgs) -> Result<Exit, Failure> {
+    let node = args.node.load()?;
+    if node.store.url.is_none() {
+        let message = "the store of this node is the embedded one, which `quayside store restore FILE` releases itself";
+        return Err(Failure::new(codes::BAD_REQUEST, message)
+            .exiting(Exit::Usage)
+            .with_help("Name the file of a node on PostgreSQL with `--node FILE`."));
     }
-    output::print(&format!("Restored {}.\n", target.display()))
+    let secrets = Arc::new(FolderSecrets::new(&node.secrets));
+    let store = wiring::prepare_store(&node, secrets, wiring::clock()).await?;
+    let postgres = store
+        .postgres
+        .as_ref()
+        .expect("a store with a URL is PostgreSQL");
+    let sent = match args.nothing_sent {
+        true => WhatWasSent::Nothing,
+        false => WhatWasSent::Unknown,
+    };
+    let outcome = match postgres.reach().await {
+        Ok(()) => postgres.restored(sent).await,
+        Err(error) => Err(error),
+    };
+    store.close().await;
+    match outcome.map_err(|error| wiring::store_failure(&error))? {
+        Restored::Released { in_doubt, epoch } => args.show.output().text(
+            &json!({ "in_doubt": in_doubt, "epoch": epoch.to_string() }),
+            &released(in_doubt, epoch),
+        ),
+        Restored::InUse(nodes) => {
+            let nodes: Vec<&str> = nodes.iter().map(|node| node.as_str()).collect();
+            let message = format!("sessions are renewed: of {}", nodes.join(", "));
+            Err(Failure::new(codes::STORE_IN_USE, message))
+        }
+        Restored::WrongClock(why) => Err(wrong_clock(why)),
+    }
+}
+
+fn wrong_clock(why: &str) -> Failure {
+    Failure::new(codes::STORE_CLOCK, why)
+}
+
+/// What an operator has to know about a store that is released.
+fn released(in_doubt: u64, epoch: Epoch) -> String {
+    let doubt = match in_doubt {
+        0 => "No delivery is in doubt.".to_owned(),
+        1 => "1 delivery is in doubt: it may have been sent since the backup.".to_owned(),
+        many => {
+            format!("{many} deliveries are in doubt: they may have been sent since the backup.")
+        }
+    };
+    let then = match in_doubt {
+        0 => "",
+        _ => {
+            "\n  Once processes run: ports with in_doubt = \"resend\" send theirs again under the same key;\n  \
+              those with \"hold\" keep theirs for you, in `quayside cluster in-doubt list`."
+        }
+    };
+    format!(
+        "{doubt}{then}\nOwners of clustered hosts count from epoch {epoch} on.\nProcesses may start now.\n"
+    )
 }
 
 /// Copies under another name first, so that a broken copy is never opened as the store. What it makes is for
 /// this user alone, however the backup was kept.
-fn copy(from: &Path, target: &Path) -> std::io::Result<()> {
+fn copy(mut backup: File, target: &Path) -> std::io::Result<()> {
     let folder = target
         .parent()
         .expect("the database file is in the data folder");
-    let mut backup = File::open(from)?;
     make_folder(folder)?;
     let name = target.with_extension("restoring");
     let mut options = OpenOptions::new();
@@ -296,12 +431,6 @@ fn copy(from: &Path, target: &Path) -> std::io::Result<()> {
     part.sync_all()?;
     std::fs::rename(&name, target)?;
     File::open(folder)?.sync_all()
-}
-
-fn remove(target: &Path) {
-    if let Err(error) = std::fs::remove_file(target) {
-        tracing::warn!(%error, file = %target.display(), "a refused backup could not be removed");
-    }
 }
 
 /// What is in the way of a backup to `to`.
@@ -321,7 +450,7 @@ pub(crate) fn pg_dump(url: &str, to: &Path) -> String {
 fn pg_restore(url: &str, from: &Path) -> String {
     format!(
         "the store of this node is PostgreSQL: stop all processes, make the database anew and run \
-         `pg_restore --exit-on-error --single-transaction --no-owner {} --dbname='{url}'`",
+         `pg_restore --exit-on-error --single-transaction --no-owner {} --dbname='{url}'`, then `quayside store restored`",
         from.display()
     )
 }

@@ -239,9 +239,29 @@ fn a_store_is_copied_while_it_runs_and_put_back() {
     let again = dev.run(&["store", "backup", "copy.db"]);
     assert_eq!(again.status.code(), Some(1), "{again:?}");
 
+    let left = dev.dir.join("other/restoring");
+    std::fs::create_dir_all(&left).expect("as one that was cut off leaves it");
+    std::fs::write(left.join("quayside.db-wal"), "of another copy").expect("written");
     let restored = dev.run(&["store", "restore", "copy.db", "--data-dir", "other"]);
     assert!(restored.status.success(), "{restored:?}");
+    let said = String::from_utf8_lossy(&restored.stdout);
+    for part in [
+        "quayside.db.\nNo delivery is in doubt.\n",
+        "count from epoch ",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
     assert!(dev.dir.join("other/quayside.db").is_file());
+    assert!(
+        !dev.dir.join("other/restoring").exists(),
+        "what it was made in is gone"
+    );
+    let released = dev.run(&["store", "restored", "--data-dir", "other"]);
+    assert_eq!(released.status.code(), Some(2), "{released:?}");
+    assert!(
+        text(&released).contains("`quayside store restore FILE` releases itself"),
+        "{released:?}"
+    );
     let over = dev.run(&["store", "restore", "copy.db", "--data-dir", "other"]);
     assert!(text(&over).starts_with("error[QS0708]"), "{over:?}");
     // Without a node that is named, from the folder, which nobody has open.
@@ -256,7 +276,8 @@ fn a_store_is_copied_while_it_runs_and_put_back() {
     std::fs::write(dev.dir.join("no.db"), "no database").expect("written");
     let bad = dev.run(&["store", "restore", "no.db", "--data-dir", "third"]);
     assert!(
-        !bad.status.success() && !dev.dir.join("third/quayside.db").exists(),
+        !bad.status.success()
+            && std::fs::read_dir(dev.dir.join("third")).is_ok_and(|mut left| left.next().is_none()),
         "{bad:?}"
     );
     assert!(id.is_string());
