@@ -41,6 +41,8 @@ impl PostgresStore {
     /// `Schema` if the store is of a version that this program does not know; `Copied` if it is a copy.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         self.bring_up().await?;
+        // Whether it is a copy is looked at with each connection that is to work.
+        self.work("open the store", async |_| Ok(())).await?;
         maintain::add_days(self).await
     }
 
