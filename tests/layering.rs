@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("quayside-model", &[]),
     ("quayside-lease", &["quayside-model"]),
     ("quayside-pipeline", &["quayside-model"]),
+    ("quayside-orchestration", &["quayside-model"]),
     // The contract names the terms of sessions, and re-exports model and lease for its implementations.
     ("quayside-store", &["quayside-model", "quayside-lease"]),
     ("quayside-store-sqlite", &["quayside-store"]),
@@ -81,7 +82,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
 const FOR_TESTS: &[&str] = &["quayside-conformance", "quayside-harness"];
 
 /// Crates without clock, network, disk or runtime, so that their tests need none.
-const PURE: &[&str] = &["quayside-model", "quayside-lease", "quayside-pipeline"];
+const PURE: &[&str] = &[
+    "quayside-model",
+    "quayside-lease",
+    "quayside-pipeline",
+    "quayside-orchestration",
+];
 
 /// What a pure crate must never reach.
 const IMPURE: &[&str] = &[

@@ -73,6 +73,10 @@ typed_id!(
     BodyId
 );
 typed_id!(
+    /// One run of an orchestration: an orchestration instance.
+    RunId
+);
+typed_id!(
     /// One request that waits for its answer.
     ExchangeId
 );

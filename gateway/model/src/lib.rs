@@ -27,7 +27,7 @@ pub use decimal::Decimal;
 pub use delivery::{Claim, DeliveryState, EndResult, Failure, FailureClass, Transport};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use fault::{Code, Fault, Severity};
-pub use id::{BodyId, DeliveryId, ExchangeId, GrantId, InstanceId, MessageId, SessionId};
+pub use id::{BodyId, DeliveryId, ExchangeId, GrantId, InstanceId, MessageId, RunId, SessionId};
 pub use message::{Content, DedupeKey, INLINE_MAX, Message, Part, StoredBody, hash16};
 pub use port::{OnOrderFailure, PortControl, PortStatus, Priority, RetryPolicy};
 pub use text::{Name, Text, TextError};
