@@ -217,10 +217,18 @@ impl Walk<'_> {
         }
         let after = self.block(scope.body, flow.clone());
         if let Some(block) = scope.compensate {
+            let first = self.definition.block(block).first();
+            if let (true, Some(first)) = (after.ended, first) {
+                let place = self.definition.step(*first).place;
+                let message = "the scope never ends well, so it is never compensated";
+                self.defects.add(place, codes::UNREACHABLE, message);
+            }
+            // One walk with nothing certain behind an end tells of nothing more.
             self.block(
                 block,
                 Flow {
                     ended: false,
+                    broken: after.broken || after.ended,
                     ..after.clone()
                 },
             );

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     CallKey, CorrelationKey, Datum, Definition, End, Failure, Fingerprint, Refused, codes, datum,
+    definition::Action,
 };
 
 /// The version of the encoded form. A program reads its own and older ones.
@@ -348,11 +349,18 @@ impl State {
     pub fn positions(&self, definition: &Definition) -> Vec<Position> {
         let branches = self.branches.iter().filter_map(|branch| {
             let step = branch.current(definition)?;
-            let action = definition.step(step).action.kind();
+            let action = &definition.step(step).action;
+            // An atomic scope that lacks a message waits at its beginning.
+            let atomic = matches!(action, Action::Scope(scope) if scope.atomic);
+            let kind = match &branch.wait {
+                Some(_) => Some(action.kind()),
+                None if atomic && self.status == Status::Active => Some("receive"),
+                None => None,
+            };
             Some(Position {
                 step: definition.step(step).name.clone(),
                 rounds: branch.rounds(),
-                waits_for: branch.wait.as_ref().map(|_| action.to_owned()),
+                waits_for: kind.map(str::to_owned),
                 until: branch.wait.as_ref().and_then(Wait::due),
             })
         });

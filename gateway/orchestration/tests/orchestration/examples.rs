@@ -40,8 +40,7 @@ fn an_order_is_approved() {
             "consume",
             "send:ask",
             "send:remind",
-            "consume",
-            "send:book completed"
+            "consume send:book completed"
         ]
     );
 }
