@@ -38,7 +38,6 @@ pub(crate) struct MessageVariable {
     pub(crate) properties: BTreeMap<Name, ValueType>,
     /// The properties that the definition looks at: those that an instance keeps.
     pub(crate) kept: BTreeSet<Name>,
-    pub(crate) place: Place,
 }
 
 /// A variable.
@@ -55,7 +54,6 @@ pub(crate) struct Variable {
 pub(crate) struct CorrelationSet {
     pub(crate) name: Name,
     pub(crate) properties: Vec<Name>,
-    pub(crate) place: Place,
 }
 
 /// The sets that a receive follows together, and the types of messages that such receives take.

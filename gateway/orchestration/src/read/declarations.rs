@@ -47,7 +47,6 @@ impl Reader<'_> {
                 properties: spec.map_or_else(BTreeMap::new, |s| s.properties.clone()),
                 message,
                 kept: BTreeSet::new(),
-                place: key.place,
             });
         }
     }
@@ -184,11 +183,7 @@ impl Reader<'_> {
                     "a correlation needs a property at least",
                 );
             }
-            self.sets.push(CorrelationSet {
-                name,
-                properties,
-                place: key.place,
-            });
+            self.sets.push(CorrelationSet { name, properties });
         }
     }
 

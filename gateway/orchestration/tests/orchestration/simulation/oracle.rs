@@ -1,4 +1,5 @@
-//! The one right course of an orderly plan, told by walking its tree: what is done, in its order.
+//! The one right course of an orderly plan, told by walking its tree: what is done, in its order, with a
+//! `|` at every place at which the instance is kept in between.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +27,12 @@ struct Walk<'p> {
     /// What is caught by the scopes around, from the outside.
     catches: Vec<Option<&'static str>>,
     numbers: usize,
+    /// The step before was a point at which the instance is kept.
+    due: bool,
+    /// In an atomic scope: whether it had to wait for a message.
+    atomic: Option<bool>,
+    /// Messages that an atomic scope took and gave back.
+    spare: usize,
     _plan: std::marker::PhantomData<&'p ()>,
 }
 
@@ -36,6 +43,9 @@ pub(crate) fn course(plan: &Plan) -> Vec<String> {
         variables: BTreeMap::new(),
         catches: Vec::new(),
         numbers: 0,
+        due: false,
+        atomic: None,
+        spare: 0,
         _plan: std::marker::PhantomData,
     };
     let mut finished = Vec::new();
@@ -68,27 +78,36 @@ impl<'p> Walk<'p> {
         nested: &mut Vec<Finished<'p>>,
     ) -> Result<(), Left<'p>> {
         match op {
-            Op::Count(v) => *self.variables.entry(*v).or_default() += 1,
-            Op::Send(name) => self.done(format!("send:{name}")),
-            Op::Transform | Op::Read(_) => self.done("map:any".to_owned()),
-            Op::Start => self.done("start:other".to_owned()),
-            Op::Receive => self.done("consume".to_owned()),
-            Op::Delay(_) => {}
+            Op::Count(v) => {
+                self.keep();
+                *self.variables.entry(*v).or_default() += 1;
+            }
+            Op::Send(name) => self.point(format!("send:{name}")),
+            Op::Transform | Op::Read(_) => {
+                self.keep();
+                self.done("map:any".to_owned());
+            }
+            Op::Start => self.point("start:other".to_owned()),
+            Op::Receive => self.receive(),
+            Op::Delay(_) => self.wait(),
             Op::Call(name) => {
-                self.done(format!("call:{name}"));
+                self.point(format!("call:{name}"));
+                self.wait();
                 self.done("consume".to_owned());
                 if name.starts_with("no") {
                     return self.raise("call", "QS1339", name);
                 }
             }
             Op::Notify(name) => {
-                self.done(format!("send:{name}"));
+                self.point(format!("send:{name}"));
+                self.wait();
                 self.done("consume".to_owned());
                 if name.starts_with("lost") {
                     return self.raise("delivery", "QS1338", name);
                 }
             }
             Op::Decide(v, yes, no) => {
+                self.keep();
                 let even = self
                     .variables
                     .get(v)
@@ -103,26 +122,66 @@ impl<'p> Walk<'p> {
                 }
             }
             Op::Each(_, count, steps) => {
+                self.keep();
                 for _ in 0..*count {
                     self.steps(steps, finished, nested)?;
                 }
             }
-            Op::Loop(v, count, steps) => {
-                while self.variables.get(v).copied().unwrap_or(0) < *count {
-                    *self.variables.entry(*v).or_default() += 1;
-                    self.steps(steps, finished, nested)?;
+            Op::Loop(v, count, steps) => loop {
+                self.keep();
+                if self.variables.get(v).copied().unwrap_or(0) >= *count {
+                    break;
                 }
-            }
+                *self.variables.entry(*v).or_default() += 1;
+                self.steps(steps, finished, nested)?;
+            },
             Op::Scope(scope) => return self.scope(scope, finished),
             Op::CompensateAll => {
+                self.keep();
                 let queue = std::mem::take(nested);
                 self.undo(queue)?;
             }
-            Op::Raise(name, code) => return self.raise(code, "QS1341", name),
+            Op::Raise(name, code) => {
+                self.keep();
+                return self.raise(code, "QS1341", name);
+            }
             Op::Terminate => return Err(Left::Over),
             Op::Work(_) | Op::Listen(..) | Op::Suspend => unreachable!("not in an orderly plan"),
         }
         Ok(())
+    }
+
+    /// A point at which the instance is kept, with this effect.
+    fn point(&mut self, word: String) {
+        self.done(word);
+        self.due = true;
+    }
+
+    /// Something that is no point itself: what came before is kept first.
+    fn keep(&mut self) {
+        if self.due && self.atomic.is_none() {
+            self.wait();
+        }
+    }
+
+    /// The instance waits.
+    fn wait(&mut self) {
+        self.due = false;
+        if self.course.last().is_some_and(|word| word != "|") {
+            self.done("|".to_owned());
+        }
+    }
+
+    fn receive(&mut self) {
+        if let Some(spare) = self.spare.checked_sub(1) {
+            self.spare = spare;
+            self.keep();
+        } else if let Some(waited) = &mut self.atomic {
+            *waited = true;
+        } else {
+            self.wait();
+        }
+        self.done("consume".to_owned());
     }
 
     fn done(&mut self, word: String) {
@@ -142,6 +201,10 @@ impl<'p> Walk<'p> {
     }
 
     fn scope(&mut self, scope: &'p Scope, around: &mut Vec<Finished<'p>>) -> Result<(), Left<'p>> {
+        if scope.atomic {
+            self.keep();
+            self.atomic = Some(false);
+        }
         let before = (self.course.len(), self.variables.clone());
         let mut inside = Vec::new();
         if let Some((catch, _)) = &scope.handler {
@@ -151,8 +214,15 @@ impl<'p> Walk<'p> {
         if scope.handler.is_some() {
             self.catches.pop();
         }
+        // It waited before its beginning, and did everything when the message was there.
+        let waited = scope.atomic && self.atomic.take() == Some(true);
+        if waited && before.0 > 0 && self.course[before.0 - 1] != "|" {
+            self.course.insert(before.0, "|".to_owned());
+        }
+        let begin = before.0 + usize::from(self.course.get(before.0).is_some_and(|w| w == "|"));
         match left {
             Ok(()) => {
+                self.due |= scope.is_transaction();
                 if scope.is_transaction() && (scope.compensate.is_some() || !inside.is_empty()) {
                     self.numbers += 1;
                     around.push(Finished {
@@ -170,7 +240,9 @@ impl<'p> Walk<'p> {
                 let failed = matches!(left, Left::Stuck)
                     .then(|| self.course.pop())
                     .flatten();
-                self.course.truncate(before.0);
+                let taken = self.course.drain(begin..);
+                self.spare += taken.filter(|word| word == "consume").count();
+                self.due = false;
                 self.course.extend(failed);
                 self.variables = before.1;
                 Err(match left {

@@ -151,7 +151,11 @@ impl Maker {
     }
 
     fn steps(&mut self, depth: u32, place: Place) -> Vec<Op> {
-        let count = 1 + self.below(4);
+        let count = if depth == 0 {
+            3 + self.below(5)
+        } else {
+            1 + self.below(4)
+        };
         let mut steps = Vec::new();
         for _ in 0..count {
             let op = self.op(depth, place);

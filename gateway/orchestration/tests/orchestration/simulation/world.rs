@@ -46,7 +46,8 @@ pub(crate) struct World {
     mode: Crashes,
     documents: Documents,
     committed: Vec<Effect>,
-    commits: usize,
+    /// How many effects there were after each commit.
+    ends: Vec<usize>,
     pub(crate) crashes: usize,
     pub(crate) longest: usize,
     ids: BTreeSet<String>,
@@ -69,7 +70,7 @@ impl World {
             mode,
             documents: Documents::default(),
             committed: Vec::new(),
-            commits: 0,
+            ends: Vec::new(),
             crashes: 0,
             longest: 0,
             ids: BTreeSet::new(),
@@ -98,20 +99,24 @@ impl World {
         panic!("it never ends: {about}");
     }
 
-    /// What was done, in words; the messages that it never consumed are left out.
+    /// What was done, in words, with a `|` between two commits; the messages that it never consumed are left
+    /// out, and commits in which nothing but the state has changed.
     pub(crate) fn course(&self) -> Vec<String> {
-        let words = self.committed.iter().filter_map(word);
-        words
-            .map(|word| {
-                word.split("ed-").next().map_or_else(String::new, |w| {
-                    if w.len() < word.len() {
-                        format!("{w}ed")
-                    } else {
-                        w.to_owned()
-                    }
-                })
-            })
-            .collect()
+        let mut course: Vec<String> = Vec::new();
+        let mut at = 0;
+        for (number, effect) in self.committed.iter().enumerate() {
+            while self.ends.get(at).is_some_and(|end| *end <= number) {
+                at += 1;
+                if course.last().is_some_and(|word| word != "|") {
+                    course.push("|".to_owned());
+                }
+            }
+            course.extend(word(effect).map(|word| match word.split_once("ed-") {
+                Some((end, _)) => format!("{end}ed"),
+                None => word,
+            }));
+        }
+        course
     }
 
     pub(crate) fn effects(&self) -> &[Effect] {
@@ -119,7 +124,7 @@ impl World {
     }
 
     pub(crate) fn commits(&self) -> usize {
-        self.commits
+        self.ends.len()
     }
 
     pub(crate) fn state(&self) -> &State {
@@ -224,7 +229,6 @@ impl World {
         self.longest = self.longest.max(bytes.len());
         self.state = State::decode(&bytes, &self.definition).expect("it can be read");
         assert_eq!(self.state, commit.state, "{about}");
-        self.commits += 1;
         for effect in &commit.effects {
             self.happen(effect, about);
         }
@@ -243,6 +247,7 @@ impl World {
             );
         }
         self.committed.extend(commit.effects);
+        self.ends.push(self.committed.len());
     }
 
     fn happen(&mut self, effect: &Effect, about: &str) {
@@ -282,7 +287,10 @@ impl World {
             Effect::Work {
                 key, step, attempt, ..
             } => {
-                new(&mut self.ids, format!("{key} {attempt} {}", self.commits));
+                new(
+                    &mut self.ids,
+                    format!("{key} {attempt} {}", self.ends.len()),
+                );
                 if !step.starts_with("mute") || Self::chance(&self.fate, 3) {
                     self.answer(*key, step);
                 }
