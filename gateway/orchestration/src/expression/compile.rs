@@ -125,7 +125,7 @@ pub(crate) fn compile(
     };
     let kind = kinds.of(&tree);
     let (faults, nodes, loops) = (kinds.faults, kinds.nodes, kinds.deepest);
-    for (id, message) in faults {
+    for (id, code, message) in faults {
         let unknown = message
             .strip_prefix("there is no function `")
             .and_then(|m| m.strip_suffix('`'));
@@ -135,13 +135,8 @@ pub(crate) fn compile(
             .chain(READS.iter().map(|r| r.0))
             .collect();
         match unknown.and_then(|name| nearest(name, &known)) {
-            Some(near) => defects.help(
-                at(id),
-                codes::TYPE,
-                message,
-                &format!("Did you mean `{near}`?"),
-            ),
-            None => defects.add(at(id), codes::TYPE, message),
+            Some(near) => defects.help(at(id), code, message, &format!("Did you mean `{near}`?")),
+            None => defects.add(at(id), code, message),
         }
     }
     if let Expect::Value(wanted) = expect

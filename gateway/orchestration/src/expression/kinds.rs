@@ -2,6 +2,9 @@
 //! counts as right.
 
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue, operators};
+use quayside_model::Code;
+
+use crate::codes;
 
 /// Of what kind a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +66,7 @@ pub(super) const FUNCTIONS: &[&str] = &[
 /// Finds kinds. `named` tells that of a name, and remembers a fault itself.
 pub(super) struct Kinds<'a> {
     pub(super) named: &'a mut dyn FnMut(&str, u64) -> Kind,
-    pub(super) faults: Vec<(u64, String)>,
+    pub(super) faults: Vec<(u64, Code, String)>,
     pub(super) bound: Vec<String>,
     pub(super) nodes: u64,
     pub(super) loops: u32,
@@ -80,7 +83,7 @@ impl Kinds<'_> {
             if bound || self.bound.iter().any(|b| b == first) {
                 return Kind::Any;
             }
-            return (self.named)(&name, expression.id);
+            return (self.named)(&name, root(expression));
         }
         match &expression.expr {
             Expr::Literal(literal) => literal_kind(literal),
@@ -98,17 +101,16 @@ impl Kinds<'_> {
             }
             Expr::Ident(_) => Kind::Any,
             Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified => {
-                self.fault(
-                    expression.id,
-                    "maps and structures have no place in an orchestration",
-                );
+                let message = "maps and structures have no place in an orchestration".to_owned();
+                self.faults
+                    .push((expression.id, codes::EXPRESSION, message));
                 Kind::Any
             }
         }
     }
 
     fn fault(&mut self, id: u64, message: impl Into<String>) {
-        self.faults.push((id, message.into()));
+        self.faults.push((id, codes::TYPE, message.into()));
     }
 
     fn call(&mut self, id: u64, call: &CallExpr) -> Kind {
@@ -222,7 +224,8 @@ impl Kinds<'_> {
             }
             (name, _) if name.starts_with(['_', '@', '!', '-']) => Kind::Any,
             (name, _) => {
-                self.fault(id, format!("there is no function `{name}`"));
+                let message = format!("there is no function `{name}`");
+                self.faults.push((id, codes::EXPRESSION, message));
                 Kind::Any
             }
         }
@@ -234,7 +237,8 @@ impl Kinds<'_> {
         self.loops += 1;
         self.deepest = self.deepest.max(self.loops);
         if self.loops == crate::limits::EXPRESSION_LOOPS + 1 {
-            self.fault(id, "`map`, `filter`, `all` and `exists` nest too deep");
+            let message = "`map`, `filter`, `all` and `exists` nest too deep".to_owned();
+            self.faults.push((id, codes::COST, message));
         }
         let outside = self.bound.len();
         self.bound.extend([c.iter_var.clone(), c.accu_var.clone()]);
@@ -323,6 +327,14 @@ fn literal_kind(literal: &LiteralValue) -> Kind {
         LiteralValue::Double(_) => Kind::Number,
         LiteralValue::Boolean(_) => Kind::Truth,
         LiteralValue::Bytes(_) | LiteralValue::Null => Kind::Any,
+    }
+}
+
+/// The place at which a name begins: that of a selection is its dot.
+fn root(expression: &IdedExpr) -> u64 {
+    match &expression.expr {
+        Expr::Select(select) => root(&select.operand),
+        _ => expression.id,
     }
 }
 

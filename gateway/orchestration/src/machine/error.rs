@@ -25,6 +25,7 @@ impl Run<'_> {
                 self.state = mark.state;
                 self.effects.truncate(mark.effects);
                 self.taken = mark.taken;
+                self.due = false;
                 mark.branch
             }
             None => id,

@@ -316,6 +316,7 @@ impl<'a> Run<'a> {
         self.state = mark.state;
         self.effects.truncate(mark.effects);
         self.taken = mark.taken;
+        self.due = false;
         self.blocked.insert(mark.branch);
     }
 

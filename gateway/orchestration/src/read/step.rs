@@ -122,7 +122,8 @@ impl Reader<'_> {
         let activate = fields::truth(fields.get("activate"), &mut self.defects);
         let filter = fields.get("filter");
         let initialise = self.set_names(fields.get("initialise"));
-        let follow = self.set_names(fields.get("follow"));
+        let follow_node = fields.get("follow");
+        let follow = self.set_names(follow_node);
         let place = value.place;
         let message = self.message(value)?;
         for (set, at) in initialise.iter().chain(&follow) {
@@ -143,7 +144,7 @@ impl Reader<'_> {
         if activate && !follow.is_empty() {
             self.defects.add(place, codes::FORM, "a receive that activates has nothing to follow yet: let it initialise the correlation");
         }
-        if !activate && follow.is_empty() {
+        if !activate && follow_node.is_none() {
             let help = "Add `follow: CORRELATION`, or `activate: true` if it is the first step.";
             self.defects.help(
                 place,

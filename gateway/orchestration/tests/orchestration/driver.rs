@@ -230,3 +230,17 @@ pub(crate) fn word(effect: &Effect) -> Option<String> {
 pub(crate) fn text(text: &str) -> Value {
     Value::Text(Text::lossy(text))
 }
+
+impl Driver {
+    /// The code with which `event` is refused.
+    pub(crate) fn look_error(&self, event: &Event) -> quayside_model::Code {
+        let input = Input {
+            definition: &self.definition,
+            state: &self.state,
+            inbox: &self.inbox,
+            now: self.now,
+            world: &self.world,
+        };
+        advance(input, event).expect_err("it is refused").code
+    }
+}

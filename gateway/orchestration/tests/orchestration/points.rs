@@ -1,1 +1,132 @@
-//! To come.
+//! The places at which an instance is kept: those of BizTalk, adjacent ones as one.
+
+use crate::{
+    driver::{Driver, text},
+    support::compiled,
+};
+
+const HEAD: &str = "\
+messages: { m: t0, n: t1, r: t3 }
+variables: { a: 0 }
+correlations: { k: Key }
+steps:
+  - { receive: m, activate: true, initialise: k, name: first }
+";
+
+fn started(steps: &str) -> Driver {
+    Driver::started(
+        compiled(&format!("{HEAD}{steps}\n")),
+        "t0",
+        &[("Key", text("x"))],
+    )
+}
+
+fn log(steps: &str) -> Vec<String> {
+    started(steps).log()
+}
+
+#[test]
+fn a_send_is_a_point_and_the_end_is_one_with_it() {
+    assert_eq!(
+        log("  - { send: m, to: p0, name: s }"),
+        ["consume send:s completed"]
+    );
+    assert_eq!(
+        log("  - { send: m, to: p0, name: s }\n  - assign: { a: a + 1 }"),
+        ["consume send:s", "completed"]
+    );
+}
+
+#[test]
+fn points_that_follow_each_other_are_one() {
+    let sends = "  - { send: m, to: p0, name: s }\n  - { send: m, to: p1, name: t }\n  - { start: other, with: m }\n  - assign: { a: a + 1 }\n  - { send: m, to: p0, name: u }";
+    assert_eq!(
+        log(sends),
+        ["consume send:s send:t start:other", "send:u completed"]
+    );
+    // Through lists of steps too: what only holds steps does nothing itself.
+    let nested = "  - { send: m, to: p0, name: s }\n  - scope: c\n    timeout: 1h\n    steps: [{ send: m, to: p1, name: t }]\n  - { send: m, to: p0, name: u }";
+    assert_eq!(log(nested), ["consume send:s send:t send:u completed"]);
+}
+
+#[test]
+fn receives_expressions_and_plain_scopes_are_none() {
+    let steps = "  - assign: { a: a + 1 }\n  - scope: c\n    steps: [{ assign: { a: a + 1 } }]\n  - decide: [{ when: a == 2, steps: [{ transform: any, from: m, to: r }] }]\n  - loop: a < 5\n    steps: [{ assign: { a: a + 1 } }]";
+    assert_eq!(log(steps), ["consume map:any completed"]);
+}
+
+#[test]
+fn a_transactional_scope_is_a_point_at_its_end() {
+    let steps = "  - scope: c\n    timeout: 1h\n    steps: [{ transform: any, from: m, to: r }]\n  - assign: { a: a + 1 }";
+    assert_eq!(log(steps), ["consume map:any", "completed"]);
+}
+
+#[test]
+fn an_atomic_scope_has_no_point_inside() {
+    let steps = "  - { send: m, to: p0, name: s }\n  - scope: c\n    atomic: true\n    steps:\n      - { send: m, to: p0, name: t }\n      - assign: { a: a + 1 }\n      - { send: m, to: p0, name: u }\n      - { start: other, with: m }\n  - assign: { a: a + 1 }";
+    assert_eq!(
+        log(steps),
+        ["consume send:s", "send:t send:u start:other", "completed"]
+    );
+}
+
+#[test]
+fn a_message_that_is_there_is_taken_after_what_came_before_is_kept() {
+    let mut driver = Driver::new(compiled(&format!(
+        "{HEAD}  - {{ send: m, to: p0, name: s }}\n  - {{ receive: n, follow: k }}\n"
+    )));
+    driver.arrive(
+        "t0",
+        &[("Key", text("x"))],
+        quayside_orchestration::Route::Activation("first".parse().expect("a name")),
+    );
+    driver.correlated(0, "t1", &[("Key", text("x"))]);
+    driver.wake();
+    assert_eq!(driver.log(), ["consume send:s", "consume completed"]);
+}
+
+#[test]
+fn waiting_keeps_the_instance() {
+    let mut driver = started("  - delay: 10s\n  - { receive: n, follow: k }");
+    assert_eq!(driver.log(), ["consume"]);
+    assert!(driver.state.timer().is_some());
+    driver.pass(9);
+    assert_eq!(driver.commits.len(), 1, "nothing happens before its time");
+    driver.pass(1);
+    assert_eq!(driver.state.timer(), None);
+    driver.correlated(0, "t1", &[("Key", text("y"))]);
+    driver.wake();
+    assert_eq!(
+        driver.log(),
+        ["consume"],
+        "a message of another key is not taken"
+    );
+    driver.correlated(0, "t1", &[("Key", text("x"))]);
+    driver.wake();
+    assert_eq!(driver.log(), ["consume", "consume completed-1"]);
+}
+
+#[test]
+fn a_waiting_instance_is_small() {
+    let driver = started("  - { receive: n, follow: k }");
+    let state = driver.state.encode();
+    assert!(
+        state.len() < 512,
+        "{} bytes: {}",
+        state.len(),
+        String::from_utf8_lossy(&state)
+    );
+}
+
+#[test]
+fn an_atomic_scope_that_lacks_a_message_waits_at_its_beginning() {
+    let mut driver = started(
+        "  - scope: c\n    atomic: true\n    steps:\n      - { send: m, to: p0, name: s }\n      - { receive: n, follow: k }\n      - { send: n, to: p0, name: t }",
+    );
+    assert_eq!(driver.log(), ["consume"], "nothing of it has happened");
+    let positions = driver.state.positions(&driver.definition);
+    assert_eq!(positions[0].waits_for.as_deref(), Some("receive"));
+    driver.correlated(0, "t1", &[("Key", text("x"))]);
+    driver.wake();
+    assert_eq!(driver.log(), ["consume", "send:s consume send:t completed"]);
+}
