@@ -47,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "quayside-store-sqlite",
             "quayside-store-postgres",
             "quayside-pipeline",
+            "quayside-orchestration",
             "quayside-engine",
             "quayside-adapter-api",
             "quayside-adapter-http",

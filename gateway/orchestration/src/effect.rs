@@ -159,7 +159,7 @@ pub enum Effect {
     Work {
         /// The key under which the worker sees it: the same for all attempts.
         key: CallKey,
-        /// Which attempt this is, from 1.
+        /// Which attempt this is, from 1; none comes twice.
         attempt: u32,
         /// The step.
         step: Name,
@@ -209,7 +209,7 @@ pub enum Effect {
     End {
         /// How.
         end: End,
-        /// Messages that it never consumed; not empty makes it "completed with discarded messages".
+        /// Messages of the inbox that it never consumed; not empty makes it "completed with discarded messages".
         discarded: Vec<MessageId>,
     },
 }

@@ -18,6 +18,7 @@ pub(crate) const ALL: &[(&str, &[Code])] = &[
     ("The command line and the process", crate::cli::codes::ALL),
     ("The engine", quayside_engine::codes::ALL),
     ("The agent", quayside_lease::codes::ALL),
+    ("Orchestrations", quayside_orchestration::codes::ALL),
 ];
 
 /// What to do about the failure with `code`; `None`: it is a code of another version.

@@ -27,8 +27,10 @@ impl Run<'_> {
     }
 
     pub(super) fn work(&mut self, id: u32, step: u16, worker: &Worker) -> Done {
-        let key = self.occurrence(id, step).key();
-        self.ask_worker(id, step, worker, key, 1)
+        let occurrence = self.occurrence(id, step);
+        // Counted on when an operator has the step run again, so that no two attempts are the same.
+        let attempt = occurrence.attempt.saturating_mul(worker.attempts) + 1;
+        self.ask_worker(id, step, worker, occurrence.key(), attempt)
     }
 
     fn ask_worker(
@@ -128,7 +130,7 @@ impl Run<'_> {
         else {
             unreachable!("only a worker has a lease");
         };
-        if attempt < worker.attempts {
+        if !attempt.is_multiple_of(worker.attempts) {
             return self.ask_worker(id, step, worker, key, attempt + 1);
         }
         let detail = format!("the worker `{}` was lost {attempt} times", worker.worker);

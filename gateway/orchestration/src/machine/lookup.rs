@@ -114,31 +114,28 @@ impl Run<'_> {
             .or_else(|| self.definition.variable(slot).initial.clone())
     }
 
-    /// The place in what the nearest compensation has captured, if it has it.
+    /// The place in what the nearest compensation around has captured, if any has it.
     fn captured<T>(
         &mut self,
         id: u32,
         find: impl Fn(&mut crate::state::Done) -> Option<&mut T>,
     ) -> Option<&mut T> {
         let mut at = Some(id);
-        let mut found = None;
+        let mut around = vec![];
         while let Some(branch) = at {
-            let branch = self.branch(branch);
-            let frame = branch
-                .stack
-                .iter()
-                .rposition(|frame| matches!(frame, Frame::Undo(_)));
-            if let Some(frame) = frame {
-                found = Some((branch.id, frame));
-                break;
-            }
-            at = branch.parent;
+            around.push(branch);
+            at = self.branch(branch).parent;
         }
-        let (branch, frame) = found?;
-        match &mut self.branch_mut(branch).stack[frame] {
+        let mut branches: Vec<&mut Branch> = self.state.branches.iter_mut().collect();
+        branches.sort_by_key(|branch| around.iter().position(|id| *id == branch.id));
+        let inside = branches
+            .into_iter()
+            .filter(|branch| around.contains(&branch.id));
+        let mut frames = inside.flat_map(|branch| branch.stack.iter_mut().rev());
+        frames.find_map(|frame| match frame {
             Frame::Undo(done) => find(done),
             _ => None,
-        }
+        })
     }
 
     pub(super) fn message(&self, id: u32, slot: u16) -> Done<Held> {

@@ -281,3 +281,42 @@ fn a_map_that_fails_can_be_tried_again() {
     driver.event(&quayside_orchestration::Event::RetryStep { step: None });
     assert_eq!(driver.log()[1..], ["map:any completed"]);
 }
+
+#[test]
+fn attempts_are_counted_for_each_step() {
+    let mut driver = started(
+        "  - { call: m, to: ask, reply: r, name: c }\n  - { worker: reconcile, send: m, name: w }",
+    );
+    driver.refuse(driver.last_call());
+    driver.event(&quayside_orchestration::Event::Resume);
+    driver.reply(driver.last_call(), "t3");
+    assert_eq!(
+        driver.log().last().map(String::as_str),
+        Some("consume work:reconcile:1")
+    );
+}
+
+#[test]
+fn compensations_in_rounds_have_ids_of_their_own() {
+    let steps = "  - scope: all\n    steps:\n      - each: line\n        in: \"[1, 2, 3]\"\n        steps: [{ scope: one, steps: [{ send: m, to: p0, name: do }], compensate: [{ send: m, to: p0, name: undo }] }]\n      - raise: x\n    on_error: [{ compensate: all }]";
+    let driver = started(steps);
+    let ids: std::collections::BTreeSet<_> = driver
+        .effects()
+        .filter_map(|effect| match effect {
+            Effect::Publish { id, .. } => Some(*id),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ids.len(), 6);
+}
+
+#[test]
+fn a_compensation_inside_of_another_writes_what_that_one_sees() {
+    let steps = "  - scope: all\n    steps:\n      - scope: outer\n        steps:\n          - { scope: inner, steps: [{ delay: 1s }], compensate: [{ assign: { why: \"'inner'\" } }] }\n        compensate:\n          - compensate: all\n          - { suspend: why, name: stop }\n      - raise: x\n    on_error: [{ compensate: all }]";
+    let mut driver = started(steps);
+    driver.pass(1);
+    let Status::Suspended(failure) = driver.state.status() else {
+        panic!("{:?}", driver.state)
+    };
+    assert_eq!(&*failure.detail, "inner");
+}

@@ -130,3 +130,67 @@ fn an_atomic_scope_that_lacks_a_message_waits_at_its_beginning() {
     driver.wake();
     assert_eq!(driver.log(), ["consume", "send:s consume send:t completed"]);
 }
+
+#[test]
+fn an_answer_is_taken_after_what_another_branch_did_is_kept() {
+    let mut driver = started(
+        "  - parallel:\n      x: [{ call: m, to: ask, reply: r, name: c }]\n      y: [{ receive: n, follow: k }, { send: m, to: p0, name: s }]",
+    );
+    // Both come at once: the branch that is asked first goes on first.
+    driver.correlated(0, "t1", &[("Key", text("x"))]);
+    let key = driver.last_call();
+    driver.reply(key, "t3");
+    assert_eq!(
+        driver.log(),
+        ["consume call:c", "consume consume send:s completed"]
+    );
+    let mut driver = started(
+        "  - parallel:\n      x: [{ receive: n, follow: k }, { send: m, to: p0, name: s }]\n      y: [{ call: m, to: ask, reply: r, name: c }]",
+    );
+    driver.correlated(0, "t1", &[("Key", text("x"))]);
+    let key = driver.last_call();
+    driver.reply(key, "t3");
+    assert_eq!(
+        driver.log(),
+        ["consume call:c", "consume send:s", "consume completed"]
+    );
+}
+
+#[test]
+fn a_correlation_that_gets_the_same_values_again_stays_as_it_is() {
+    let driver = started(
+        "  - loop: a < 3\n    steps: [{ send: m, to: p0, initialise: k, name: s }, { assign: { a: a + 1 } }]\n  - { receive: n, follow: k }",
+    );
+    let count = |driver: &Driver| {
+        let changes = driver.effects().filter(|effect| {
+            matches!(
+                effect,
+                quayside_orchestration::Effect::Subscribe { .. }
+                    | quayside_orchestration::Effect::Unsubscribe { .. }
+            )
+        });
+        changes.count()
+    };
+    assert_eq!(count(&driver), 1);
+}
+
+#[test]
+fn a_run_that_is_made_again_later_has_the_same_ids() {
+    let mut driver = Driver::new(compiled(&format!(
+        "{HEAD}  - {{ transform: any, from: m, to: r }}\n  - {{ send: r, to: p0, name: s }}\n"
+    )));
+    driver.arrive(
+        "t0",
+        &[("Key", text("x"))],
+        quayside_orchestration::Route::Activation("first".parse().expect("a name")),
+    );
+    let effects = |driver: &Driver| {
+        driver
+            .once(&quayside_orchestration::Event::Wake)
+            .expect("it runs")
+            .effects
+    };
+    let before = effects(&driver);
+    driver.now = crate::support::at(77);
+    assert_eq!(before, effects(&driver));
+}

@@ -183,7 +183,7 @@ impl Maker {
             };
         }
         loop {
-            let op = match self.below(22) {
+            let op = match self.below(25) {
                 0 | 1 => Op::Count(place.variable),
                 2 | 3 => Op::Send(self.name("send")),
                 4 => Op::Transform,
@@ -249,10 +249,114 @@ impl Maker {
                     };
                     Op::Notify(self.name(kind))
                 }
+                22..=24 if !leaf && !place.atomic && !place.compensation => self.saga(place),
                 _ => continue,
             };
             return op;
         }
+    }
+
+    /// A scope that fails after others have ended well in it, in every way in which they can be found.
+    fn saga(&mut self, place: Place) -> Op {
+        let mut body = Vec::new();
+        for _ in 0..1 + self.below(3) {
+            let op = match self.below(6) {
+                0 | 1 => self.undoable(),
+                2 => {
+                    let body = vec![self.undoable()];
+                    self.around(body, None)
+                }
+                3 => {
+                    let body = vec![self.undoable(), self.undoable()];
+                    self.around(body, Some(1_000_000))
+                }
+                4 => Op::Each(self.name("e"), 2, vec![self.undoable()]),
+                _ => {
+                    let body = vec![self.raise()];
+                    let mut failing = self.around(body, None);
+                    if let Op::Scope(scope) = &mut failing {
+                        scope.handler = Some((None, vec![self.undoable()]));
+                    }
+                    failing
+                }
+            };
+            body.push(op);
+        }
+        let way = self.below(3);
+        body.push(match way {
+            0 => self.raise(),
+            1 => {
+                let body = vec![self.undoable(), self.raise()];
+                let timeout = (self.below(2) == 0).then_some(1_000_000);
+                self.around(body, timeout)
+            }
+            // The one branch is cut off in the middle of its scope.
+            _ => {
+                let body = vec![self.undoable(), Op::Delay(1_000)];
+                let cut = self.around(body, None);
+                Op::Parallel(vec![vec![cut], vec![Op::Delay(1), self.raise()]])
+            }
+        });
+        // What a branch had done in the scope that is cut off is compensated in any case. The oracle does not
+        // cut, so it is told to compensate the rest as well.
+        let mut handler = if way == 2 {
+            vec![Op::CompensateAll]
+        } else {
+            Vec::new()
+        };
+        for _ in 0..1 + self.below(2) {
+            handler.push(match self.below(3) {
+                0 => Op::Send(self.name("told")),
+                1 => Op::CompensateAll,
+                _ => self.undoable(),
+            });
+        }
+        let Op::Scope(mut saga) = self.around(body, None) else {
+            unreachable!("it is one")
+        };
+        let passes = self.style == Style::Orderly && place.parallel;
+        saga.handler = Some((
+            if passes || self.below(2) == 0 {
+                None
+            } else {
+                Some("x")
+            },
+            handler,
+        ));
+        Op::Scope(saga)
+    }
+
+    fn raise(&mut self) -> Op {
+        Op::Raise(self.name("raise"), "x")
+    }
+
+    fn around(&mut self, body: Vec<Op>, timeout: Option<u32>) -> Op {
+        let name = self.name("scope");
+        Op::Scope(Box::new(Scope {
+            name,
+            atomic: false,
+            timeout,
+            body,
+            handler: None,
+            compensate: None,
+        }))
+    }
+
+    /// A scope that ends well and can be undone, sometimes with one in it that can too.
+    fn undoable(&mut self) -> Op {
+        let mut body = vec![Op::Send(self.name("do"))];
+        let mut undo = vec![Op::Send(self.name("undo"))];
+        if self.below(3) == 0 {
+            body.push(self.undoable());
+            if self.below(2) == 0 {
+                undo.insert(0, Op::CompensateAll);
+            }
+        }
+        let Op::Scope(mut scope) = self.around(body, None) else {
+            unreachable!("it is one")
+        };
+        scope.compensate = Some(undo);
+        Op::Scope(scope)
     }
 
     fn scope(&mut self, depth: u32, place: Place) -> Scope {
