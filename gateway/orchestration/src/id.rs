@@ -128,7 +128,7 @@ pub(crate) struct Occurrence {
     pub(crate) step: u16,
     pub(crate) rounds: Vec<u32>,
     pub(crate) attempt: u32,
-    /// The time of the last commit, so that ids sort by time and a repeat has the same ones.
+    /// The time of what the instance goes on because of, so that ids sort by time and a repeat has the same.
     pub(crate) at: Timestamp,
 }
 
@@ -156,6 +156,14 @@ impl Occurrence {
             &attempt.to_le_bytes(),
         ])
     }
+}
+
+/// The time in the id of a message.
+pub(crate) fn time_of(message: MessageId) -> Timestamp {
+    let millis = message.to_bytes()[..6]
+        .iter()
+        .fold(0_i64, |sum, byte| sum << 8 | i64::from(*byte));
+    Timestamp::from_micros(millis.saturating_mul(1000))
 }
 
 /// Bytes that are given in the place of random ones.

@@ -4,7 +4,8 @@
 //! definition, state and event in; a new [`State`] and [`Effect`]s out. It is pure: no clock, no store, no
 //! randomness. What it promises:
 //! - **A run can be thrown away.** Nothing has happened before the caller commits state and effects in one
-//!   transaction. The same run made again asks for the same effects under the same ids.
+//!   transaction. The same run made again asks for the same effects under the same keys and, within an hour,
+//!   the same ids.
 //! - **Points as in BizTalk.** A run ends where the instance has to be kept: after a send, a call, a start,
 //!   the end of a transactional scope, a suspension, the end, and when it waits. Points that follow each
 //!   other are one. An atomic scope has none inside: it is one commit, or did nothing.

@@ -1,5 +1,7 @@
 //! How much of anything an orchestration may have.
 
+use std::time::Duration;
+
 /// The longest file of a definition, in bytes.
 pub const SOURCE_BYTES: usize = 256 * 1024;
 /// How deep the YAML of a definition nests.
@@ -30,3 +32,6 @@ pub const ATOMIC_EFFECTS: usize = 5_000;
 pub const STATE_BYTES: usize = 1024 * 1024;
 /// How many branches an instance has at once.
 pub const BRANCHES: usize = 256;
+/// How far the time in the id of a new message lies back at most. Stores keep messages by that time, so it
+/// must not be the time at which an instance fell asleep weeks ago.
+pub const ID_AGE: Duration = Duration::from_secs(3600);

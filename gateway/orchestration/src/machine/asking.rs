@@ -6,6 +6,7 @@ use super::{Done, Halt, Run};
 use crate::{
     Arrived, CallKey, Effect, Failure, Route, codes,
     definition::{Action, Call, Worker},
+    id,
     state::{Held, Wait},
 };
 

@@ -11,6 +11,7 @@ use crate::{
     definition::Action,
     expression::{self, Expression, Known, Ref, Trouble},
     id::Occurrence,
+    limits,
     state::{Branch, Frame, Held},
 };
 
@@ -55,8 +56,15 @@ impl Run<'_> {
             step,
             rounds: branch.rounds(),
             attempt: branch.attempt,
-            at: self.input.state.at,
+            at: self.id_time(),
         }
+    }
+
+    /// The time in new ids. It is stable, but never so old that a store would not take it.
+    fn id_time(&self) -> quayside_model::Timestamp {
+        let now = self.input.now;
+        let old = now.since(self.since) > limits::ID_AGE;
+        if old { now } else { self.since.min(now) }
     }
 
     /// The frames around a branch from the inside to the outside, those of its parents too.

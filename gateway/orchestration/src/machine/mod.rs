@@ -91,6 +91,8 @@ struct Run<'a> {
     taken: BTreeSet<usize>,
     /// Something was done after which the instance has to be kept.
     due: bool,
+    /// The time of what the instance goes on because of: the same when the run is made again.
+    since: Timestamp,
     /// How many steps are left.
     budget: u32,
     atomic: Option<Box<Mark>>,
@@ -100,7 +102,9 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(input: Input<'a>) -> Self {
+        let timer = input.state.timer.filter(|due| *due <= input.now);
         Self {
+            since: timer.map_or(input.state.at, |due| due.max(input.state.at)),
             input,
             definition: input.definition,
             state: input.state.clone(),

@@ -179,7 +179,10 @@ impl Reader<'_> {
         let timeout = timeout.map(|node| self.duration(node));
         let body = self.body(fields);
         let handlers = on_error.map_or_else(Vec::new, |node| self.handlers(node));
+        // It runs when the scope has ended well: an error that was handled around it is gone by then.
+        let before = std::mem::replace(&mut self.handling, false);
         let compensate = compensate.map(|node| self.block(node));
+        self.handling = before;
         Some(Action::Scope(Scope {
             atomic,
             timeout: match timeout {

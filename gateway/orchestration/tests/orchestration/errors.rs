@@ -130,6 +130,7 @@ fn a_time_out_ends_what_the_scope_waits_for() {
     let steps = "  - scope: c\n    timeout: 10s\n    steps:\n      - parallel:\n          x: [{ call: m, to: ask, reply: r, name: c1 }]\n          y: [{ worker: reconcile, send: m, lease: 1h, name: w }]\n    on_error: [{ catch: timeout, steps: [{ send: m, to: p1, name: late }] }]\n  - delay: 1h";
     let mut driver = started(steps);
     let call = driver.last_call();
+    assert_eq!(driver.state.timer(), Some(crate::support::at(10)));
     driver.pass(10);
     assert_eq!(driver.log()[1..], ["abandon abandon send:late"]);
     // An answer that comes now is for nobody; it is told of at the end.
@@ -319,4 +320,13 @@ fn a_compensation_inside_of_another_writes_what_that_one_sees() {
         panic!("{:?}", driver.state)
     };
     assert_eq!(&*failure.detail, "inner");
+}
+
+#[test]
+fn a_compensation_that_fails_leaves_the_rest_to_who_handles_it() {
+    let steps = "  - scope: all\n    steps:\n      - scope: outer\n        steps:\n          - { scope: inner, steps: [{ delay: 1s }], compensate: [{ send: m, to: p0, name: undo }] }\n        compensate:\n          - { raise: y }\n      - scope: failing\n        steps:\n          - raise: x\n        on_error: [{ catch: x, steps: [{ raise: z }] }]\n    on_error:\n      - catch: z\n        steps:\n          - scope: careful\n            steps: [{ compensate: all }]\n            on_error: [{ send: m, to: p1, name: told }]";
+    let mut driver = started(steps);
+    driver.pass(1);
+    // What was nested in the compensation that failed is compensated on the way.
+    assert_eq!(driver.log()[1..], ["send:undo send:told completed"]);
 }

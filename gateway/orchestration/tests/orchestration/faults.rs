@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use quayside_model::{Entropy, SeededEntropy};
 use quayside_orchestration::codes;
 
 use crate::support::compile;
@@ -334,4 +335,54 @@ fn every_code_is_used_and_in_its_range() {
             "{code}"
         );
     }
+}
+
+#[test]
+fn no_text_is_a_panic() {
+    let examples = [
+        include_str!("../../examples/approval.orchestration.yaml"),
+        include_str!("../../examples/claims.orchestration.yaml"),
+        include_str!("../../examples/batch.orchestration.yaml"),
+    ];
+    let entropy = SeededEntropy::new(11);
+    let below = |bound: usize| {
+        let mut bytes = [0; 4];
+        entropy.fill(&mut bytes);
+        u32::from_le_bytes(bytes) as usize % bound
+    };
+    let (mut right, mut wrong) = (0, 0);
+    for round in 0..3_000 {
+        let mut lines: Vec<&str> = examples[round % 3].lines().collect();
+        for _ in 0..1 + below(3) {
+            let (a, b) = (below(lines.len()), below(lines.len()));
+            match below(4) {
+                0 => drop(lines.remove(a)),
+                1 => lines.swap(a, b),
+                2 => lines.insert(a, lines[b]),
+                _ => lines[a] = lines[b],
+            }
+        }
+        let mut text = lines.join("\n");
+        if below(2) == 0 {
+            let at = (0..=below(text.len()))
+                .rev()
+                .find(|at| text.is_char_boundary(*at))
+                .unwrap_or(0);
+            text.insert_str(at, ["'", "{", "- ", ": ", "\u{0}", "*", "|", "ä"][below(8)]);
+        }
+        match compile(&text) {
+            Ok(definition) => {
+                assert!(!definition.graph().is_empty() && !definition.graph_svg().is_empty());
+                right += 1;
+            }
+            Err(defects) => {
+                assert!(
+                    !defects.is_empty() && defects.iter().all(|d| d.place.line > 0),
+                    "{text}"
+                );
+                wrong += 1;
+            }
+        }
+    }
+    assert!(right > 100 && wrong > 1_000, "{right} right, {wrong} wrong");
 }

@@ -194,3 +194,45 @@ fn a_run_that_is_made_again_later_has_the_same_ids() {
     driver.now = crate::support::at(77);
     assert_eq!(before, effects(&driver));
 }
+
+#[test]
+fn messages_are_taken_in_the_order_in_which_they_came() {
+    let mut driver = started(
+        "  - { receive: n, follow: k }\n  - { send: n, to: p0, name: s }\n  - { receive: n, follow: k }\n  - { send: n, to: p0, name: t }",
+    );
+    let came = [0, 1].map(|_| driver.correlated(0, "t1", &[("Key", text("x"))]));
+    driver.wake();
+    let sent: Vec<_> = driver
+        .effects()
+        .filter_map(|effect| match effect {
+            quayside_orchestration::Effect::Publish { message, .. } => Some(message.content),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sent, came);
+}
+
+#[test]
+fn ids_have_the_time_of_their_cause_and_are_never_old() {
+    let mut driver = started(
+        "  - delay: 10s\n  - { send: m, to: p0, name: s }\n  - { suspend: \"'later'\" }\n  - { send: m, to: p0, name: t }",
+    );
+    // Woken late: the id has the time at which it was due.
+    driver.pass(15);
+    // Resumed after a month: the time of the suspension would be too old for a store.
+    driver.now = crate::support::at(30 * 86_400);
+    driver.event(&quayside_orchestration::Event::Resume);
+    let seconds: Vec<_> = driver
+        .effects()
+        .filter_map(|effect| match effect {
+            quayside_orchestration::Effect::Publish { id, .. } => {
+                let millis = id.to_bytes()[..6]
+                    .iter()
+                    .fold(0, |sum, byte| sum << 8 | i64::from(*byte));
+                Some(millis / 1000 - crate::support::at(0).as_micros() / 1_000_000)
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(seconds, [10, 30 * 86_400]);
+}
