@@ -206,6 +206,19 @@ pub(crate) enum Wait {
 }
 
 impl Wait {
+    /// Whether a step of this kind waits like this.
+    fn fits(&self, action: &Action) -> bool {
+        match (self, action) {
+            (Self::Listen(times), Action::Listen(branches)) => times.len() == branches.len(),
+            (Self::Message, Action::Receive(_))
+            | (Self::Until(_), Action::Delay(_))
+            | (Self::Reply(_), Action::Call(_))
+            | (Self::Delivery(_), Action::Send(_))
+            | (Self::Work(..), Action::Worker(_)) => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn due(&self) -> Option<Timestamp> {
         match self {
             Self::Listen(times) => times.iter().flatten().min().copied(),
@@ -284,7 +297,14 @@ impl State {
             detail: format!("it cannot be read: {error}"),
         })?;
         state.belongs_to(definition)?;
-        Ok(state)
+        if state.is_sound(definition) {
+            return Ok(state);
+        }
+        let detail = "it names what the definition does not have".to_owned();
+        Err(Refused {
+            code: codes::STATE,
+            detail,
+        })
     }
 
     pub(crate) fn belongs_to(&self, definition: &Definition) -> Result<(), Refused> {
@@ -307,6 +327,42 @@ impl State {
             ));
         }
         Ok(())
+    }
+
+    /// Whether every number in it stands for something of the definition.
+    fn is_sound(&self, definition: &Definition) -> bool {
+        let slots = |count: usize| move |slot: &u16| usize::from(*slot) < count;
+        let ids: BTreeSet<u32> = self.branches.iter().map(|branch| branch.id).collect();
+        let branch = |branch: &Branch| {
+            let parent = branch
+                .parent
+                .map_or(branch.id == 0, |id| id < branch.id && ids.contains(&id));
+            let step = branch.stack.last().and(branch.current(definition));
+            let action = step.and_then(|step| definition.steps.get(usize::from(step)));
+            let waits = match (&branch.wait, action.map(|step| &step.action)) {
+                (Some(wait), Some(action)) => wait.fits(action),
+                (wait, _) => wait.is_none(),
+            };
+            parent && waits && branch.stack.iter().all(|frame| frame.is_sound(definition))
+        };
+        // A number of a list is looked at before it is used to find the step of a branch.
+        let lists =
+            self.branches
+                .iter()
+                .flat_map(|branch| &branch.stack)
+                .all(|frame| match frame {
+                    Frame::Block(block, _) => usize::from(*block) < definition.blocks.len(),
+                    _ => true,
+                });
+        let ended = matches!(self.status, Status::Ended(_));
+        lists
+            && ids.len() == self.branches.len()
+            && (ended || ids.contains(&0))
+            && self.branches.iter().all(branch)
+            && self.messages.keys().all(slots(definition.messages.len()))
+            && self.variables.keys().all(slots(definition.variables.len()))
+            && self.sets.keys().all(slots(definition.sets.len()))
+            && self.keys.keys().all(slots(definition.groups.len()))
     }
 
     /// The instance.
@@ -423,6 +479,29 @@ impl Branch {
 }
 
 impl Frame {
+    fn is_sound(&self, definition: &Definition) -> bool {
+        let action = |step: u16| {
+            definition
+                .steps
+                .get(usize::from(step))
+                .map(|step| &step.action)
+        };
+        let is_scope = |step: u16| matches!(action(step), Some(Action::Scope(_)));
+        let own = match self {
+            Self::Block(block, at) => usize::from(*at) <= definition.block(*block).len(),
+            Self::Each(step, _, _) => matches!(action(*step), Some(Action::Each { .. })),
+            Self::Loop(step, _) => matches!(action(*step), Some(Action::Loop { .. })),
+            Self::Join(step) => matches!(action(*step), Some(Action::Parallel(_))),
+            Self::Scope(scope) => is_scope(scope.step),
+            Self::Handle(handler) => is_scope(handler.step),
+            Self::Undoing(_) | Self::Undo(_) => true,
+        };
+        own && self
+            .done()
+            .iter()
+            .all(|done| done.all(&|done| is_scope(done.step)))
+    }
+
     /// The finished scopes that it remembers.
     pub(crate) fn done(&self) -> Vec<&Done> {
         match self {
@@ -444,6 +523,11 @@ impl Frame {
 }
 
 impl Done {
+    /// Whether `test` holds for it and all that are nested in it.
+    fn all(&self, test: &dyn Fn(&Self) -> bool) -> bool {
+        test(self) && self.nested.iter().all(|nested| nested.all(test))
+    }
+
     fn weight(&self) -> usize {
         let messages: usize = self.messages.values().map(Held::weight).sum();
         let variables: usize = self.variables.values().map(Datum::weight).sum();

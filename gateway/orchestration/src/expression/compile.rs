@@ -10,7 +10,7 @@ use quayside_model::Name;
 
 use super::{
     Expression, Kind, Names, Read, Ref,
-    kinds::{FUNCTIONS, Kinds, qualified},
+    kinds::{FUNCTIONS, Finding, Kinds, qualified},
 };
 use crate::{
     codes,
@@ -125,16 +125,16 @@ pub(crate) fn compile(
     };
     let kind = kinds.of(&tree);
     let (faults, nodes, loops) = (kinds.faults, kinds.nodes, kinds.deepest);
-    for (id, code, message) in faults {
-        let unknown = message
-            .strip_prefix("there is no function `")
-            .and_then(|m| m.strip_suffix('`'));
-        let known: Vec<&str> = FUNCTIONS
-            .iter()
-            .copied()
-            .chain(READS.iter().map(|r| r.0))
-            .collect();
-        match unknown.and_then(|name| nearest(name, &known)) {
+    let functions = FUNCTIONS.iter().copied().chain(READS.iter().map(|r| r.0));
+    let functions: Vec<&str> = functions.collect();
+    for Finding {
+        id,
+        code,
+        message,
+        function,
+    } in faults
+    {
+        match function.and_then(|name| nearest(&name, &functions)) {
             Some(near) => defects.help(at(id), code, message, &format!("Did you mean `{near}`?")),
             None => defects.add(at(id), code, message),
         }

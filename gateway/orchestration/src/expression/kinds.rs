@@ -63,10 +63,19 @@ pub(super) const FUNCTIONS: &[&str] = &[
     "string",
 ];
 
+/// A fault, with the place of the parser.
+pub(super) struct Finding {
+    pub(super) id: u64,
+    pub(super) code: Code,
+    pub(super) message: String,
+    /// The function that does not exist.
+    pub(super) function: Option<String>,
+}
+
 /// Finds kinds. `named` tells that of a name, and remembers a fault itself.
 pub(super) struct Kinds<'a> {
     pub(super) named: &'a mut dyn FnMut(&str, u64) -> Kind,
-    pub(super) faults: Vec<(u64, Code, String)>,
+    pub(super) faults: Vec<Finding>,
     pub(super) bound: Vec<String>,
     pub(super) nodes: u64,
     pub(super) loops: u32,
@@ -101,16 +110,25 @@ impl Kinds<'_> {
             }
             Expr::Ident(_) => Kind::Any,
             Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified => {
-                let message = "maps and structures have no place in an orchestration".to_owned();
-                self.faults
-                    .push((expression.id, codes::EXPRESSION, message));
+                let message = "maps and structures have no place in an orchestration";
+                self.fault_of(expression.id, codes::EXPRESSION, message);
                 Kind::Any
             }
         }
     }
 
     fn fault(&mut self, id: u64, message: impl Into<String>) {
-        self.faults.push((id, codes::TYPE, message.into()));
+        self.fault_of(id, codes::TYPE, message);
+    }
+
+    fn fault_of(&mut self, id: u64, code: Code, message: impl Into<String>) {
+        let message = message.into();
+        self.faults.push(Finding {
+            id,
+            code,
+            message,
+            function: None,
+        });
     }
 
     fn call(&mut self, id: u64, call: &CallExpr) -> Kind {
@@ -224,8 +242,12 @@ impl Kinds<'_> {
             }
             (name, _) if name.starts_with(['_', '@', '!', '-']) => Kind::Any,
             (name, _) => {
-                let message = format!("there is no function `{name}`");
-                self.faults.push((id, codes::EXPRESSION, message));
+                self.faults.push(Finding {
+                    id,
+                    code: codes::EXPRESSION,
+                    message: format!("there is no function `{name}`"),
+                    function: Some(name.to_owned()),
+                });
                 Kind::Any
             }
         }
@@ -237,8 +259,8 @@ impl Kinds<'_> {
         self.loops += 1;
         self.deepest = self.deepest.max(self.loops);
         if self.loops == crate::limits::EXPRESSION_LOOPS + 1 {
-            let message = "`map`, `filter`, `all` and `exists` nest too deep".to_owned();
-            self.faults.push((id, codes::COST, message));
+            let message = "`map`, `filter`, `all` and `exists` nest too deep";
+            self.fault_of(id, codes::COST, message);
         }
         let outside = self.bound.len();
         self.bound.extend([c.iter_var.clone(), c.accu_var.clone()]);

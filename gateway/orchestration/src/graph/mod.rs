@@ -278,6 +278,28 @@ example
         assert!(svg.starts_with("<svg xmlns=") && svg.ends_with("</svg>\n"));
         assert!(svg.contains("&lt;&amp;&gt;") && !svg.contains("<&>"));
         assert_eq!(svg.matches("<g>").count(), svg.matches("</g>").count());
+        let number = |rect: &str, key: &str| -> u32 {
+            let rest = rect
+                .split_once(&format!("{key}=\""))
+                .map_or("0", |(_, rest)| rest);
+            rest.split('"')
+                .next()
+                .and_then(|n| n.parse().ok())
+                .unwrap_or(0)
+        };
+        let rects: Vec<[u32; 4]> = svg
+            .split("<rect ")
+            .skip(1)
+            .filter_map(|rect| rect.split("/>").next())
+            .map(|rect| [" x", " y", "width", "height"].map(|key| number(&format!(" {rect}"), key)))
+            .collect();
+        let [_, _, width, height] = rects[0];
+        for [x, y, w, h] in &rects {
+            assert!(
+                x + w <= width && y + h <= height,
+                "inside of the picture: {svg}"
+            );
+        }
         for step in ["first", "both", "stop"] {
             assert!(svg.contains(&format!(">{step}<")), "{step} in {svg}");
         }

@@ -171,8 +171,9 @@ impl Run<'_> {
     }
 
     pub(super) fn consume(&mut self, at: usize) {
+        let message = self.input.inbox[at].message;
         self.taken.insert(at);
-        self.effects
-            .push(Effect::Consume(self.input.inbox[at].message));
+        self.since = self.since.max(id::time_of(message)).min(self.input.now);
+        self.effects.push(Effect::Consume(message));
     }
 }

@@ -31,10 +31,7 @@ impl Reader<'_> {
     fn body(&mut self, fields: &mut Fields<'_>) -> u16 {
         match fields.need("steps", &mut self.defects) {
             Some(steps) => self.block(steps),
-            None => {
-                self.blocks.push(Vec::new());
-                u16::try_from(self.blocks.len() - 1).unwrap_or(0)
-            }
+            None => self.empty_block(),
         }
     }
 
@@ -146,10 +143,7 @@ impl Reader<'_> {
             fields.finish(&mut self.defects);
             let body = match steps {
                 Some(steps) => self.block(steps),
-                None => {
-                    self.blocks.push(Vec::new());
-                    u16::try_from(self.blocks.len() - 1).unwrap_or(0)
-                }
+                None => self.empty_block(),
             };
             branches.extend(trigger.map(|trigger| ListenBranch { trigger, body }));
         }

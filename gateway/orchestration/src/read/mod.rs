@@ -176,11 +176,11 @@ impl<'e> Reader<'e> {
 
     /// Reads a list of steps, and gives its number.
     fn block(&mut self, node: &Node) -> u16 {
-        let number = u16::try_from(self.blocks.len()).unwrap_or(u16::MAX);
-        if self.full || self.blocks.len() >= limits::STEPS * 4 {
-            return 0;
+        // Always a list of its own: one that is left out by a limit is empty.
+        let number = self.empty_block();
+        if self.full {
+            return number;
         }
-        self.blocks.push(Vec::new());
         let Yaml::List(items) = &node.value else {
             let message = format!(
                 "{} stands here, where a list of steps belongs",
@@ -206,6 +206,11 @@ impl<'e> Reader<'e> {
         }
         self.depth -= 1;
         number
+    }
+
+    fn empty_block(&mut self) -> u16 {
+        self.blocks.push(Vec::new());
+        u16::try_from(self.blocks.len() - 1).expect("no more lists than the YAML has values")
     }
 
     /// Keeps a place for a step, so that steps are numbered in the order in which they are written.

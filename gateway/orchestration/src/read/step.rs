@@ -300,15 +300,18 @@ impl Reader<'_> {
         let properties = &self.messages[usize::from(slot)].properties;
         let value_type = properties.get(property).copied();
         let found = Names::Filter(properties).find(property, place, &mut self.defects);
+        let named = Name::new(property).ok();
+        if found.is_some() && named.is_none() {
+            let message = format!(
+                "`{}` is no name of a property",
+                crate::defect::shown(property)
+            );
+            self.defects.add(place, codes::UNKNOWN_NAME, message);
+        }
         let kind = found.map(|(_, kind)| kind);
         let expression = self.expression(node, kind.map_or(Expect::Anything, Expect::Value))?;
         kind?;
-        Some(Assignment::Property(
-            slot,
-            Name::new(property).ok()?,
-            value_type,
-            expression,
-        ))
+        Some(Assignment::Property(slot, named?, value_type, expression))
     }
 
     fn variable(&mut self, at: usize, node: &Node) -> Option<Assignment> {

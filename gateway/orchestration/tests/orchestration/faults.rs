@@ -304,6 +304,21 @@ fn too_much_is_refused() {
     assert!(faults(&nested(30))[0].ends_with("QS1320"));
     let many = format!("{HEAD}{}", "  - delay: 1s\n".repeat(2_100));
     assert_eq!(faults(&many), ["2005:5 QS1320"]);
+    // A step that is there when the limit is reached, with lists that are left out by it.
+    let last = format!(
+        "{HEAD}{}  - decide: [{{ when: open, steps: [{{ decide: [{{ when: open, steps: [{{ delay: 1s }}] }}] }}] }}]\n",
+        "  - delay: 1s\n".repeat(1_997)
+    );
+    assert!(
+        faults(&last).iter().any(|fault| fault.ends_with("QS1320")),
+        "{:?}",
+        faults(&last)
+    );
+    let empty = format!(
+        "{HEAD}  - decide:\n{}",
+        "    - { when: open, steps: [] }\n".repeat(9_000)
+    );
+    assert!(!faults(&empty).is_empty());
     let long = format!("{HEAD}  - suspend: \"'{}'\"\n", "x".repeat(5_000));
     assert_eq!(faults(&long), ["7:14 QS1320"]);
 }

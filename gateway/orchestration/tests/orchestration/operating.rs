@@ -213,3 +213,58 @@ fn answers_go_to_who_asked() {
     });
     assert!(found, "{:?}", driver.commits);
 }
+
+#[test]
+fn a_damaged_state_is_refused_and_never_a_panic() {
+    let driver = waiting();
+    let whole = driver.state.encode();
+    let text = String::from_utf8(whole.clone()).expect("JSON");
+    for (whole, other) in [
+        ("\"w\":{\"r\":", "\"w\":{\"d\":"),
+        ("{\"j\":1}", "{\"j\":0}"),
+        ("{\"j\":1}", "{\"j\":99}"),
+        ("\"p\":0", "\"p\":2"),
+        ("\"b\":[2", "\"b\":[77"),
+    ] {
+        assert!(text.contains(whole), "{whole} in {text}");
+        let damaged = text.replace(whole, other);
+        assert!(
+            State::decode(damaged.as_bytes(), &driver.definition).is_err(),
+            "{damaged}"
+        );
+    }
+    let (mut refused, mut taken) = (0, 0);
+    for at in 0..whole.len() {
+        for byte in [b'0', b'1', b'9', b'"', b'}', b'x'] {
+            let mut damaged = whole.clone();
+            damaged[at] = byte;
+            match State::decode(&damaged, &driver.definition) {
+                Ok(state) => {
+                    taken += 1;
+                    let input = quayside_orchestration::Input {
+                        definition: &driver.definition,
+                        state: &state,
+                        inbox: &driver.inbox,
+                        now: driver.now,
+                        world: &driver.world,
+                    };
+                    for event in [
+                        Event::Wake,
+                        Event::Resume,
+                        Event::Terminate { reason: reason() },
+                    ] {
+                        let _ = quayside_orchestration::advance(input, &event);
+                    }
+                }
+                Err(error) => {
+                    assert_eq!(error.code, codes::STATE);
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(
+        refused > 100 && taken > 100,
+        "{refused} refused, {taken} taken"
+    );
+}

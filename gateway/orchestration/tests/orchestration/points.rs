@@ -215,10 +215,15 @@ fn messages_are_taken_in_the_order_in_which_they_came() {
 #[test]
 fn ids_have_the_time_of_their_cause_and_are_never_old() {
     let mut driver = started(
-        "  - delay: 10s\n  - { send: m, to: p0, name: s }\n  - { suspend: \"'later'\" }\n  - { send: m, to: p0, name: t }",
+        "  - delay: 10s\n  - { send: m, to: p0, name: s }\n  - { receive: n, follow: k }\n  - { send: n, to: p0, name: u }\n  - { suspend: \"'later'\" }\n  - { send: m, to: p0, name: t }",
     );
     // Woken late: the id has the time at which it was due.
     driver.pass(15);
+    // A message that came while nobody looked: its own time.
+    driver.now = crate::support::at(100);
+    driver.correlated(0, "t1", &[("Key", text("x"))]);
+    driver.now = crate::support::at(200);
+    driver.wake();
     // Resumed after a month: the time of the suspension would be too old for a store.
     driver.now = crate::support::at(30 * 86_400);
     driver.event(&quayside_orchestration::Event::Resume);
@@ -234,5 +239,5 @@ fn ids_have_the_time_of_their_cause_and_are_never_old() {
             _ => None,
         })
         .collect();
-    assert_eq!(seconds, [10, 30 * 86_400]);
+    assert_eq!(seconds, [10, 100, 30 * 86_400]);
 }
