@@ -14,7 +14,8 @@
 //! - **It ends.** Steps between two points, effects, nesting, values, the cost of an expression and the size
 //!   of the state are bounded, and each bound is an error with a code.
 //!
-//! Reading order: [`Definition`], [`State`], [`Event`] and [`Effect`], then [`advance`] and [`World`].
+//! Reading order: [`Definition`], [`State`], [`Event`] and [`Effect`], then [`advance`] and [`World`];
+//! [`Rehearsal`] runs an instance in virtual time.
 //! It does not store, subscribe or send anything itself, and it draws no conclusions from silence but the
 //! time-outs that a definition names.
 
@@ -31,6 +32,7 @@ mod id;
 pub mod limits;
 mod machine;
 mod read;
+mod rehearsal;
 mod span;
 mod state;
 mod world;
@@ -45,5 +47,6 @@ pub use effect::{
 pub use environment::{Environment, MapSpec, MessageSpec, PortSpec};
 pub use id::{CallKey, CorrelationKey, Fingerprint, NotAKey};
 pub use machine::{Input, advance};
+pub use rehearsal::{Rehearsal, Tried};
 pub use state::{Position, State, Status, VERSION};
 pub use world::{Empty, Lookup, MapCall, Mapped, Need, Want, World};

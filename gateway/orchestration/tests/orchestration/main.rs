@@ -7,5 +7,6 @@ mod examples;
 mod faults;
 mod operating;
 mod points;
+mod rehearsing;
 mod simulation;
 mod support;
