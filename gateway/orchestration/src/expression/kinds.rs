@@ -104,6 +104,19 @@ impl Kinds<'_> {
             }
             Expr::Call(call) => self.call(expression.id, call),
             Expr::Comprehension(comprehension) => self.comprehension(expression.id, comprehension),
+            // `has(http.method)`, of what is no message of ours.
+            Expr::Select(select) if select.test => {
+                match qualified(&select.operand.expr) {
+                    Some(name) => {
+                        let name = format!("{name}.{}", select.field);
+                        (self.named)(&name, root(&select.operand));
+                    }
+                    None => {
+                        self.of(&select.operand);
+                    }
+                }
+                Kind::Truth
+            }
             Expr::Select(select) => {
                 self.of(&select.operand);
                 Kind::Any

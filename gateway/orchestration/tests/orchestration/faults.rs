@@ -227,6 +227,28 @@ fn expressions_are_checked_where_they_stand() {
 }
 
 #[test]
+fn filters_see_the_properties_of_their_message() {
+    let filter = |filter: &str| {
+        let text = format!(
+            "messages: {{ a: order }}\nsteps:\n  - receive: a\n    activate: true\n    filter: {filter}\n"
+        );
+        faults(&text)
+    };
+    for right in [
+        "Total > 1000.0 && OrderId != ''",
+        "has(http.method) && msg.type == 'x'",
+        "\"http.header['x-id'] == 'a'\"",
+        "true",
+    ] {
+        assert_eq!(filter(right), Vec::<String>::new(), "{right}");
+    }
+    assert_eq!(filter("Totl > 1000.0"), ["5:13 QS1307"]);
+    assert_eq!(filter("a.Total > 1000.0 && OrderId > 5"), ["5:41 QS1309"]);
+    assert_eq!(filter("Total"), ["5:13 QS1309"]);
+    assert_eq!(filter("found(a, '/x')"), ["5:18 QS1307"]);
+}
+
+#[test]
 fn every_path_is_looked_at() {
     check(&[
         // A receive that cannot activate first, and one that activates later.
