@@ -92,10 +92,9 @@ impl Defects {
             .count()
     }
 
-    /// All of them in the order of their places, none twice.
+    /// All of them in the order of their places.
     pub(crate) fn finish(mut self) -> Vec<Defect> {
         self.0.sort_by_key(|defect| defect.place);
-        self.0.dedup();
         self.0
     }
 }

@@ -56,6 +56,13 @@ fn a_handler_decides_what_is_compensated() {
     let steps =
         format!("{TWO_SCOPES}      - {{ raise: x }}\n    on_error: [{{ compensate: one }}]");
     assert_eq!(started(&steps).log()[1..], ["send:undo1 completed"]);
+    let steps = format!(
+        "{TWO_SCOPES}      - {{ raise: x }}\n    on_error: [{{ compensate: one }}, {{ compensate: all }}]"
+    );
+    assert_eq!(
+        started(&steps).log()[1..],
+        ["send:undo1", "send:undo3 send:undo2 completed"]
+    );
     let steps = format!("{TWO_SCOPES}      - {{ raise: x }}\n    on_error: [{{ delay: 1s }}]");
     assert_eq!(
         started(&steps).log().len(),
@@ -329,4 +336,22 @@ fn a_compensation_that_fails_leaves_the_rest_to_who_handles_it() {
     driver.pass(1);
     // What was nested in the compensation that failed is compensated on the way.
     assert_eq!(driver.log()[1..], ["send:undo send:told completed"]);
+}
+
+#[test]
+fn a_receipt_that_nobody_waits_for_is_not_missed() {
+    let steps = "  - scope: c\n    timeout: 10s\n    steps: [{ send: m, to: p0, notify: true, name: s }]\n    on_error: [{ delay: 1s }]";
+    let mut driver = started(steps);
+    let published = driver.effects().find_map(|effect| match effect {
+        Effect::Publish { id, .. } => Some(*id),
+        _ => None,
+    });
+    driver.pass(10);
+    driver.arrive(
+        "nothing",
+        &[],
+        Route::Delivered(published.expect("it was sent")),
+    );
+    driver.pass(1);
+    assert_eq!(driver.log().last().map(String::as_str), Some("completed"));
 }

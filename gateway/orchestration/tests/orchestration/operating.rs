@@ -68,6 +68,15 @@ fn a_waiting_step_is_retried_by_name() {
         step: Some(name("c2")),
     });
     assert_eq!(driver.log(), ["consume call:c1 call:c2", "call:c2"]);
+    let calls: Vec<_> = driver
+        .effects()
+        .filter_map(|effect| match effect {
+            Effect::Call { id, key, .. } => Some((*id, *key)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(calls[1].1, calls[2].1, "one key for the partner");
+    assert_ne!(calls[1].0, calls[2].0, "and two messages for the store");
 }
 
 #[test]

@@ -241,3 +241,52 @@ fn ids_have_the_time_of_their_cause_and_are_never_old() {
         .collect();
     assert_eq!(seconds, [10, 100, 30 * 86_400]);
 }
+
+#[test]
+fn the_time_of_ids_goes_on_with_each_commit() {
+    let mut driver = Driver::new(compiled(&format!(
+        "{HEAD}  - {{ send: m, to: p0, name: s }}\n  - assign: {{ a: a + 1 }}\n  - {{ send: m, to: p0, name: t }}\n"
+    )));
+    driver.now = crate::support::at(50);
+    driver.arrive(
+        "t0",
+        &[("Key", text("x"))],
+        quayside_orchestration::Route::Activation("first".parse().expect("a name")),
+    );
+    driver.wake();
+    let times: Vec<Vec<u8>> = driver
+        .effects()
+        .filter_map(|effect| match effect {
+            quayside_orchestration::Effect::Publish { id, .. } => Some(id.to_bytes()[..6].to_vec()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(times.len(), 2);
+    assert_eq!(times[0], times[1], "both are of the time at which it ran");
+}
+
+#[test]
+fn a_send_initialises_before_anybody_can_answer() {
+    let text_ = "messages: { m: t0, n: t1 }\ncorrelations: { k: [Key, N] }\nsteps:\n  - { receive: m, activate: true, name: first }\n  - { send: m, to: p0, initialise: k, name: s }\n  - { receive: n, follow: k }\n";
+    let properties = [("Key", text("x")), ("N", quayside_model::Value::Integer(7))];
+    let mut driver = Driver::started(compiled(text_), "t0", &properties);
+    let effects: Vec<_> = driver.effects().collect();
+    let subscribed = effects
+        .iter()
+        .position(|effect| matches!(effect, quayside_orchestration::Effect::Subscribe { .. }));
+    let sent = effects
+        .iter()
+        .position(|effect| matches!(effect, quayside_orchestration::Effect::Publish { .. }));
+    assert!(subscribed.is_some() && subscribed < sent);
+    driver.correlated(0, "t1", &properties);
+    driver.wake();
+    assert_eq!(driver.log(), ["consume send:s", "consume completed"]);
+}
+
+#[test]
+fn what_is_looked_at_in_a_copy_of_a_copy_is_kept() {
+    let text_ = "messages: { a: t0, b: t0, c: t0 }\nsteps:\n  - { receive: a, activate: true, name: first }\n  - assign: { b: a }\n  - delay: 1s\n  - assign: { c: b }\n  - { suspend: c.Key, name: stop }\n";
+    let mut driver = Driver::started(compiled(text_), "t0", &[("Key", text("x"))]);
+    driver.pass(1);
+    assert_eq!(driver.log(), ["consume", "suspend:QS1342@stop"]);
+}
