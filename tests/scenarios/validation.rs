@@ -220,7 +220,7 @@ async fn large_documents_are_judged_as_small_ones_and_too_large_ones_refused() {
             reply.text()
         );
     }
-    let reply = post(&gateway, "refused", lines(170_000, r#"{"sku": "b"}"#)).await;
+    let reply = post(&gateway, "refused", lines(60_000, r#"{"sku": "b"}"#)).await;
     assert_eq!(
         (reply.status.as_u16(), reply.code()),
         (422, "QS0230".to_owned())

@@ -60,5 +60,5 @@ quayside_model::codes! {
     NOT_VALIDATED = "QS0229", "A message could not be validated to its end.",
         "Send a smaller or simpler document, or set `validate = \"off\"` for it.";
     TOO_LARGE_TO_VALIDATE = "QS0230", "A JSON document is too large to be validated.",
-        "Send at most 16 MiB, in several messages if need be, or set `validate = \"off\"` for it.";
+        "Send at most 4 MiB, in several messages if need be, or set `validate = \"off\"` for it.";
 }

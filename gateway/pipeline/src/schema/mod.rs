@@ -15,8 +15,9 @@ pub const FINDINGS_MAX: usize = 20;
 /// How much of one finding is kept, in bytes.
 const FINDING_MAX: usize = 400;
 
-/// The largest JSON document that is validated, in bytes: it is whole in memory for that.
-pub const JSON_MAX: u64 = 16 * 1024 * 1024;
+/// The largest JSON document that is validated, in bytes: it is whole in memory for that, where each of its values takes
+/// 32 bytes and more, however short it was written.
+pub const JSON_MAX: u64 = 4 * 1024 * 1024;
 
 /// How many files one schema may come from.
 const FILES_MAX: usize = 200;
