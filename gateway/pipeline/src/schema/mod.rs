@@ -3,6 +3,8 @@
 //! A schema is compiled once, from files that the caller reads: nothing is ever fetched, whatever a schema or a document
 //! names. What it says of a document is a bounded list of findings, each with its place.
 
+mod document;
+mod extent;
 mod json;
 
 use std::{fmt, io::Read, sync::Arc};
@@ -12,8 +14,9 @@ use crate::{Invalid, Kind, codes};
 /// How many findings are kept of one document.
 pub const FINDINGS_MAX: usize = 20;
 
-/// How much of one finding is kept, in bytes.
-const FINDING_MAX: usize = 400;
+/// How much of one finding is kept, and of its place, in bytes.
+const FINDING_MAX: usize = 250;
+const PLACE_MAX: usize = 120;
 
 /// The largest JSON document that is validated, in bytes: it is whole in memory for that, where each of its values takes
 /// 32 bytes and more, however short it was written.
@@ -94,24 +97,28 @@ impl Findings {
         self.list.is_empty()
     }
 
-    fn push(&mut self, place: String, detail: &str) {
+    fn push(&mut self, place: &str, detail: &str) {
         if self.list.len() == FINDINGS_MAX {
             self.more = true;
             return;
         }
-        let cut = detail.floor_char_boundary(FINDING_MAX);
-        let mut shown: String = detail[..cut].chars().map(printable).collect();
-        if cut < detail.len() {
-            shown.push('…');
-        }
         self.list.push(Finding {
-            place,
-            detail: shown,
+            place: line(place, PLACE_MAX),
+            detail: line(detail, FINDING_MAX),
         });
     }
 }
 
-/// A finding is one line, whatever a document puts into it.
+/// One line of at most `most` bytes, whatever a document has put into a text.
+fn line(text: &str, most: usize) -> String {
+    let cut = text.floor_char_boundary(most);
+    let mut shown: String = text[..cut].chars().map(printable).collect();
+    if cut < text.len() {
+        shown.push('…');
+    }
+    shown
+}
+
 fn printable(c: char) -> char {
     if c.is_control() { ' ' } else { c }
 }
@@ -179,16 +186,16 @@ mod tests {
     #[test]
     fn findings_are_bounded_lines() {
         let mut findings = Findings::default();
-        findings.push("/a".to_owned(), "a\nb");
-        findings.push(String::new(), &"ä".repeat(300));
+        findings.push("/a\nb", "a\nb");
+        findings.push("", &"ä".repeat(300));
         for _ in 0..30 {
-            findings.push(String::new(), "c");
+            findings.push("", "c");
         }
         let text = findings.to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), FINDINGS_MAX + 1);
-        assert_eq!(lines[0], "/a: a b");
-        assert_eq!(lines[1].chars().count(), 201);
+        assert_eq!(lines[0], "/a b: a b");
+        assert_eq!(lines[1].chars().count(), 126);
         assert!(lines[1].ends_with('…'));
         assert_eq!(lines[FINDINGS_MAX], "and more");
     }
