@@ -40,6 +40,8 @@ mod sources;
 mod tx;
 mod writer;
 
+pub use lock::FolderLock;
 pub use open::{
     DATABASE_FILE, Options, SqliteStore, Synchronous, check_free, identity, make_folder,
+    take_folder,
 };

@@ -30,9 +30,9 @@ const NETWORK: [(u64, &str); 10] = [
     (0x564c, "NCP"),
 ];
 
-/// The lock on a folder, held until it is dropped.
+/// The lock on a folder, held until it is dropped: nobody else opens the store in it.
 #[derive(Debug)]
-pub(crate) struct FolderLock {
+pub struct FolderLock {
     _file: File,
 }
 

@@ -1,7 +1,7 @@
 //! Opening and closing the store, and copying it while it runs.
 
 use std::{
-    fs::{DirBuilder, Permissions},
+    fs::{DirBuilder, File, Permissions},
     io,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
@@ -175,6 +175,35 @@ pub fn identity(dir: &Path) -> io::Result<String> {
 /// system says.
 pub fn check_free(dir: &Path) -> Result<(), StoreError> {
     FolderLock::take(dir).map(drop)
+}
+
+/// Takes the folder `dir`, in which a store is to be put: no process opens one there while the lock is held. What a
+/// store that is gone has left beside its file is removed, its log above all, which would be read as one of the next.
+///
+/// # Errors
+/// `Occupied` names the process that has it; `Config`: there is a store, or `dir` is on a network file system;
+/// `Unavailable`: as the file system says.
+pub fn take_folder(dir: &Path) -> Result<FolderLock, StoreError> {
+    let lock = FolderLock::take(dir)?;
+    let database = dir.join(DATABASE_FILE);
+    if database.exists() {
+        let cause = format!("{} is there already", database.display());
+        return Err(StoreError::new(StoreErrorKind::Config, OPERATION, cause));
+    }
+    for end in ["-wal", "-shm", "-journal"] {
+        let mut left = database.clone().into_os_string();
+        left.push(end);
+        match std::fs::remove_file(&left) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(unavailable(error));
+            }
+            _ => {}
+        }
+    }
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(unavailable)?;
+    Ok(lock)
 }
 
 impl SqliteStore {

@@ -7,7 +7,9 @@ use quayside_store::{
     AnyStore, Browse, Claims, Commit, Op, Outcome, Sessions, StoreErrorKind,
     model::{Clock, ManualClock, Timestamp},
 };
-use quayside_store_sqlite::{DATABASE_FILE, Options, SqliteStore, check_free, identity};
+use quayside_store_sqlite::{
+    DATABASE_FILE, Options, SqliteStore, check_free, identity, take_folder,
+};
 
 fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(
@@ -212,4 +214,26 @@ fn a_store_has_one_identity_under_every_path_and_each_its_own() {
     assert_eq!(identity(&one).unwrap(), before);
     drop(stores);
     check_free(&one).unwrap();
+}
+
+#[test]
+fn a_folder_that_is_taken_for_a_restore_is_free_of_what_was_there_and_nobody_elses() {
+    let dir = tempfile::tempdir().unwrap();
+    let left: Vec<_> = ["-wal", "-shm", "-journal"]
+        .into_iter()
+        .map(|end| dir.path().join(format!("{DATABASE_FILE}{end}")))
+        .collect();
+    for file in &left {
+        std::fs::write(file, "of a store that is gone").unwrap();
+    }
+    let taken = take_folder(dir.path()).unwrap();
+    assert!(left.iter().all(|file| !file.exists()));
+    let error = SqliteStore::open(dir.path(), clock(), Options::default()).unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Occupied);
+    drop(taken);
+    drop(open(dir.path()));
+    let refused = take_folder(dir.path())
+        .map(drop)
+        .map_err(|error| error.kind);
+    assert_eq!(refused, Err(StoreErrorKind::Config));
 }

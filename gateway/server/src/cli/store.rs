@@ -11,7 +11,7 @@ use std::{
 use clap::{Args, Subcommand};
 use quayside_store::{StoreError, StoreErrorKind, lease::Epoch};
 use quayside_store_postgres::{Restored, WhatWasSent};
-use quayside_store_sqlite::{DATABASE_FILE, check_free, identity, make_folder};
+use quayside_store_sqlite::{DATABASE_FILE, check_free, identity, make_folder, take_folder};
 use serde_json::json;
 
 use super::{DEFAULT_ADMIN, Remote, Show, client::Client, codes, output};
@@ -292,6 +292,17 @@ async fn restore(args: &RestoreArgs) -> Result<Exit, Failure> {
         let message = format!("{} is there already", target.display());
         return Err(Failure::new(codes::EXISTS, message));
     }
+    // First of all, so that what cannot be read leaves no folder.
+    let unreadable = |error: std::io::Error| {
+        let message = format!("{}: {error}", args.from.display());
+        Failure::new(codes::FILE, message)
+    };
+    drop(File::open(&args.from).map_err(unreadable)?);
+    // A process that starts meanwhile would make a store of its own here, accept messages, and lose them to this one.
+    let _kept = make_folder(&node.data_dir)
+        .map_err(|error| StoreError::new(StoreErrorKind::Unavailable, "restore", error))
+        .and_then(|()| take_folder(&node.data_dir))
+        .map_err(|error| wiring::store_failure(&error))?;
     // In a folder beside it, so that nobody can find it before it knows that it was restored.
     let beside = node.data_dir.join(RESTORING);
     let restored = restore_in(&beside, args, &node, &target).await;
