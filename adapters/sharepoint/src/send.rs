@@ -337,11 +337,15 @@ impl Attempt<'_> {
         match self.client().call(&call).await {
             Ok(_) => return Ok(Told::Done),
             Err(failure) if failure.verdict() == Some(Verdict::NotCheckedOut) => {}
+            Err(failure) if is_missing(&failure) => return Err(vanished(&failure)),
             Err(failure) => return Err(failure),
         }
         if self.draft {
             let call = Call::post("publishing a draft", format!("{file}/Publish(comment='')"));
-            self.client().call(&call).await?;
+            match self.client().call(&call).await {
+                Err(failure) if is_missing(&failure) => return Err(vanished(&failure)),
+                published => published?,
+            };
         }
         Ok(Told::Done)
     }

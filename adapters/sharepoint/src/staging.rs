@@ -1,7 +1,7 @@
 //! The folder of a library where documents lie until they are whole and have their columns: they are put there, taken
 //! away, and swept out when nobody came back for them.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use quayside_adapter_api::{
@@ -227,12 +227,13 @@ impl Staging {
     /// place in staging cleaned: nobody comes back for what lies there then.
     pub(crate) async fn keep_clean(self: Arc<Self>) {
         let rest = (self.sweep_after / 4).clamp(SHORTEST_REST, LONGEST_REST);
+        let mut seen = Seen::new();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
                 () = self.services.stopping.cancelled() => return,
             }
-            match self.sweep().await {
+            match self.sweep(&mut seen).await {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(
                     count,
@@ -247,8 +248,9 @@ impl Staging {
     }
 
     /// Takes away what nobody has changed for [`SendSettings::sweep_after`], and tells how much. Each document only as it
-    /// was seen, at the place where it was seen: an attempt that has put it anew since, or has published it, keeps it.
-    async fn sweep(&self) -> Result<usize, Failure> {
+    /// was seen, at the place where it was seen: an attempt that has put it anew since, or has published it, keeps it. And only
+    /// what was there at the sweep before: the times are the farm's, and its clock may not be that of this machine.
+    async fn sweep(&self, seen: &mut Seen) -> Result<usize, Failure> {
         let listed = Call::get(
             "looking through the staging folder",
             format!(
@@ -262,7 +264,11 @@ impl Staging {
         };
         let before = self.services.clock.now().minus(self.sweep_after);
         let mut swept = 0;
+        let last = std::mem::replace(seen, staged(&files));
         for (name, etag) in left_behind(&files, before) {
+            if last.get(name).is_none_or(|seen| seen != etag) {
+                continue;
+            }
             let target = odata::file_at(&format!("{}/{name}", self.folder()));
             let call = Call::json(
                 "sweeping the staging folder",
@@ -309,6 +315,20 @@ pub(crate) fn unique_id(file: &Value) -> Result<&str, Failure> {
         .ok_or_else(|| Failure::Unknown(error::bad_answer(STAGING, "it has no UniqueId")))
 }
 
+/// The versions of what is staged, by name.
+type Seen = HashMap<String, String>;
+
+fn staged(files: &Value) -> Seen {
+    let files = files["value"].as_array().map_or(&[][..], Vec::as_slice);
+    let version = |file: &Value| {
+        Some((
+            file["Name"].as_str()?.to_owned(),
+            file["ETag"].as_str()?.to_owned(),
+        ))
+    };
+    files.iter().filter_map(version).collect()
+}
+
 /// What a port has staged and nobody has changed since `before`: its name and its version.
 fn left_behind(files: &Value, before: Timestamp) -> impl Iterator<Item = (&str, &str)> {
     let files = files["value"].as_array().map_or(&[][..], Vec::as_slice);
@@ -350,5 +370,6 @@ mod tests {
         let found: Vec<_> = left_behind(&files, before).collect();
         assert_eq!(found, [("a.part", "\"{1},1\"")]);
         assert_eq!(left_behind(&Value::Null, before).count(), 0);
+        assert_eq!(staged(&files).len(), 4, "all that have a version");
     }
 }
