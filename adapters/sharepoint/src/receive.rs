@@ -62,6 +62,8 @@ pub(crate) struct SharePointReceive {
     /// When the next walk begins.
     look_at: Option<Monotonic>,
     swept_at: Option<Monotonic>,
+    /// Whether the last sweep has left something that is due.
+    more_left: bool,
     /// Of an ordered location: whether all behind a document that was not stored is being given back.
     going_back: bool,
     /// How many takes in a row failed.
@@ -90,6 +92,7 @@ impl SharePointReceive {
             took: false,
             look_at: None,
             swept_at: None,
+            more_left: false,
             going_back: false,
             failures: 0,
             refusals: 0,
@@ -101,15 +104,23 @@ impl SharePointReceive {
     /// Sweeps if it is time to.
     async fn sweep_if_due(&mut self) -> Result<(), AdapterError> {
         let now = self.holder.services.clock.monotonic();
-        let due = self.swept_at.is_none_or(|last| {
-            let passed = now.since(last);
-            passed >= SWEEP_EVERY || (passed >= SWEEP_SOON && !self.holder.lost().is_empty())
-        });
+        let due = self
+            .swept_at
+            .is_none_or(|last| now.since(last) >= self.sweep_every());
         if due {
-            sweep(&self.holder).await?;
+            self.more_left = sweep(&self.holder).await?;
             self.swept_at = Some(now);
         }
         Ok(())
+    }
+
+    /// How long what is left behind waits for the next sweep.
+    fn sweep_every(&self) -> Duration {
+        if self.more_left || !self.holder.lost().is_empty() {
+            SWEEP_SOON
+        } else {
+            SWEEP_EVERY
+        }
     }
 
     /// Begins as many takes as may go on at once.
@@ -284,12 +295,7 @@ impl SharePointReceive {
             return Ok(None);
         }
         // What is left behind is seen to in the meantime.
-        let sweep = if self.holder.lost().is_empty() {
-            SWEEP_EVERY
-        } else {
-            SWEEP_SOON
-        };
-        self.rest(idle.min(sweep)).await;
+        self.rest(idle.min(self.sweep_every())).await;
         Ok(None)
     }
 }

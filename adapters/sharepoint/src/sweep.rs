@@ -19,11 +19,12 @@ use crate::{
 /// How many documents are finished in one sweep, which everything that is new waits for.
 const TRIES: u32 = 20;
 
-/// Looks for what is left and mends it. Each document by itself: one that cannot be mended keeps no other.
+/// Looks for what is left and mends it. Each document by itself: one that cannot be mended keeps no other. Says whether
+/// there was more to finish than one sweep finishes.
 ///
 /// # Errors
 /// If the store or the farm cannot be asked.
-pub(crate) async fn sweep(holder: &Arc<Holder>) -> Result<(), AdapterError> {
+pub(crate) async fn sweep(holder: &Arc<Holder>) -> Result<bool, AdapterError> {
     let lost = holder.lost();
     // Read after that: what was lost with its message stored has its mark by now.
     let marks = holder.services.sources.pending().await?;
@@ -34,8 +35,11 @@ pub(crate) async fn sweep(holder: &Arc<Holder>) -> Result<(), AdapterError> {
             continue;
         };
         marked.insert(mark.id.clone());
-        if holder.is_due(&mark.id) && tried < TRIES {
-            tried += 1;
+        if !holder.is_due(&mark.id) {
+            continue;
+        }
+        tried += 1;
+        if tried <= TRIES {
             let finished = finish_marked(holder, &mark).await;
             told(holder, &mark.id, &mark.name, codes::NOT_SETTLED, finished);
         }
@@ -54,7 +58,7 @@ pub(crate) async fn sweep(holder: &Arc<Holder>) -> Result<(), AdapterError> {
             told(holder, &found.id, &found.path, codes::STRANDED, freed);
         }
     }
-    Ok(())
+    Ok(tried > TRIES)
 }
 
 async fn finish_marked(holder: &Arc<Holder>, mark: &Mark) -> Result<(), AdapterError> {
