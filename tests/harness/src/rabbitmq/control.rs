@@ -4,7 +4,8 @@ use std::{
     fs,
     io::Write as _,
     net::SocketAddr,
-    process::{Command, Output, Stdio},
+    process::{self, Command, Output, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -218,8 +219,17 @@ impl RabbitMq {
     async fn evaluate(&self, expression: &str) -> String {
         let cookie = fs::read_to_string(self.path("home").join(".erlang.cookie"));
         let cookie = cookie.expect("reading the cookie of the server");
+        // The server refuses a second caller of a name until it has noticed that the first is gone; without a name of
+        // its own every call has the same one, and with `-r` all of one second have.
+        static CALLS: AtomicU64 = AtomicU64::new(0);
+        let caller = format!(
+            "call-{}-{}",
+            process::id(),
+            CALLS.fetch_add(1, Ordering::Relaxed)
+        );
         let mut call = Command::new(CALL);
-        call.args(["-name", &self.node(), "-c", cookie.trim(), "-e"])
+        call.args(["-h", &caller, "-name", &self.node()])
+            .args(["-c", cookie.trim(), "-e"])
             .env_clear()
             .env("ERL_EPMD_PORT", self.epmd.number().to_string())
             .stdin(Stdio::piped())
