@@ -140,7 +140,7 @@ impl Committer {
         let load = Load::One(Op::Publish(Box::new(publish)), reply);
         match self.submit(load, bytes, deadline, answer).await? {
             Outcome::Published(outcome) => Some(outcome),
-            Outcome::Settled(_) | Outcome::Next(_) => None,
+            _ => None,
         }
     }
 
@@ -150,7 +150,7 @@ impl Committer {
         let load = Load::One(Op::Settle(claim, change), reply);
         match self.submit(load, 0, None, answer).await? {
             Outcome::Settled(outcome) => Some(outcome),
-            Outcome::Published(_) | Outcome::Next(_) => None,
+            _ => None,
         }
     }
 
@@ -171,7 +171,7 @@ impl Committer {
             match outcome {
                 Outcome::Settled(outcome) => settled.push(outcome),
                 Outcome::Next(next) => claimed = next,
-                Outcome::Published(_) => {}
+                _ => {}
             }
         }
         Some((settled, claimed))
@@ -187,7 +187,8 @@ impl Committer {
     ) -> Option<GroupOutcome> {
         let bytes = ops.iter().map(|op| match op {
             Op::Publish(publish) => inline_bytes(publish),
-            Op::Settle(..) | Op::Next(_) => 0,
+            Op::Step(step) => step.state.as_ref().map_or(0, bytes::Bytes::len),
+            Op::Settle(..) | Op::Next(_) | Op::Enter(_) => 0,
         });
         let bytes = bytes.sum();
         let (reply, answer) = oneshot::channel();

@@ -16,6 +16,8 @@ pub enum DeliveryState {
     Held,
     /// Taken out of the flow until an operator acts; can be resumed.
     Suspended,
+    /// With an orchestration instance: in its inbox, or consumed and kept because the instance may still read it.
+    Taken,
 }
 
 /// The proof of holding a delivery: presented with every change and refused when it is no longer true.

@@ -5,5 +5,5 @@ SELECT d.message, d.no, d.port, d.state, d.transport, d.attempts, d.due, d.insta
 FROM delivery d
 LEFT JOIN LATERAL (SELECT e.message, e.no FROM delivery e
                    WHERE e.port = d.port AND e.order_key = d.order_key AND e.seq < d.seq
-                   ORDER BY e.seq LIMIT 1) h ON d.state <> 3
+                   ORDER BY e.seq LIMIT 1) h ON d.state NOT IN (3, 5)
 WHERE d.message = $1 ORDER BY d.no LIMIT $2::bigint

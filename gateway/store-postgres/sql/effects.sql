@@ -10,7 +10,7 @@ WITH recent AS MATERIALIZED (
 ), fate AS (
   SELECT r.doubtful, d.message IS NOT NULL AS live, d.state = 3 AND d.in_doubt AS kept,
          EXISTS (SELECT FROM recent e WHERE e.message = r.message AND e.no = r.no
-                 AND e.event IN ('sent', 'sent-by-backup', 'consumed', 'terminated')) AS ended
+                 AND e.event IN ('sent', 'sent-by-backup', 'consumed', 'discarded', 'terminated')) AS ended
   FROM released r LEFT JOIN delivery d ON d.message = r.message AND d.no = r.no
 )
 SELECT (SELECT count(*) FROM ends WHERE at >= $1) AS ended, (SELECT max(at) FROM ends WHERE at >= $1) AS last,

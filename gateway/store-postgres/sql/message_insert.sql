@@ -10,13 +10,14 @@ WITH parts AS (
                        $19::uuid[])
 ), deliveries AS (
   INSERT INTO delivery (seq, instance, token, message, no, slot, port, state, priority, rank, due, lane,
-                        order_key, rendered, failure, exchange)
+                        order_key, rendered, failure, exchange, run)
   SELECT nextval('delivery_seq'), CASE WHEN d.state = 1 THEN $20::uuid END,
          1, d.*
   FROM unnest($21::uuid[], $22::int[], $23::smallint[], $24::text[], $25::smallint[], $26::smallint[],
               $27::bigint[], $28::bigint[], $29::int[], $30::bytea[], $31::text[], $32::text[],
-              $33::uuid[])
-    AS d(message, no, slot, port, state, priority, rank, due, lane, order_key, rendered, failure, exchange)
+              $33::uuid[], $34::uuid[])
+    AS d(message, no, slot, port, state, priority, rank, due, lane, order_key, rendered, failure, exchange,
+         run)
 )
 INSERT INTO message (id, slot, received_at, stored_at, origin, type, context, config_version, fanout,
                      exchange, body_len, content_type)

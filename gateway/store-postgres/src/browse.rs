@@ -278,6 +278,7 @@ fn state(row: &Reader<'_>) -> Result<DeliveryState, StoreError> {
         1 => Ok(DeliveryState::Claimed),
         2 => Ok(DeliveryState::Held),
         3 => Ok(DeliveryState::Suspended),
+        5 => Ok(DeliveryState::Taken),
         other => Err(row.corrupt("state", &format!("{other} is none"))),
     }
 }
@@ -288,5 +289,6 @@ fn state_code(state: DeliveryState) -> i16 {
         DeliveryState::Claimed => 1,
         DeliveryState::Held => 2,
         DeliveryState::Suspended => 3,
+        DeliveryState::Taken => 5,
     }
 }

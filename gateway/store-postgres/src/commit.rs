@@ -13,6 +13,7 @@ mod group;
 mod next;
 mod order;
 mod plain;
+mod runs;
 mod settle;
 
 use std::{
@@ -36,6 +37,13 @@ const GROUP: &str = "commit group";
 #[async_trait]
 impl Commit for PostgresStore {
     async fn commit(&self, instance: InstanceId, ops: &[Op]) -> Result<Vec<Outcome>, StoreError> {
+        if ops
+            .iter()
+            .any(|op| matches!(op, Op::Step(_) | Op::Enter(_)))
+        {
+            let what = "a step of an orchestration instance is for a group";
+            return Err(StoreError::new(StoreErrorKind::Data, OPERATION, what));
+        }
         let sent = AtomicBool::new(false);
         let work = rounds(self, instance, ops, &sent);
         let result = self
@@ -206,6 +214,6 @@ fn take_apart(ops: &[Op], mut group: Vec<usize>, e: StoreError) -> Result<Again,
 fn message_of(op: &Op) -> Option<MessageId> {
     match op {
         Op::Publish(publish) => Some(publish.message.id),
-        Op::Settle(..) | Op::Next(_) => None,
+        Op::Settle(..) | Op::Next(_) | Op::Step(_) | Op::Enter(_) => None,
     }
 }

@@ -34,6 +34,7 @@ mod pool;
 mod refused;
 mod restored;
 mod row;
+mod runs;
 mod sessions;
 mod sources;
 mod sql;

@@ -87,6 +87,7 @@ async fn sweep(
     conn.change(SWEEP, Sql::InstanceDelete, vec![]).await?;
     conn.change(SWEEP, Sql::SessionDelete, vec![]).await?;
     let events = sweep_cluster(conn, metadata_before).await?;
+    let runs = sweep_runs(conn, metadata_before).await?;
 
     swept.messages += messages;
     swept.bodies += bodies;
@@ -97,7 +98,8 @@ async fn sweep(
         || keys >= BATCH.unsigned_abs()
         || chunks >= CHUNKS.unsigned_abs()
         || exchanges >= BATCH.unsigned_abs()
-        || events >= BATCH.unsigned_abs();
+        || events >= BATCH.unsigned_abs()
+        || runs >= BATCH.unsigned_abs();
     Ok(swept)
 }
 
@@ -107,6 +109,14 @@ async fn sweep_cluster(conn: &Conn, before: i64) -> Result<u64, StoreError> {
     conn.change(SWEEP, Sql::MoveDelete, vec![&counted]).await?;
     let params: Params<'_> = vec![&before, &BATCH];
     conn.change(SWEEP, Sql::EventDelete, params).await
+}
+
+/// Removes runs that ended before `before`, and definitions that nobody needs any more: how many of the former.
+async fn sweep_runs(conn: &Conn, before: i64) -> Result<u64, StoreError> {
+    let params: Params<'_> = vec![&before, &BATCH];
+    let runs = conn.change(SWEEP, Sql::RunDelete, params).await?;
+    conn.change(SWEEP, Sql::DefinitionDelete, vec![]).await?;
+    Ok(runs)
 }
 
 async fn now(conn: &Conn) -> Result<i64, StoreError> {

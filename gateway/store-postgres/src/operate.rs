@@ -179,7 +179,8 @@ fn outcomes(
         let outcome = match (row.get::<bool>("changed")?, row.get::<i16>("state")?) {
             _ if doubtful && !in_doubt => OperateOutcome::NotInDoubt,
             (true, _) => OperateOutcome::Done,
-            (false, 1) => OperateOutcome::Busy,
+            // Held by an instance, of the gateway or of an orchestration.
+            (false, 1 | 5) => OperateOutcome::Busy,
             (false, 3) => OperateOutcome::NotResumable,
             (false, _) => OperateOutcome::Unchanged,
         };

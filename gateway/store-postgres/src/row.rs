@@ -44,7 +44,7 @@ macro_rules! ids {
         }
     )+ };
 }
-ids!(BodyId ExchangeId GrantId InstanceId MessageId SessionId);
+ids!(BodyId ExchangeId GrantId InstanceId MessageId RunId SessionId);
 
 /// A row on its way into the model: knows what to say when a column cannot be.
 #[derive(Debug)]

@@ -2,4 +2,4 @@
 INSERT INTO history (id, message, at, no, event, port, attempts, detail)
 SELECT ?1 + row_number() OVER (ORDER BY d.message, d.no), d.message, ?2, d.no, 'released', d.port, d.attempts,
   'restored from a backup; it may have been sent'
-FROM delivery d WHERE d.state <> 3 OR coalesce(json_extract(d.failure, '$.resumable'), 1) <> 0
+FROM delivery d WHERE d.state <> 5 AND (d.state <> 3 OR coalesce(json_extract(d.failure, '$.resumable'), 1) <> 0)

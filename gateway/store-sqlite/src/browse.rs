@@ -105,6 +105,7 @@ fn state_cells(wanted: DeliveryState) -> (i64, i64) {
         DeliveryState::Claimed => (state::CLAIMED, state::CLAIMED),
         DeliveryState::Held => (state::HELD, state::HELD),
         DeliveryState::Suspended => (state::SUSPENDED, state::SUSPENDED),
+        DeliveryState::Taken => (state::TAKEN, state::TAKEN),
     }
 }
 

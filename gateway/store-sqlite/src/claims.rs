@@ -21,6 +21,7 @@ use crate::{
     open::SqliteStore,
     order,
     row::{Json, cell, delivery_id},
+    runs,
     sessions::is_live,
     tx::Tx,
 };
@@ -219,7 +220,7 @@ fn take_wanted(tx: &Tx<'_>, instance: InstanceId, want: &Want) -> DbResult<Vec<T
     Ok(taken)
 }
 
-fn present(tx: &Tx<'_>, id: MessageId) -> DbResult<Message> {
+pub(crate) fn present(tx: &Tx<'_>, id: MessageId) -> DbResult<Message> {
     let absent = || DbError::Corrupt(format!("delivery.message: there is no message {id}"));
     load(tx, id)?.ok_or_else(absent)
 }
@@ -295,7 +296,7 @@ fn release_dead(tx: &Tx<'_>, limit: u32) -> DbResult<u32> {
         })
     })?;
     if orphans.is_empty() {
-        return Ok(0);
+        return runs::release_dead(tx, limit);
     }
     let mut numbers = Numbers::take(tx, orphans.len())?;
     for orphan in &orphans {

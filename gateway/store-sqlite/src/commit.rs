@@ -7,7 +7,8 @@ use quayside_store::{
     Change, Commit, GroupOutcome, Next, Op, Outcome, Publish, PublishOutcome, SettleOutcome,
     StoreError, StoreErrorKind,
     commit::Birth,
-    model::{Claim, InstanceId, Text},
+    model::{Claim, InstanceId, RunId, Text},
+    runs::{Enter, EnterOutcome, Step, StepOutcome},
 };
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     open::SqliteStore,
     publish::{self, Statements},
     row::{cell, context_cell, failure_cell},
+    runs::step,
     sessions::is_live,
     settle,
     tx::Tx,
@@ -90,6 +92,10 @@ pub(crate) enum Item {
     },
     /// First deliveries of a key that are wanted.
     Next(Next),
+    /// A step of a run.
+    Step(Box<Step>),
+    /// The entrance of a message into a run.
+    Enter(Enter),
 }
 
 impl Item {
@@ -110,6 +116,8 @@ impl Item {
                 change: change.clone(),
             },
             Op::Next(next) => Self::Next(next.clone()),
+            Op::Step(step) => Self::Step(step.clone()),
+            Op::Enter(enter) => Self::Enter(enter.clone()),
         }
     }
 
@@ -118,7 +126,8 @@ impl Item {
         match self {
             Self::Publish { publish, .. } => publish.deliveries.len() + 1,
             Self::Settle { .. } => 1,
-            Self::Next(_) => 0,
+            // A step takes its own: it does not know before how many it needs.
+            Self::Next(_) | Self::Step(_) | Self::Enter(_) => 0,
         }
     }
 
@@ -127,6 +136,8 @@ impl Item {
             Self::Publish { .. } => Outcome::Published(PublishOutcome::Fenced),
             Self::Settle { .. } => Outcome::Settled(SettleOutcome::Fenced),
             Self::Next(_) => Outcome::Next(Vec::new()),
+            Self::Step(_) => Outcome::Stepped(StepOutcome::Fenced),
+            Self::Enter(_) => Outcome::Entered(EnterOutcome::Fenced),
         }
     }
 }
@@ -134,7 +145,7 @@ impl Item {
 fn birth_failure(birth: &Birth) -> Option<String> {
     match birth {
         Birth::Suspended(failure) => Some(failure_cell(failure)),
-        Birth::Ready | Birth::Claimed => None,
+        Birth::Ready | Birth::Claimed | Birth::Kept(_) => None,
     }
 }
 
@@ -187,7 +198,7 @@ fn run(tx: &Tx<'_>, instance: InstanceId, items: &[Item], mode: Mode) -> DbResul
     }
     let mut numbers = Numbers::take(tx, items.iter().map(Item::numbers).sum())?;
     let mut statements = Statements::prepare(tx)?;
-    let mut one = |item: &Item| run_item(tx, &mut statements, &mut numbers, instance, item);
+    let mut one = |item: &Item| run_item(tx, &mut statements, &mut numbers, instance, (item, &[]));
     let run_in_mode = |item: &Item| match mode {
         Mode::Together => one(item),
         Mode::Apart => apart(tx, || one(item)).or_else(|error| refuse(item, error)),
@@ -203,10 +214,11 @@ fn run_group(tx: &Tx<'_>, instance: InstanceId, items: &[Item]) -> DbResult<Grou
     }
     let mut numbers = Numbers::take(tx, items.iter().map(Item::numbers).sum())?;
     let mut statements = Statements::prepare(tx)?;
+    let born = born(items);
     undoable(tx, || {
         let mut outcomes = Vec::with_capacity(items.len());
         for (member, item) in items.iter().enumerate() {
-            let outcome = run_item(tx, &mut statements, &mut numbers, instance, item)
+            let outcome = run_item(tx, &mut statements, &mut numbers, instance, (item, &born))
                 .or_else(|error| refuse(item, error))?;
             if !outcome.is_fine() {
                 return Ok(Err(GroupOutcome::Undone { member, outcome }));
@@ -217,12 +229,21 @@ fn run_group(tx: &Tx<'_>, instance: InstanceId, items: &[Item]) -> DbResult<Grou
     })
 }
 
+/// The runs that a group creates: messages enter them before they are there.
+fn born(items: &[Item]) -> Vec<RunId> {
+    let born = items.iter().filter_map(|item| match item {
+        Item::Step(step) => step.create.is_some().then_some(step.claim.run),
+        _ => None,
+    });
+    born.collect()
+}
+
 fn run_item<'c>(
     tx: &Tx<'c>,
     statements: &mut Statements<'c>,
     numbers: &mut Numbers,
     instance: InstanceId,
-    item: &Item,
+    (item, born): (&Item, &[RunId]),
 ) -> DbResult<Outcome> {
     match item {
         Item::Publish {
@@ -243,6 +264,8 @@ fn run_item<'c>(
             failure,
         } => settle::settle(tx, numbers, claim, change, failure.as_deref()).map(Outcome::Settled),
         Item::Next(next) => claims::next(tx, instance, next).map(Outcome::Next),
+        Item::Step(step) => step::step(tx, instance, step).map(Outcome::Stepped),
+        Item::Enter(enter) => step::enter(tx, instance, enter, born).map(Outcome::Entered),
     }
 }
 

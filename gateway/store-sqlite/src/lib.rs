@@ -34,6 +34,7 @@ mod publish;
 mod readers;
 mod restored;
 mod row;
+mod runs;
 mod sessions;
 mod settle;
 mod sources;

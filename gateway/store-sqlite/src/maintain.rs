@@ -11,7 +11,7 @@ use quayside_store::{
     model::{BodyId, MessageId, Timestamp},
 };
 
-use crate::{dedupe::Slice, error::DbResult, open::SqliteStore, row::cell, tx::Tx};
+use crate::{dedupe::Slice, error::DbResult, open::SqliteStore, row::cell, runs, tx::Tx};
 
 /// How many events, keys or requests one step looks at: some milliseconds of the writer's time.
 const STEP: u32 = 64;
@@ -164,6 +164,7 @@ fn sweep_rest(tx: &Tx<'_>, cutoff: Timestamp, swept: &mut Swept) -> DbResult<()>
         (tx.now.as_micros(), STEP),
     )?;
     swept.more |= rows == STEP as usize;
+    swept.more |= runs::sweep(tx, cutoff, STEP)? == STEP as usize;
     tx.execute(
         include_str!("../sql/instance_delete.sql"),
         (cutoff.as_micros(), STEP),

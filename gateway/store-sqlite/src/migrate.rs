@@ -9,9 +9,10 @@ use crate::error::DbError;
 const OPERATION: &str = "migrate the store";
 
 /// Every step, in order; the number of a step is its place, from 1. Never edited after a release.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_intent.sql"),
+    include_str!("../migrations/0003_runs.sql"),
 ];
 
 /// Applies what is missing. Each step and the note of it are one transaction.
@@ -67,13 +68,13 @@ mod tests {
         let now = Timestamp::from_micros(1);
         migrate(&mut conn, now).unwrap();
         migrate(&mut conn, now).unwrap();
-        assert_eq!(version(&conn).unwrap(), 2);
-        conn.execute("INSERT INTO schema_version VALUES (3, 0)", [])
+        assert_eq!(version(&conn).unwrap(), 3);
+        conn.execute("INSERT INTO schema_version VALUES (4, 0)", [])
             .unwrap();
         let error = migrate(&mut conn, now).unwrap_err();
         assert_eq!(error.kind, StoreErrorKind::Schema);
         assert!(
-            error.source.to_string().contains("version 3"),
+            error.source.to_string().contains("version 4"),
             "{}",
             error.source
         );

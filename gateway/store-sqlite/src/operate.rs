@@ -112,6 +112,8 @@ fn each(
         None => Ok(OperateOutcome::NotFound),
         Some(found) if doubtful && !found.in_doubt => Ok(OperateOutcome::NotInDoubt),
         Some(found) if found.state == state::CLAIMED => Ok(OperateOutcome::Busy),
+        // It goes with its run.
+        Some(found) if found.state == state::TAKEN => Ok(OperateOutcome::Busy),
         Some(found) => verb(tx, &mut numbers, &found, note),
     };
     deliveries.iter().map(one).collect()

@@ -3,7 +3,7 @@
 use quayside_store::{
     Publish, PublishOutcome,
     commit::{Birth, First, NewDelivery},
-    model::{Content, DedupeKey, DeliveryId, InstanceId, StoredBody, Text, failpoint},
+    model::{Content, DedupeKey, DeliveryId, InstanceId, RunId, StoredBody, Text, failpoint},
 };
 use rusqlite::CachedStatement;
 
@@ -94,7 +94,21 @@ pub(crate) fn publish(
     }
     insert_parts(statements, new.publish)?;
     insert_marks(tx, new.publish)?;
-    insert_deliveries(tx, statements, numbers, instance, new)
+    let stored = insert_deliveries(tx, statements, numbers, instance, new)?;
+    if let Some(run) = new.publish.exchange.and_then(|exchange| exchange.run) {
+        wake_if_over(tx, new.publish, run)?;
+    }
+    Ok(stored)
+}
+
+/// A message that has nobody, or is suspended from birth, has come to its end before anybody sees it.
+fn wake_if_over(tx: &Tx<'_>, publish: &Publish, run: RunId) -> DbResult<()> {
+    let deliveries = &publish.deliveries;
+    let suspended = |d: &NewDelivery| matches!(d.birth, Birth::Suspended(_));
+    if deliveries.is_empty() || deliveries.iter().any(suspended) {
+        tx.execute(include_str!("../sql/run_wake.sql"), [run.to_bytes()])?;
+    }
+    Ok(())
 }
 
 fn stored_bodies(publish: &Publish) -> Vec<StoredBody> {
@@ -217,7 +231,8 @@ fn insert_marks(tx: &Tx<'_>, publish: &Publish) -> DbResult<()> {
     if let Some(exchange) = &publish.exchange {
         let until = tx.now.as_micros().saturating_add(micros(exchange.keep));
         let sql = include_str!("../sql/exchange_insert.sql");
-        tx.execute(sql, (exchange.id.to_bytes(), message, until))?;
+        let run = exchange.run.map(RunId::to_bytes);
+        tx.execute(sql, (exchange.id.to_bytes(), message, until, run))?;
     }
     if let Some(source) = &publish.source {
         let (location, key) = (source.location.as_str(), source.key.as_str());
@@ -250,6 +265,10 @@ fn insert_deliveries(
     let mut claimed = Vec::new();
     for (no, (delivery, failure)) in (0_u16..).zip(new.publish.deliveries.iter().zip(new.failures))
     {
+        if let Birth::Kept(run) = delivery.birth {
+            insert_kept(tx, numbers, new.publish, (no, delivery), run)?;
+            continue;
+        }
         let state = born_as(tx, instance, delivery)?;
         let row = BirthRow {
             no,
@@ -287,11 +306,28 @@ fn born_as(tx: &Tx<'_>, instance: InstanceId, delivery: &NewDelivery) -> DbResul
         (Birth::Suspended(_), _) => Ok(state::SUSPENDED),
         (Birth::Ready, None) => Ok(state::READY),
         (Birth::Claimed, None) => Ok(state::CLAIMED),
+        (Birth::Kept(_), _) => Ok(state::TAKEN),
         (birth, Some(key)) => {
             let wants_claim = matches!(birth, Birth::Claimed);
             order::born_as(tx, instance, &delivery.port, key, wants_claim)
         }
     }
+}
+
+/// A delivery that a run keeps from birth.
+fn insert_kept(
+    tx: &Tx<'_>,
+    numbers: &mut Numbers,
+    publish: &Publish,
+    (no, delivery): (u16, &NewDelivery),
+    run: RunId,
+) -> DbResult<()> {
+    let (message, at) = (publish.message.id.to_bytes(), tx.now.as_micros());
+    let (seq, port) = (numbers.next(), delivery.port.as_str());
+    let sql = include_str!("../sql/delivery_kept_insert.sql");
+    let params = (message, no, seq, publish.slot, port, at, run.to_bytes());
+    tx.execute(sql, params)?;
+    Ok(())
 }
 
 /// What a new delivery row holds beside the delivery itself.

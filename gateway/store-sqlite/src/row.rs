@@ -2,7 +2,7 @@
 
 use quayside_store::model::{
     BodyId, Context, DeliveryId, DeliveryState, ExchangeId, Failure, GrantId, InstanceId,
-    MessageId, Name, SessionId, Text, Timestamp, Transport,
+    MessageId, Name, RunId, SessionId, Text, Timestamp, Transport,
 };
 use rusqlite::{Row, types::FromSql};
 use serde::de::DeserializeOwned;
@@ -21,6 +21,8 @@ pub(crate) mod state {
     pub(crate) const SUSPENDED: i64 = 3;
     /// For anyone, but not due yet.
     pub(crate) const WAITING: i64 = 4;
+    /// With a run of an orchestration.
+    pub(crate) const TAKEN: i64 = 5;
 }
 
 /// Something that is kept in a cell of its own form.
@@ -42,7 +44,7 @@ macro_rules! id_cells {
     )+ };
 }
 id_cells!(
-    MessageId, InstanceId, SessionId, BodyId, ExchangeId, GrantId
+    MessageId, InstanceId, SessionId, BodyId, ExchangeId, GrantId, RunId
 );
 
 macro_rules! plain_cells {
@@ -107,6 +109,7 @@ impl Cell for DeliveryState {
             state::CLAIMED => Some(Self::Claimed),
             state::HELD => Some(Self::Held),
             state::SUSPENDED => Some(Self::Suspended),
+            state::TAKEN => Some(Self::Taken),
             _ => None,
         }
     }

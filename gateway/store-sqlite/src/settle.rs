@@ -4,7 +4,7 @@ use quayside_store::{
     Change, SettleOutcome,
     browse::MAY_HAVE_BEEN_SENT,
     commit::Answer,
-    model::{Claim, Content, DeliveryId, EndResult},
+    model::{Claim, Content, DeliveryId, EndResult, ExchangeId, Part},
 };
 use rusqlite::{Params, Row};
 
@@ -180,7 +180,7 @@ fn end(
     };
     let kept = end
         .answer
-        .map(|answer| keep_answer(tx, answer))
+        .map(|answer| keep_answer(tx, answer.exchange, answer.status, &answer.body))
         .transpose()?
         .unwrap_or(true);
     let late = format!(
@@ -198,19 +198,25 @@ fn end(
 }
 
 /// Keeps the first answer. `false`: there was one, or the request is gone.
-fn keep_answer(tx: &Tx<'_>, answer: &Answer) -> DbResult<bool> {
-    let bytes: &[u8] = match &answer.body.content {
+pub(crate) fn keep_answer(
+    tx: &Tx<'_>,
+    exchange: ExchangeId,
+    status: u16,
+    body: &Part,
+) -> DbResult<bool> {
+    let bytes: &[u8] = match &body.content {
         Content::Inline(bytes) => bytes,
         // The contract says inline; a requester cannot be given what it cannot read in one piece.
         Content::Stored(_) => return Ok(false),
     };
+    let content_type = body.content_type.as_deref();
     let rows = tx.execute(
         include_str!("../sql/exchange_answer.sql"),
         (
-            answer.exchange.to_bytes(),
+            exchange.to_bytes(),
             tx.now.as_micros(),
-            answer.status,
-            answer.body.content_type.as_deref(),
+            status,
+            content_type,
             bytes,
         ),
     )?;

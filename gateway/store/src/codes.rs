@@ -21,4 +21,6 @@ quayside_model::codes! {
         "Correct the `[store]` section; the message names the setting.";
     COPIED = "QS0110", "The store was restored or copied, and nobody has said so.",
         "With all processes and agents stopped run `quayside store restored` once; after a planned move, where all were stopped before the dump, with `--nothing-sent`.";
+    UNANSWERED = "QS0111", "A message that an orchestration waited for was ended without an answer.",
+        "Look at the message: an operator has ended its delivery, or it was published as a failed message; the orchestration sees an error.";
 }

@@ -5,10 +5,13 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use quayside_model::{
     Claim, DedupeKey, EndResult, ExchangeId, Failure, InstanceId, Message, MessageId, Name, Part,
-    Priority, Text, Timestamp, Transport,
+    Priority, RunId, Text, Timestamp, Transport,
 };
 
-use crate::{Claimed, StoreError};
+use crate::{
+    Claimed, StoreError,
+    runs::{Enter, EnterOutcome, Step, StepOutcome},
+};
 
 /// Publishing and settling.
 #[async_trait]
@@ -52,6 +55,11 @@ pub enum Op {
     /// before it have made of the key: in a lane the commit that ends some deliveries records the intent of
     /// the next. Not in a group.
     Next(Next),
+    /// A step of an orchestration instance. In a group only, the publications that belong to it behind it, and before
+    /// it the entrance of the message that starts the instance.
+    Step(Box<Step>),
+    /// A claimed delivery enters an orchestration instance. In a group only.
+    Enter(Enter),
 }
 
 /// An order key whose first deliveries are wanted.
@@ -111,6 +119,9 @@ pub enum Birth {
     Claimed,
     /// Out of the flow at once, for an operator.
     Suspended(Failure),
+    /// Kept by an orchestration instance that made it, or got it as an answer, until it is named among the
+    /// [consumed](crate::runs::Step::consumed).
+    Kept(RunId),
 }
 
 /// The full key of an ordered delivery, and the lane that it falls into.
@@ -129,6 +140,10 @@ pub struct NewExchange {
     pub id: ExchangeId,
     /// How long its row is kept from now on, answered or not.
     pub keep: Duration,
+    /// The orchestration instance that waits for what becomes of the message: it is woken by the answer, by the
+    /// end of the delivery and by its suspension, and [closes](crate::runs::Step::closed) the row. If it has opened
+    /// this exchange before, that now stands for the new message, and an earlier answer is gone.
+    pub run: Option<RunId>,
 }
 
 /// A mark at the source that has to be cleaned up after the commit, such as a file to be removed.
@@ -211,6 +226,10 @@ pub enum Outcome {
     /// first that is not due or not free. Empty if the head is such, and when an earlier run of the batch
     /// has claimed it, of whose claim nobody was told then.
     Next(Vec<Claimed>),
+    /// Of [`Op::Step`].
+    Stepped(StepOutcome),
+    /// Of [`Op::Enter`].
+    Entered(EnterOutcome),
 }
 
 impl Outcome {
@@ -224,6 +243,8 @@ impl Outcome {
             ),
             Self::Settled(outcome) => *outcome == SettleOutcome::Done,
             Self::Next(_) => true,
+            Self::Stepped(outcome) => *outcome == StepOutcome::Done,
+            Self::Entered(outcome) => matches!(outcome, EnterOutcome::Entered(_)),
         }
     }
 }
@@ -239,7 +260,7 @@ pub enum GroupOutcome {
     Undone {
         /// The number of a member that stood in the way.
         member: usize,
-        /// What it met: `Fenced`, `Refused` or `Mismatch`.
+        /// What it met: `Fenced`, `Refused` or `Mismatch`, `Taken` or `Nobody`.
         outcome: Outcome,
     },
 }

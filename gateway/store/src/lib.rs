@@ -19,7 +19,7 @@
 //! # What it does not do
 //! It does not route, retry, schedule or call anyone: the engine does. Wake-ups are hints outside of it.
 //!
-//! Reading order: [`commit`], [`claims`], [`sessions`], then the rest as needed; [`cluster`] for several nodes.
+//! Reading order: [`commit`], [`claims`], [`sessions`], [`runs`] for orchestrations, then the rest as needed; [`cluster`] for several nodes.
 
 use std::sync::Arc;
 
@@ -34,6 +34,7 @@ pub mod error;
 pub mod maintain;
 pub mod measure;
 pub mod operate;
+pub mod runs;
 pub mod sessions;
 pub mod sources;
 
@@ -51,12 +52,13 @@ pub use controls::Controls;
 pub use error::{StoreError, StoreErrorKind};
 pub use maintain::Maintain;
 pub use operate::Operate;
+pub use runs::Runs;
 pub use sessions::Sessions;
 pub use sources::Sources;
 
 /// All of a store. Parts of the engine take the narrow trait that they need.
 pub trait Store:
-    Commit + Claims + Sessions + Bodies + Sources + Controls + Operate + Browse + Maintain
+    Commit + Claims + Runs + Sessions + Bodies + Sources + Controls + Operate + Browse + Maintain
 {
     /// The name of the dialect, `sqlite` or `postgres`: for status pages, never for decisions.
     fn dialect(&self) -> &'static str;

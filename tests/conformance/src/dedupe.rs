@@ -19,6 +19,7 @@ pub async fn a_repeat_gets_the_first_answer(backend: &dyn Backend) {
     first.exchange = Some(NewExchange {
         id: exchange,
         keep: Duration::from_secs(60),
+        run: None,
     });
     let id = scene.stored(first).await;
     let mut repeat = scene.publish("repeat", &["a", "b"]);
@@ -95,6 +96,7 @@ pub async fn a_refused_item_takes_no_key(backend: &dyn Backend) {
     let exchange = NewExchange {
         id: ExchangeId::from_bytes(scene.random()),
         keep: Duration::from_secs(60),
+        run: None,
     };
     let mut first = scene.publish("first", &["a"]);
     first.exchange = Some(exchange);

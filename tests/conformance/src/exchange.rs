@@ -41,6 +41,7 @@ pub async fn the_first_answer_counts(backend: &dyn Backend) {
     request.exchange = Some(NewExchange {
         id: exchange,
         keep: Duration::from_secs(600),
+        run: None,
     });
     assert_eq!(
         scene.outcome(request).await,
@@ -73,6 +74,7 @@ pub async fn a_request_is_kept_for_its_time(backend: &dyn Backend) {
     request.exchange = Some(NewExchange {
         id: exchange,
         keep: backend.moment(),
+        run: None,
     });
     scene.stored(request).await;
     let claim = scene.claim("a", 1).await.remove(0).claim;

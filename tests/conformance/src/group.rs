@@ -85,6 +85,7 @@ pub async fn a_refused_member_undoes_the_group(backend: &dyn Backend) {
     let exchange = NewExchange {
         id: ExchangeId::from_bytes(scene.random()),
         keep: Duration::from_secs(60),
+        run: None,
     };
     let mut asking = scene.publish("asking", &["x"]);
     asking.exchange = Some(exchange);

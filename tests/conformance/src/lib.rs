@@ -31,10 +31,12 @@ pub mod group;
 pub mod lanes;
 pub mod maintain;
 pub mod operate;
+pub mod orchestrated;
 pub mod order;
 pub mod orders;
 pub mod publish;
 pub mod restored;
+pub mod runs;
 pub mod scene;
 pub mod sessions;
 pub mod settle;
@@ -217,6 +219,32 @@ macro_rules! store_conformance {
                 deliveries_are_filtered_and_paged
                 the_backlog_is_counted_to_its_cap
                 what_is_not_there_is_none
+            }
+            runs {
+                a_run_begins_with_its_message_and_rests
+                messages_enter_by_key_and_wake
+                no_wake_is_lost
+                a_stale_step_writes_nothing
+                the_runs_of_the_dead_go_to_others
+                what_a_run_has_ends_as_it_says
+                a_run_keeps_its_messages_from_operators
+                time_wakes_a_run
+                a_key_has_one_run
+                nobody_has_the_key
+                an_end_discards_what_is_left
+                what_a_run_keeps_stays_readable
+            }
+            orchestrated {
+                an_answer_wakes_who_asked
+                what_becomes_of_a_question_is_told
+                a_question_for_nobody_is_told
+                a_closed_exchange_is_over
+                a_step_answers_a_request
+                a_repeat_does_no_harm
+                a_refused_publication_undoes_the_step
+                an_order_wakes_a_suspended_run
+                runs_are_listed_and_counted
+                definitions_stay_while_they_are_needed
             }
             restored {
                 what_was_open_is_in_doubt

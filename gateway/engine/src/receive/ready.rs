@@ -223,6 +223,7 @@ impl Intake<'_> {
             id,
             // As long as a repeat may find the key, it has to find the answer.
             keep: within + (self.port.dedupe.window + KEY_SLACK) * 2,
+            run: None,
         })
     }
 

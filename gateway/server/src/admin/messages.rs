@@ -182,12 +182,12 @@ async fn search(
     mut before: Option<MessageId>,
     limit: u32,
 ) -> Answer<Page> {
-    use DeliveryState::{Claimed, Held, Ready, Suspended};
+    use DeliveryState::{Claimed, Held, Ready, Suspended, Taken};
     // What is on its way is found by its live deliveries, which are far fewer than messages.
     let states: &[Option<DeliveryState>] = match (filter.state, state) {
         (Some(_), _) => &[filter.state],
         (None, MessageState::Suspended) => &[Some(Suspended)],
-        (None, MessageState::Open) => &[Some(Ready), Some(Claimed), Some(Held)],
+        (None, MessageState::Open) => &[Some(Ready), Some(Claimed), Some(Held), Some(Taken)],
         (None, _) => &[None],
     };
     let mut found: Vec<MessageRow> = Vec::new();

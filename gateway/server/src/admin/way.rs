@@ -165,6 +165,7 @@ fn stand(leg: &mut Leg, row: &DeliveryRow, around: &Around<'_>) {
         DeliveryState::Claimed => "claimed",
         DeliveryState::Held => "held",
         DeliveryState::Suspended => "suspended",
+        DeliveryState::Taken => "taken",
     });
     leg.transport = Some(row.transport);
     leg.attempts = row.attempts;
@@ -209,6 +210,9 @@ fn waits(row: &DeliveryRow, around: &Around<'_>) -> Vec<String> {
             id = row.id
         )],
         DeliveryState::Claimed => vec![in_hand(row, around)],
+        DeliveryState::Taken => {
+            vec!["an orchestration instance has it (`quayside orchestrations list`)".to_owned()]
+        }
         DeliveryState::Ready | DeliveryState::Held => {
             let mut reasons = Vec::new();
             if let Some(head) = row.behind {

@@ -10,6 +10,7 @@ use quayside_store::{
     Change, Op, Outcome, Publish, PublishOutcome, SettleOutcome, StoreError, StoreErrorKind,
     commit::First,
     model::{Claim, Content, DeliveryId, InstanceId, MessageId, Text, Timestamp, failpoint},
+    runs::{EnterOutcome, StepOutcome},
 };
 use tokio_postgres::{Error, Row};
 
@@ -158,6 +159,8 @@ pub(super) fn sort<'a>(
                 change,
             }),
             Op::Next(next) => nexts.push(*at, next),
+            // Of groups alone, which sort them out.
+            Op::Step(_) | Op::Enter(_) => {}
         }
     }
     (items, settles, nexts)
@@ -444,6 +447,8 @@ pub(super) fn fenced(op: &Op) -> Outcome {
         Op::Publish(_) => Outcome::Published(PublishOutcome::Fenced),
         Op::Settle(..) => Outcome::Settled(SettleOutcome::Fenced),
         Op::Next(_) => Outcome::Next(Vec::new()),
+        Op::Step(_) => Outcome::Stepped(StepOutcome::Fenced),
+        Op::Enter(_) => Outcome::Entered(EnterOutcome::Fenced),
     }
 }
 

@@ -243,6 +243,7 @@ struct Deliveries<'a> {
     rendered: Vec<Option<&'a str>>,
     failures: Vec<Option<String>>,
     exchanges: Vec<Option<Id>>,
+    runs: Vec<Option<Id>>,
 }
 
 impl<'a> Deliveries<'a> {
@@ -254,10 +255,11 @@ impl<'a> Deliveries<'a> {
         claimed: bool,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (state, failure) = match &delivery.birth {
-            Birth::Claimed if claimed => (1, None),
-            Birth::Ready | Birth::Claimed => (0, None),
-            Birth::Suspended(failure) => (3, Some(to_json(OPERATION, failure)?)),
+        let (state, failure, run) = match &delivery.birth {
+            Birth::Claimed if claimed => (1, None, None),
+            Birth::Ready | Birth::Claimed => (0, None, None),
+            Birth::Suspended(failure) => (3, Some(to_json(OPERATION, failure)?), None),
+            Birth::Kept(run) => (5, None, Some(Id::from(*run))),
         };
         self.messages.push(item.publish.message.id.into());
         self.nos.push(no);
@@ -273,6 +275,7 @@ impl<'a> Deliveries<'a> {
         self.failures.push(failure);
         self.exchanges
             .push(item.publish.exchange.map(|x| x.id.into()));
+        self.runs.push(run);
         Ok(())
     }
 
@@ -292,6 +295,7 @@ impl<'a> Deliveries<'a> {
             &self.rendered,
             &self.failures,
             &self.exchanges,
+            &self.runs,
         ]
     }
 }
@@ -301,6 +305,7 @@ struct Exchanges {
     ids: Vec<Id>,
     messages: Vec<Id>,
     keep_until: Vec<i64>,
+    runs: Vec<Option<Id>>,
 }
 
 impl Exchanges {
@@ -310,11 +315,12 @@ impl Exchanges {
             self.messages.push(item.publish.message.id.into());
             self.keep_until
                 .push(now.as_micros().saturating_add(micros(exchange.keep)));
+            self.runs.push(exchange.run.map(Id::from));
         }
     }
 
     fn params(&self) -> Params<'_> {
-        vec![&self.ids, &self.messages, &self.keep_until]
+        vec![&self.ids, &self.messages, &self.keep_until, &self.runs]
     }
 }
 

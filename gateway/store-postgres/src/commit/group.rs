@@ -16,6 +16,7 @@ use super::{
     OPERATION, Trouble,
     attempt::{self, Item, Rows, Verdict},
     columns::Columns,
+    runs::RunOps,
     settle::Settlements,
 };
 use crate::{
@@ -94,7 +95,7 @@ async fn guilty(
             Ok(GroupOutcome::Undone { member, outcome })
         }
         // The gateway builds what a settlement writes: there is nobody to refuse it to.
-        Op::Settle(..) | Op::Next(_) => Err(e),
+        Op::Settle(..) | Op::Next(_) | Op::Step(_) | Op::Enter(_) => Err(e),
     }
 }
 
@@ -110,6 +111,7 @@ async fn attempt(
     let held = store.pool().get(Use::Commit, OPERATION).await?;
     let conn = held.conn();
     let mut settlements = Settlements::new(settles)?;
+    let mut runs = RunOps::of(ops, members);
     let opened = attempt::open(store, conn, instance, &mut items, &settlements, &nexts).await;
     let opening = match opened {
         Ok(opening) => opening,
@@ -124,11 +126,19 @@ async fn attempt(
     let columns = Columns::new(store, &items, &opening.order, opening.now)?;
     if undone.is_none() {
         let rows = Rows::of(instance, &opening, &items, &settlements);
-        let (steps, settled) = rows.steps(conn, &columns, &settlements);
+        let (me, now) = (instance.into(), opening.now.as_micros());
+        let (mut steps, settled) = rows.steps(conn, &columns, &settlements);
+        // Behind the publications: what a run that ends has made for itself ends with it.
+        let (of_runs, told) = runs.steps(conn, &me, &now);
+        let first = steps.len();
+        steps.extend(of_runs);
         let answers = conn.trip(steps).await.map_err(in_transaction)?;
         settlements.learn(&answers[settled])?;
+        let learned = runs.learned(&told, &answers[first..])?;
+        runs.take(learned);
         settlements.explain(conn).await?;
-        undone = settlements.outcomes().find(|(_, o)| !o.is_fine());
+        let mut all = settlements.outcomes().chain(runs.outcomes());
+        undone = all.find(|(_, o)| !o.is_fine());
     }
     if let Some((member, outcome)) = undone {
         conn.simple("ROLLBACK").await.map_err(in_transaction)?;
@@ -146,6 +156,7 @@ async fn attempt(
     let mut outcomes = attempt::outcomes(&items, columns.claimed(), born, &settlements);
     // A group is not the place for them, and nothing was claimed.
     outcomes.extend(nexts.outcomes());
+    outcomes.extend(runs.outcomes());
     outcomes.sort_by_key(|(member, _)| *member);
     let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
     Ok(GroupOutcome::Done(outcomes))

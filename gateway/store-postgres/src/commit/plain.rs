@@ -99,7 +99,7 @@ fn is_plain(item: &Item<'_>) -> bool {
         && !deliveries.is_empty()
         && deliveries
             .iter()
-            .all(|d| d.order.is_none() && !matches!(d.birth, Birth::Suspended(_)))
+            .all(|d| d.order.is_none() && matches!(d.birth, Birth::Ready | Birth::Claimed))
 }
 
 /// The new messages that have no key to take.

@@ -4,6 +4,7 @@ mod cluster;
 mod hosts;
 mod plans;
 mod restored;
+mod runs;
 
 use std::{sync::Arc, time::Duration};
 

@@ -185,6 +185,7 @@ fn then(state: DeliveryState, policy: Option<InDoubt>) -> &'static str {
         (DeliveryState::Claimed, Some(InDoubt::Resend)) => "in hand, to be sent again",
         (DeliveryState::Ready, Some(InDoubt::Resend)) => "sent again when it is due",
         (DeliveryState::Held, Some(InDoubt::Resend)) => "sent again behind the one before it",
+        (DeliveryState::Taken, _) => "nothing: it is with an orchestration instance",
         (_, Some(InDoubt::Hold)) => "kept for an operator when its turn comes",
         (_, None) => "nothing: the configuration has no such port",
     }

@@ -1,0 +1,358 @@
+//! Instances of orchestrations: claimed, shown and told what to do. What changes them is in [`step`].
+
+pub(crate) mod step;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use quayside_store::{
+    Runs, StoreError,
+    browse::MAX_PAGE,
+    codes,
+    model::{
+        Content, DeliveryId, Failure, InstanceId, MessageId, Name, Part, RunId, Text, Timestamp,
+    },
+    runs::{
+        Asked, AskedEnd, ClaimedRun, Entered, INBOX_PAGE, OrderOutcome, RunClaim, RunFilter,
+        RunRow, RunShown, RunState,
+    },
+};
+use rusqlite::Row;
+
+use crate::{
+    claims,
+    error::DbResult,
+    open::SqliteStore,
+    row::{Json, cell, delivery_id, int, state},
+    sessions::is_live,
+    tx::Tx,
+};
+
+/// How many runs of an orchestration one claim gives at most, whatever its room.
+const MOST: u32 = 256;
+
+#[async_trait]
+impl Runs for SqliteStore {
+    async fn claim_runs(
+        &self,
+        instance: InstanceId,
+        wants: &[(Name, u32)],
+    ) -> Result<Vec<ClaimedRun>, StoreError> {
+        let wants = wants.to_vec();
+        self.write("claim runs", move |tx| {
+            if !is_live(tx, instance)? {
+                return Ok(Vec::new());
+            }
+            let mut claimed = Vec::new();
+            for (orchestration, room) in &wants {
+                for id in due(tx, orchestration, (*room).min(MOST))? {
+                    claimed.extend(take(tx, instance, id)?);
+                }
+            }
+            Ok(claimed)
+        })
+        .await
+    }
+
+    async fn release_runs(&self, instance: InstanceId, held: &[RunId]) -> Result<u32, StoreError> {
+        let held: std::collections::HashSet<RunId> = held.iter().copied().collect();
+        self.write("release runs", move |tx| {
+            let sql = include_str!("../sql/run_claims_of.sql");
+            let all = tx.all(sql, [instance.to_bytes()], |row| cell(row, 0, "run.id"))?;
+            let mut released = 0;
+            for id in all.into_iter().filter(|id: &RunId| !held.contains(id)) {
+                let sql = include_str!("../sql/run_release.sql");
+                released += tx.execute(sql, (id.to_bytes(), instance.to_bytes()))?;
+            }
+            Ok(u32::try_from(released).unwrap_or(u32::MAX))
+        })
+        .await
+    }
+
+    async fn keep_definition(
+        &self,
+        orchestration: &Name,
+        fingerprint: [u8; 16],
+        text: &str,
+    ) -> Result<(), StoreError> {
+        let (orchestration, text) = (orchestration.clone(), text.to_owned());
+        self.write("keep definition", move |tx| {
+            let sql = include_str!("../sql/definition_insert.sql");
+            let name = orchestration.as_str();
+            tx.execute(sql, (name, fingerprint, text.as_str(), tx.now.as_micros()))?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn definition(
+        &self,
+        orchestration: &Name,
+        fingerprint: [u8; 16],
+    ) -> Result<Option<String>, StoreError> {
+        let orchestration = orchestration.clone();
+        self.read("read definition", move |tx| {
+            let sql = include_str!("../sql/definition_get.sql");
+            tx.first(sql, (orchestration.as_str(), fingerprint), |row| {
+                Ok(row.get(0)?)
+            })
+        })
+        .await
+    }
+
+    async fn live_runs(&self, cap: u32) -> Result<Vec<(Name, u64)>, StoreError> {
+        self.read("count runs", move |tx| {
+            let all = tx.all(include_str!("../sql/run_live.sql"), [cap], |row| {
+                let name: Name = cell(row, 0, "run.orchestration")?;
+                Ok((name, cell::<u64>(row, 1, "run.state")?))
+            })?;
+            Ok(all.into_iter().filter(|(_, live)| *live > 0).collect())
+        })
+        .await
+    }
+
+    async fn runs(
+        &self,
+        filter: &RunFilter,
+        before: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<RunRow>, StoreError> {
+        let filter = filter.clone();
+        self.read("list runs", move |tx| {
+            let params = (
+                before.map_or([0xff; 16], RunId::to_bytes),
+                filter.orchestration.as_deref(),
+                filter.state.map(run_state_cell),
+                limit.min(MAX_PAGE),
+            );
+            tx.all(include_str!("../sql/run_list.sql"), params, run_row)
+        })
+        .await
+    }
+
+    async fn run(&self, id: RunId) -> Result<Option<RunShown>, StoreError> {
+        self.read("show run", move |tx| show(tx, id)).await
+    }
+
+    async fn order_run(&self, id: RunId, order: &str) -> Result<OrderOutcome, StoreError> {
+        let order = order.to_owned();
+        self.write("order run", move |tx| {
+            let sql = include_str!("../sql/run_order.sql");
+            if tx.execute(sql, (id.to_bytes(), order.as_str()))? == 1 {
+                return Ok(OrderOutcome::Left);
+            }
+            let there = tx.exists(
+                include_str!("../sql/run_orchestration.sql"),
+                [id.to_bytes()],
+            )?;
+            Ok(match there {
+                true => OrderOutcome::Ended,
+                false => OrderOutcome::Missing,
+            })
+        })
+        .await
+    }
+}
+
+/// Gives back runs of the dead.
+pub(crate) fn release_dead(tx: &Tx<'_>, limit: u32) -> DbResult<u32> {
+    let released = tx.execute(include_str!("../sql/run_release_dead.sql"), [limit])?;
+    Ok(u32::try_from(released).expect("bounded by the limit"))
+}
+
+/// Removes runs that were over before `cutoff`, up to `limit`, and definitions that nobody needs. How many rows went.
+pub(crate) fn sweep(tx: &Tx<'_>, cutoff: Timestamp, limit: u32) -> DbResult<usize> {
+    let sql = include_str!("../sql/run_delete.sql");
+    let rows = tx.execute(sql, (cutoff.as_micros(), limit))?;
+    let sql = include_str!("../sql/definition_delete.sql");
+    tx.execute(sql, [tx.now.minus(DEFINITION_KEPT).as_micros()])?;
+    Ok(rows)
+}
+
+/// How long a definition is kept that no run is bound to: longer than any run may take from its start to its first
+/// commit.
+const DEFINITION_KEPT: std::time::Duration = std::time::Duration::from_secs(86_400);
+
+/// The runs that have something to do: those that are ready, and with what room is left those whose time has come.
+fn due(tx: &Tx<'_>, orchestration: &Name, room: u32) -> DbResult<Vec<RunId>> {
+    let id = |row: &Row<'_>| cell(row, 0, "run.id");
+    let sql = include_str!("../sql/run_ready.sql");
+    let mut all: Vec<RunId> = tx.all(sql, (orchestration.as_str(), room), id)?;
+    let left = room.saturating_sub(u32::try_from(all.len()).unwrap_or(u32::MAX));
+    if left > 0 {
+        let sql = include_str!("../sql/run_due.sql");
+        let now = tx.now.as_micros();
+        all.extend(tx.all(sql, (orchestration.as_str(), left, now), id)?);
+    }
+    Ok(all)
+}
+
+fn take(tx: &Tx<'_>, instance: InstanceId, run: RunId) -> DbResult<Option<ClaimedRun>> {
+    let params = (run.to_bytes(), instance.to_bytes(), tx.now.as_micros());
+    let taken = tx.first(include_str!("../sql/run_claim.sql"), params, |row| {
+        let state: Option<Vec<u8>> = cell(row, 4, "run.data")?;
+        Ok(ClaimedRun {
+            claim: RunClaim {
+                run,
+                instance,
+                token: cell(row, 2, "run.token")?,
+            },
+            orchestration: cell(row, 0, "run.orchestration")?,
+            definition: cell(row, 1, "run.definition")?,
+            state: Bytes::from(state.unwrap_or_default()),
+            wakes: cell(row, 3, "run.wakes")?,
+            order: cell(row, 5, "run.ordered")?,
+            inbox: Vec::new(),
+            kept: Vec::new(),
+            asked: Vec::new(),
+            now: tx.now,
+        })
+    })?;
+    let Some(mut taken) = taken else {
+        return Ok(None);
+    };
+    for (delivery, route) in inbox(tx, run)? {
+        let message = Arc::new(claims::present(tx, delivery.message)?);
+        taken.inbox.push(Entered {
+            delivery,
+            message,
+            route,
+        });
+    }
+    taken.kept = tx.all(
+        include_str!("../sql/run_kept.sql"),
+        [run.to_bytes()],
+        |row| delivery_id(row, 0, 1),
+    )?;
+    let asked = tx.all(
+        include_str!("../sql/run_asked.sql"),
+        [run.to_bytes()],
+        asked,
+    )?;
+    taken.asked = asked.into_iter().flatten().collect();
+    Ok(Some(taken))
+}
+
+fn inbox(tx: &Tx<'_>, run: RunId) -> DbResult<Vec<(DeliveryId, Text)>> {
+    let sql = include_str!("../sql/run_inbox.sql");
+    tx.all(sql, (run.to_bytes(), INBOX_PAGE), |row| {
+        Ok((delivery_id(row, 0, 1)?, cell(row, 2, "delivery.route")?))
+    })
+}
+
+/// What became of a message that opened an exchange; `None`: it is on its way.
+fn asked(row: &Row<'_>) -> DbResult<Option<Asked>> {
+    let answered: Option<Timestamp> = cell(row, 2, "exchange.answered_at")?;
+    let standing: Option<i64> = cell(row, 6, "delivery.state")?;
+    let ended: Option<String> = row.get(8)?;
+    let end = match (answered, standing, ended.as_deref()) {
+        (Some(at), ..) => AskedEnd::Answered {
+            at,
+            status: cell(row, 3, "exchange.status")?,
+            body: Part {
+                name: Name::new("body").expect("a name"),
+                content_type: cell(row, 4, "exchange.content_type")?,
+                content: Content::Inline(Bytes::from(
+                    cell::<Option<Vec<u8>>>(row, 5, "exchange.bytes")?.unwrap_or_default(),
+                )),
+            },
+        },
+        (None, Some(state::SUSPENDED), _) => {
+            let failure: Option<Json<Failure>> = cell(row, 7, "delivery.failure")?;
+            let (code, detail) = failure.map_or_else(
+                || {
+                    (
+                        Text::lossy(codes::UNANSWERED.code),
+                        Text::lossy("it is suspended"),
+                    )
+                },
+                |Json(failure)| (Text::lossy(failure.code.as_str()), failure.detail),
+            );
+            AskedEnd::Failed { code, detail }
+        }
+        (None, Some(_), _) => return Ok(None),
+        (None, None, Some("sent" | "sent-by-backup")) => AskedEnd::Delivered,
+        (None, None, ended) => {
+            let detail = ended.unwrap_or("unrouted");
+            AskedEnd::Failed {
+                code: Text::lossy(codes::UNANSWERED.code),
+                detail: Text::lossy(detail),
+            }
+        }
+    };
+    Ok(Some(Asked {
+        exchange: cell(row, 0, "exchange.id")?,
+        message: cell::<MessageId>(row, 1, "exchange.message")?,
+        end,
+    }))
+}
+
+fn run_state_cell(state: RunState) -> i64 {
+    match state {
+        RunState::Ready => 0,
+        RunState::Running => 1,
+        RunState::Waiting => 2,
+        RunState::Suspended => 3,
+        RunState::Completed => 4,
+        RunState::Terminated => 5,
+    }
+}
+
+impl crate::row::Cell for RunState {
+    type Raw = i64;
+    fn read(raw: i64) -> Option<Self> {
+        let all = [
+            Self::Ready,
+            Self::Running,
+            Self::Waiting,
+            Self::Suspended,
+            Self::Completed,
+            Self::Terminated,
+        ];
+        all.into_iter().find(|state| run_state_cell(*state) == raw)
+    }
+}
+
+fn run_row(row: &Row<'_>) -> DbResult<RunRow> {
+    Ok(RunRow {
+        id: cell(row, 0, "run.id")?,
+        orchestration: cell(row, 1, "run.orchestration")?,
+        definition: cell(row, 2, "run.definition")?,
+        state: cell(row, 3, "run.state")?,
+        started_at: cell(row, 4, "run.started_at")?,
+        changed_at: cell(row, 5, "run.changed_at")?,
+        due: cell(row, 6, "run.due")?,
+        instance: cell(row, 7, "run.instance")?,
+        reason: cell(row, 8, "run.reason")?,
+        discarded: cell(row, 9, "run.discarded")?,
+    })
+}
+
+fn show(tx: &Tx<'_>, id: RunId) -> DbResult<Option<RunShown>> {
+    let shown = tx.first(
+        include_str!("../sql/run_show.sql"),
+        [id.to_bytes()],
+        |row| {
+            let data: Option<Vec<u8>> = cell(row, 10, "run.data")?;
+            Ok(RunShown {
+                row: run_row(row)?,
+                data: data.map(Bytes::from),
+                inbox: Vec::new(),
+                keys: Vec::new(),
+            })
+        },
+    )?;
+    let Some(shown) = shown else { return Ok(None) };
+    let sql = include_str!("../sql/subscription_list.sql");
+    Ok(Some(RunShown {
+        inbox: inbox(tx, id)?,
+        keys: tx.all(sql, [id.to_bytes()], |row| cell(row, 0, "subscription.key"))?,
+        ..shown
+    }))
+}
+
+/// A count for a cell.
+pub(crate) fn count(number: usize) -> i64 {
+    int(number as u64)
+}

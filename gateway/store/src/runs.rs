@@ -1,0 +1,357 @@
+//! Orchestration instances: their state, their inboxes, who runs them and when.
+//!
+//! A *run* is one instance of an orchestration. Its inbox are deliveries: a message for an orchestration is
+//! claimed like one for a send port, and then *enters* a run ([`Op::Enter`]) instead of being sent. It ends
+//! when the run has consumed it and its state names it no more, so that a message is kept for as long as a
+//! run may read it, and retention need not know of runs.
+//!
+//! A run is worked on by one instance at a time, under a claim with a token, and changed by [`Op::Step`]
+//! alone: state, consumed messages, subscriptions, timer and, as further members of the same group,
+//! publications. A step by anybody else is [`StepOutcome::Fenced`] and writes nothing.
+//!
+//! Waiting costs a row. What wakes a run, a message, an answer, an operator's order, counts `wakes` up in the same
+//! transaction; a step says which count it has seen, and rests only if there was none since. So no wake is lost,
+//! and one too many does no harm. Time is a column with an index.
+//!
+//! [`Op::Enter`]: crate::Op::Enter
+//! [`Op::Step`]: crate::Op::Step
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use quayside_model::{
+    Claim, DeliveryId, ExchangeId, InstanceId, Message, MessageId, Name, Part, RunId, Text,
+    Timestamp,
+};
+
+use crate::StoreError;
+
+/// The most messages of an inbox that come with a claim, the first ones.
+pub const INBOX_PAGE: u32 = 256;
+
+/// Orchestration instances.
+#[async_trait]
+pub trait Runs: Send + Sync {
+    /// Claims up to `room` runs of each orchestration of `wants` that have something to do, or whose time has
+    /// come by the store's clock, for `instance`: those that are ready longest first. Empty if there are
+    /// none or the instance is not live. Never waits for another instance's claim. Durable when it returns.
+    async fn claim_runs(
+        &self,
+        instance: InstanceId,
+        wants: &[(Name, u32)],
+    ) -> Result<Vec<ClaimedRun>, StoreError>;
+
+    /// Gives back every run that `instance` holds and that is not among `held`: those whose claim got lost
+    /// on its way. Returns how many. Durable when it returns.
+    async fn release_runs(&self, instance: InstanceId, held: &[RunId]) -> Result<u32, StoreError>;
+
+    /// Keeps the definition `fingerprint` of `orchestration`, for as long as a run may need it. Idempotent.
+    async fn keep_definition(
+        &self,
+        orchestration: &Name,
+        fingerprint: [u8; 16],
+        text: &str,
+    ) -> Result<(), StoreError>;
+
+    /// A definition that was kept.
+    async fn definition(
+        &self,
+        orchestration: &Name,
+        fingerprint: [u8; 16],
+    ) -> Result<Option<String>, StoreError>;
+
+    /// The orchestrations that have live runs, with how many of each, counting at most `cap`.
+    async fn live_runs(&self, cap: u32) -> Result<Vec<(Name, u64)>, StoreError>;
+
+    /// Runs that fit `filter`, newest first, at most `limit`, older than `before`.
+    async fn runs(
+        &self,
+        filter: &RunFilter,
+        before: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<RunRow>, StoreError>;
+
+    /// One run with its state. `None` after retention, or if there never was one.
+    async fn run(&self, id: RunId) -> Result<Option<RunShown>, StoreError>;
+
+    /// Leaves `order` for the next who works on the run, in place of one that nobody has read yet, and wakes
+    /// it. Durable when it returns. What it means is the engine's business.
+    async fn order_run(&self, id: RunId, order: &str) -> Result<OrderOutcome, StoreError>;
+}
+
+/// The proof of holding a run: presented with every step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RunClaim {
+    /// The run.
+    pub run: RunId,
+    /// The holder.
+    pub instance: InstanceId,
+    /// Which of the run's claims this is. A run is born with the token 1.
+    pub token: u32,
+}
+
+/// A run in hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedRun {
+    /// The proof.
+    pub claim: RunClaim,
+    /// The orchestration, `APP.NAME`.
+    pub orchestration: Name,
+    /// Which definition it is bound to.
+    pub definition: [u8; 16],
+    /// Its state, as the last step left it.
+    pub state: Bytes,
+    /// How often it was woken until the inbox was read.
+    pub wakes: i64,
+    /// An operator's order that nobody has read.
+    pub order: Option<Text>,
+    /// The first messages that wait for it, in the order of their acceptance.
+    pub inbox: Vec<Entered>,
+    /// The deliveries of messages that it has consumed and keeps.
+    pub kept: Vec<DeliveryId>,
+    /// What has become of the messages that it waits for.
+    pub asked: Vec<Asked>,
+    /// The store's clock at the claim.
+    pub now: Timestamp,
+}
+
+/// A message in the inbox of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entered {
+    /// Its delivery.
+    pub delivery: DeliveryId,
+    /// The message, inline parts included.
+    pub message: Arc<Message>,
+    /// Why it is here, in the engine's words.
+    pub route: Text,
+}
+
+/// An exchange that a run has opened with a message ([`NewExchange::run`](crate::commit::NewExchange)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The exchange.
+    pub exchange: ExchangeId,
+    /// The message that opened it.
+    pub message: MessageId,
+    /// How it stands. Those that are still on their way are not told.
+    pub end: AskedEnd,
+}
+
+/// What became of a message that opened an exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AskedEnd {
+    /// An answer has come.
+    Answered {
+        /// When.
+        at: Timestamp,
+        /// The partner's status.
+        status: u16,
+        /// The body, inline.
+        body: Part,
+    },
+    /// It reached its target, which gives no answer.
+    Delivered,
+    /// It is suspended, or an operator has ended it.
+    Failed {
+        /// The code of the failure.
+        code: Text,
+        /// Why, for a person.
+        detail: Text,
+    },
+}
+
+/// A step of a run: everything that changes with it. Publications are further members of its group.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The proof. With [`Step::create`] the run is born held by the instance, under the token 1.
+    pub claim: RunClaim,
+    /// The run does not exist yet.
+    pub create: Option<NewRun>,
+    /// The new state; `None`: as it was.
+    pub state: Option<Bytes>,
+    /// What the run is after it.
+    pub status: RunStatus,
+    /// When time wakes it at the latest.
+    pub due: Option<Timestamp>,
+    /// The count of wakes that was seen; see the module. 0 for a new run.
+    pub wakes: i64,
+    /// Whether the instance goes on with it. `false`: the claim is given back.
+    pub hold: bool,
+    /// Whether it has something to do at once, whoever claims it next: it does not rest then.
+    pub again: bool,
+    /// Whether the order that came with the claim was done, or refused. One that was left since stays.
+    pub ordered: bool,
+    /// Deliveries of its inbox, or kept by it, that end now: consumed, and named no more.
+    pub consumed: Vec<DeliveryId>,
+    /// Deliveries of its inbox that were consumed and are kept.
+    pub kept: Vec<DeliveryId>,
+    /// Keys under which messages find it from now on.
+    pub subscribe: Vec<[u8; 16]>,
+    /// Keys under which they no longer do.
+    pub unsubscribe: Vec<[u8; 16]>,
+    /// Exchanges that it waits for no more.
+    pub closed: Vec<ExchangeId>,
+    /// Answers to those who sent it messages.
+    pub answers: Vec<RunAnswer>,
+}
+
+/// A run that begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRun {
+    /// The orchestration, `APP.NAME`.
+    pub orchestration: Name,
+    /// The definition that it is bound to, which is kept already.
+    pub definition: [u8; 16],
+}
+
+/// What a run is after a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunStatus {
+    /// It goes on, or waits.
+    Active,
+    /// Only an order goes on with it.
+    Suspended {
+        /// The code of the failure.
+        code: Text,
+        /// Why, for a person.
+        detail: Text,
+        /// The step.
+        step: Name,
+    },
+    /// It is over: keys, timer and exchanges are gone. What is left in its inbox ends as discarded.
+    Ended {
+        /// Whether its steps were done; `false`: it was terminated.
+        completed: bool,
+        /// Why, if it was terminated.
+        reason: Text,
+    },
+}
+
+/// An answer to the request that `message` was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunAnswer {
+    /// The message. If it opened no exchange, nothing happens.
+    pub message: MessageId,
+    /// The status, as of a partner.
+    pub status: u16,
+    /// The body, inline.
+    pub body: Part,
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// Durable. A repeat of a step that was done is [`StepOutcome::Fenced`] once the claim was given back,
+    /// and done again, with nothing changed, as long as it is held.
+    Done,
+    /// The run is not held under this claim; nothing was written.
+    Fenced,
+    /// Another run has one of the keys; nothing was written.
+    Taken {
+        /// That run.
+        by: RunId,
+    },
+}
+
+/// A claimed delivery of an orchestration, on its way to a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enter {
+    /// The claim of the delivery.
+    pub claim: Claim,
+    /// The run, if it is known: one that this group creates, or that has created it.
+    pub run: Option<RunId>,
+    /// The orchestration, in which the keys are looked up otherwise.
+    pub orchestration: Name,
+    /// The keys that the message has, each with what to say of the way it came, in the order in which they
+    /// are tried.
+    pub keys: Vec<([u8; 16], Text)>,
+    /// What to say of a message for a known run.
+    pub route: Text,
+}
+
+/// What became of a delivery that was to enter a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnterOutcome {
+    /// It is in the inbox of this run, which was woken.
+    Entered(RunId),
+    /// No run has one of its keys; nothing was changed, and the claim holds.
+    Nobody,
+    /// The delivery is not held under this claim any more; nothing was changed.
+    Fenced,
+}
+
+/// Which runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunFilter {
+    /// Of this orchestration, or of any of this application.
+    pub orchestration: Option<Text>,
+    /// Those that stand so.
+    pub state: Option<RunState>,
+}
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// It has something to do, and nobody does it yet.
+    Ready,
+    /// An instance works on it.
+    Running,
+    /// It waits for a message, an answer or a time.
+    Waiting,
+    /// It waits for an operator.
+    Suspended,
+    /// All of its steps are done.
+    Completed,
+    /// It was ended.
+    Terminated,
+}
+
+/// A run in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRow {
+    /// Its id.
+    pub id: RunId,
+    /// The orchestration.
+    pub orchestration: Name,
+    /// The definition that it is bound to.
+    pub definition: [u8; 16],
+    /// How it stands.
+    pub state: RunState,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// When its last step was committed.
+    pub changed_at: Timestamp,
+    /// When time wakes it.
+    pub due: Option<Timestamp>,
+    /// Who works on it.
+    pub instance: Option<InstanceId>,
+    /// Why it is suspended or was terminated: the code, where there is one, the cause and the step.
+    pub reason: Option<Text>,
+    /// How many messages it ended without having consumed.
+    pub discarded: u32,
+}
+
+/// A run with what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunShown {
+    /// What a list says of it.
+    pub row: RunRow,
+    /// Its state; `None` once it is over.
+    pub data: Option<Bytes>,
+    /// The messages that wait for it, the first ones: delivery and route.
+    pub inbox: Vec<(DeliveryId, Text)>,
+    /// The keys under which messages find it.
+    pub keys: Vec<[u8; 16]>,
+}
+
+/// What became of an operator's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderOutcome {
+    /// It is left for whoever works on the run next.
+    Left,
+    /// There is no such run.
+    Missing,
+    /// It is over.
+    Ended,
+}
