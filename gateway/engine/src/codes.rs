@@ -45,6 +45,18 @@ quayside_model::codes! {
         "Look at `quayside cluster status`: if another node reaches it the host moves there, and this node needs a look; else look at the system itself.";
     PARTNERS_MANY = "QS0822", "A clustered host works with more systems than are watched.",
         "Divide its ports among several hosts; those that are not watched do not make it move.";
+    NO_INSTANCE = "QS0824", "No orchestration instance waits for the message, and it starts none.",
+        "Look at `quayside orchestrations list`: its instance may have ended, or have other values. Resume the delivery when there is one, or terminate it.";
+    KEY_TAKEN = "QS0825", "Another orchestration instance has the same values of a correlation.",
+        "Let the other instance end, then resume this one; or correlate by values that tell them apart.";
+    NO_REPLY = "QS0826", "A partner that an orchestration asked has not given the answer that was wanted.",
+        "Look at the message that was sent, and at the partner; the error `call` can be handled in the orchestration.";
+    DEFINITION_LOST = "QS0827", "The definition of an orchestration instance cannot be used by this program.",
+        "Run the program that started the instance until it has ended, or terminate the instance.";
+    ORCHESTRATION_LIVES = "QS0828", "An orchestration was removed while instances of it are not over.",
+        "Put it back until they have ended (`quayside orchestrations list`), or terminate them.";
+    ANSWER_TOO_LARGE = "QS0829", "The answer of an orchestration is too large.",
+        "Answer with a smaller document, and send the large one to a port.";
     FORMER_LEFT = "QS0823", "The connections of the former owner of a clustered host could not be closed at once.",
         "Look whether the management API in `takeover` answers and lets its user in; it is tried again, and until then the broker may keep messages for the former owner.";
 }

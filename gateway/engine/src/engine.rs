@@ -31,9 +31,11 @@ use crate::{
 
 mod life;
 mod look;
+mod orchestrations;
 
 pub(crate) use life::beating;
 pub use look::Sight;
+pub use orchestrations::RunView;
 
 /// The property in which a resubmitted message names its source.
 pub const RESUBMITTED_FROM: &str = "msg.resubmitted-from";

@@ -8,7 +8,8 @@
 //! routes it through the compiled table; [`publish`] commits message, key and deliveries in one
 //! transaction through the [`committer`], and only then is the sender answered. Deliveries for ports of
 //! the same process that have room are born claimed and go on in memory; the [`claimer`] fetches the
-//! rest. [`send`] makes an attempt and settles its outcome durably.
+//! rest. [`send`] makes an attempt and settles its outcome durably. A message for an orchestration goes to
+//! [`process`] instead, which takes it into an instance.
 //!
 //! # What holds
 //! - Nothing is answered before its commit, and nothing is sent by a process whose lease on being alive
@@ -33,6 +34,7 @@ mod outage;
 mod ownership;
 mod partners;
 pub mod plan;
+mod process;
 mod publish;
 mod receive;
 pub mod routing;
@@ -49,7 +51,8 @@ pub mod window;
 mod writable;
 
 pub use counters::Counters;
-pub use engine::{Engine, RESUBMITTED_FROM, Sight};
+pub use engine::{Engine, RESUBMITTED_FROM, RunView, Sight};
 pub use options::{Agency, EngineError, Gate, Options, Pulse, Roles};
+pub use process::Order;
 pub use tally::Tallied;
 pub use view::{Health, PortView, StopReport};

@@ -96,6 +96,8 @@ impl Options {
 pub struct Roles {
     /// Opens receive locations.
     pub receive: bool,
+    /// Runs orchestrations.
+    pub process: bool,
     /// Sends.
     pub send: bool,
     /// Keeps house: retention and sweeps. One worker per message box, whoever has the fence.
@@ -106,6 +108,7 @@ impl Default for Roles {
     fn default() -> Self {
         Self {
             receive: true,
+            process: true,
             send: true,
             track: true,
         }

@@ -4,13 +4,18 @@
 //! `orders.archive` is the send port `archive` of the application `orders`, `orders.orders.web` its
 //! receive location `web` of the receive port `orders`.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use quayside_adapter_api::Block;
 use quayside_model::{Name, OnOrderFailure, Priority, RetryPolicy, Timestamp};
+use quayside_orchestration::{Activation, Definition, Environment, Want};
 use quayside_pipeline::{Promotions, Schema};
 
-use crate::{filter::Filter, window::ServiceWindow};
+use crate::{
+    filter::{Filter, FilterError},
+    process::document,
+    window::ServiceWindow,
+};
 
 /// Everything that the hosts of a group run.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +24,8 @@ pub struct Plan {
     pub receive: Vec<ReceivePort>,
     /// The send ports.
     pub send: Vec<SendPort>,
+    /// The orchestrations.
+    pub orchestrations: Vec<OrchestrationPlan>,
     /// SHA-256 over the configuration's text, in hex.
     pub hash: String,
     /// The text itself, as it is kept with the version.
@@ -61,6 +68,8 @@ pub struct MessagePlan {
     pub name: Name,
     /// `namespace#root`; `None` takes any.
     pub message_type: Option<String>,
+    /// What the prefixes of paths stand for.
+    pub namespaces: BTreeMap<String, String>,
     /// What is promoted from the body.
     pub promotions: Promotions,
     /// What the body has to look like.
@@ -210,4 +219,102 @@ pub struct OrderPlan {
     pub on_failure: OnOrderFailure,
     /// How many lanes the keys fall into.
     pub lanes: u16,
+}
+
+/// An orchestration: a durable process, whose instances any process of its host finishes.
+#[derive(Debug, Clone)]
+pub struct OrchestrationPlan {
+    /// `APP.NAME`, which is the name of its subscription too.
+    pub name: Name,
+    /// The host that runs it.
+    pub host: Name,
+    /// The checked definition, to which new instances are bound.
+    pub definition: Arc<Definition>,
+    /// Its text, kept for as long as an instance is bound to it.
+    pub source: String,
+    /// What it was checked against, kept with the text.
+    pub environment: Environment,
+    /// Which messages it wants: those that start an instance, and those that may follow.
+    pub subscription: Filter,
+    /// What starts an instance, with its filter.
+    pub activations: Vec<(Activation, Option<Filter>)>,
+    /// The messages of its application.
+    pub messages: Vec<Arc<MessagePlan>>,
+}
+
+impl OrchestrationPlan {
+    /// Prepares a checked definition.
+    ///
+    /// # Errors
+    /// Filters of its receives that cannot be compiled, each with the name of the step.
+    pub fn new(
+        name: Name,
+        host: Name,
+        definition: Definition,
+        source: String,
+        environment: Environment,
+        messages: Vec<Arc<MessagePlan>>,
+    ) -> Result<Self, Vec<(Name, FilterError)>> {
+        let (mut activations, mut faults) = (Vec::new(), Vec::new());
+        let mut terms = Vec::new();
+        for activation in definition.activations() {
+            let of_type = format!("msg.type == {}", quoted(&activation.message_type));
+            terms.push(match &activation.filter {
+                Some(filter) => format!("({of_type} && ({filter}))"),
+                None => of_type,
+            });
+            match activation
+                .filter
+                .as_deref()
+                .map(Filter::compile)
+                .transpose()
+            {
+                Ok(filter) => activations.push((activation, filter)),
+                Err(error) => faults.push((activation.step, error)),
+            }
+        }
+        for correlation in definition.correlations() {
+            let types = correlation.types.iter();
+            terms.extend(types.map(|of| format!("msg.type == {}", quoted(of))));
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let subscription = Filter::compile(&terms.join(" || "));
+        let subscription = subscription.map_err(|error| vec![(name.clone(), error)])?;
+        Ok(Self {
+            name,
+            host,
+            definition: Arc::new(definition),
+            source,
+            environment,
+            subscription,
+            activations,
+            messages,
+        })
+    }
+
+    /// The full name of what the definition calls `local`: a port or another orchestration.
+    #[must_use]
+    pub fn full(&self, local: &Name) -> Name {
+        let app = self.name.split_once('.').map_or("", |(app, _)| app);
+        Name::new(format!("{app}.{local}")).unwrap_or_else(|_| local.clone())
+    }
+}
+
+/// Whether an orchestration can read `path` in a document.
+///
+/// # Errors
+/// Why not, for a person.
+pub fn readable_path(
+    namespaces: &BTreeMap<String, String>,
+    path: &str,
+    want: Want,
+) -> Result<(), String> {
+    document::check(namespaces, path, want)
+}
+
+/// `text` as a literal of a filter.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use quayside_model::{
     Claim, DedupeKey, DeliveryId, ExchangeId, Failure, FailureClass, Message, MessageId, Monotonic,
-    Name, OnOrderFailure, Priority, Text, Transport, hash16,
+    Name, OnOrderFailure, Priority, RunId, Text, Transport, hash16,
 };
 use quayside_store::{
     Change, Claimed, GroupOutcome, Op, Outcome, Publish, PublishOutcome,
@@ -23,7 +23,7 @@ use crate::{
         port::{PLACE_WITHIN, SendRuntime},
         work::{HANDED_OFF, Work},
     },
-    shared::{Routes, Shared, Subscriber},
+    shared::{PortSubscriber, Routes, Shared, Subscriber},
 };
 
 /// The slots of `reference/store.md` 5.
@@ -77,6 +77,18 @@ pub(crate) async fn prepare(
     until: Instant,
 ) -> Option<Prepared> {
     let subscribers = routes.subscribers_of(&message);
+    prepare_for(shared, routes, message, subscribers, extras, until).await
+}
+
+/// Prepares `message` for `subscribers`, whatever their filters say. `None`: there are none.
+pub(crate) async fn prepare_for(
+    shared: &Shared,
+    routes: &Routes,
+    message: Arc<Message>,
+    subscribers: Vec<Subscriber>,
+    extras: Extras,
+    until: Instant,
+) -> Option<Prepared> {
     if subscribers.is_empty() {
         return None;
     }
@@ -88,9 +100,13 @@ pub(crate) async fn prepare(
             message: message.id,
             no,
         };
-        let mut delivery = new_delivery(&subscriber, &message, id, extras.priority);
+        let mut delivery = match &subscriber {
+            Subscriber::Port(port) => new_delivery(port, &message, id, extras.priority),
+            Subscriber::Orchestration(name) => plain(name, extras.priority, Birth::Ready),
+        };
         if matches!(delivery.birth, Birth::Ready)
-            && let Some(place) = place(shared, routes, &subscriber.plan.name, until).await
+            && let Subscriber::Port(port) = &subscriber
+            && let Some(place) = place(shared, routes, &port.plan.name, until).await
         {
             delivery.birth = Birth::Claimed;
             places.push((no, place.0, place.1));
@@ -125,19 +141,66 @@ pub(crate) fn prepare_suspended(
         what: Remarkable::SuspendedOnReceipt(port.clone()),
         failure: failure.clone(),
     };
-    let delivery = NewDelivery {
-        port: port.clone(),
-        priority: extras.priority,
-        birth: Birth::Suspended(failure),
-        order: None,
-        rendered: None,
-    };
+    let delivery = plain(port, extras.priority, Birth::Suspended(failure));
     let publish = assemble(routes.version, &message, vec![delivery], extras);
     Prepared {
         message,
         publish,
         places: Vec::new(),
         remarks: vec![remark],
+    }
+}
+
+/// A message that the run `run` of an orchestration keeps, and nobody else gets.
+pub(crate) fn prepare_kept(
+    routes: &Routes,
+    message: Arc<Message>,
+    orchestration: &Name,
+    run: RunId,
+) -> Prepared {
+    let extras = Extras::default();
+    let delivery = plain(orchestration, extras.priority, Birth::Kept(run));
+    prepare_one(routes, message, delivery, extras)
+}
+
+/// A message that starts an instance of `orchestration`, in the way that `rendered` says.
+pub(crate) fn prepare_start(
+    routes: &Routes,
+    message: Arc<Message>,
+    orchestration: &Name,
+    rendered: Text,
+) -> Prepared {
+    let extras = Extras::default();
+    let delivery = NewDelivery {
+        rendered: Some(rendered),
+        ..plain(orchestration, extras.priority, Birth::Ready)
+    };
+    prepare_one(routes, message, delivery, extras)
+}
+
+fn prepare_one(
+    routes: &Routes,
+    message: Arc<Message>,
+    delivery: NewDelivery,
+    extras: Extras,
+) -> Prepared {
+    let publish = assemble(routes.version, &message, vec![delivery], extras);
+    Prepared {
+        message,
+        publish,
+        places: Vec::new(),
+        remarks: Vec::new(),
+    }
+}
+
+/// A delivery without order and templates.
+fn plain(port: &Name, priority: Priority, birth: Birth) -> NewDelivery {
+    NewDelivery {
+        port: port.clone(),
+        priority,
+        birth,
+        order: None,
+        rendered: None,
     }
 }
 
@@ -162,7 +225,7 @@ fn assemble(
 }
 
 fn new_delivery(
-    subscriber: &Subscriber,
+    subscriber: &PortSubscriber,
     message: &Message,
     id: DeliveryId,
     priority: Priority,
@@ -267,7 +330,21 @@ pub(crate) async fn commit_together(
     settlements: Vec<(Claim, Change)>,
     deadline: Option<Monotonic>,
 ) -> Option<GroupOutcome> {
-    let mut ops = Vec::with_capacity(prepared.len() + settlements.len());
+    let settle = |(claim, change)| Op::Settle(claim, change);
+    let after = settlements.into_iter().map(settle).collect();
+    commit_group(shared, Vec::new(), prepared, after, deadline).await
+}
+
+/// Commits `before`, `prepared` and `after` as one group, in this order, and hands over what was born claimed.
+pub(crate) async fn commit_group(
+    shared: &Shared,
+    before: Vec<Op>,
+    prepared: Vec<Prepared>,
+    after: Vec<Op>,
+    deadline: Option<Monotonic>,
+) -> Option<GroupOutcome> {
+    let first = before.len();
+    let mut ops = before;
     let mut hand_overs = Vec::with_capacity(prepared.len());
     for prepared in prepared {
         let (publish, hand_over) = prepared.split();
@@ -275,14 +352,13 @@ pub(crate) async fn commit_together(
         ops.push(Op::Publish(Box::new(publish)));
         hand_overs.push(hand_over);
     }
-    let settle = |(claim, change)| Op::Settle(claim, change);
-    ops.extend(settlements.into_iter().map(settle));
+    ops.extend(after);
     let outcome = shared.committer.together(ops, deadline).await;
     let outcomes = match &outcome {
         Some(GroupOutcome::Done(outcomes)) => outcomes.as_slice(),
         _ => &[],
     };
-    for (member, hand_over) in hand_overs.into_iter().enumerate() {
+    for (hand_over, member) in hand_overs.into_iter().zip(first..) {
         let stored = match outcomes.get(member) {
             Some(Outcome::Published(outcome)) => Some(outcome),
             _ => None,
@@ -372,6 +448,9 @@ impl HandOver {
         if self.leaves_work(shared, claimed) {
             shared.wake_claimer.notify_one();
         }
+        if self.is_for_orchestrations(shared) {
+            shared.process.wake.notify_one();
+        }
     }
 
     /// Whether anything waits in the store that the claimer has to fetch: what stands behind a delivery of its
@@ -386,6 +465,13 @@ impl HandOver {
             !claimed.contains(&no) && in_hand() != Some(true)
         };
         (0..).zip(&self.kept).any(waits)
+    }
+
+    /// Whether an orchestration that runs here may have work by it.
+    fn is_for_orchestrations(&self, shared: &Shared) -> bool {
+        let routes = shared.routes();
+        let mut kept = self.kept.iter();
+        kept.any(|kept| routes.orchestrations.contains_key(&kept.port))
     }
 
     /// Tells operators of the stored message what they have to know.
@@ -422,11 +508,20 @@ impl HandOver {
 
 impl Routes {
     /// Who subscribes to `message`, one entry for each subscription that matches.
-    fn subscribers_of(&self, message: &Message) -> Vec<Arc<Subscriber>> {
+    fn subscribers_of(&self, message: &Message) -> Vec<Subscriber> {
         let matches = self.table.route(message);
         matches
             .iter()
-            .filter_map(|name| self.subscribers.get(name).map(Arc::clone))
+            .filter_map(|name| self.subscriber(name))
             .collect()
+    }
+
+    /// The send port or orchestration of this name.
+    pub(crate) fn subscriber(&self, name: &Name) -> Option<Subscriber> {
+        if self.orchestrations.contains_key(name) {
+            return Some(Subscriber::Orchestration(name.clone()));
+        }
+        let port = self.subscribers.get(name)?;
+        Some(Subscriber::Port(Arc::clone(port)))
     }
 }

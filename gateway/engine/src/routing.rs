@@ -52,6 +52,12 @@ impl Table {
                 });
             }
         }
+        for orchestration in &plan.orchestrations {
+            subscriptions.push(Subscription {
+                port: orchestration.name.clone(),
+                filter: orchestration.subscription.clone(),
+            });
+        }
         subscriptions.sort_by(|a, b| a.port.cmp(&b.port));
         let shared = sharing(&subscriptions);
         let mut table = Self {

@@ -18,7 +18,8 @@ use tracing::info;
 use crate::{
     codes,
     options::{EngineError, Options},
-    plan::{Plan, ReceivePort},
+    plan::{OrchestrationPlan, Plan, ReceivePort},
+    process,
     receive::{
         location::{self, LocationRuntime},
         sources::{LocationSources, StoredMessages},
@@ -29,7 +30,7 @@ use crate::{
         port::{Runner, SendRuntime},
         rendered::Templates,
     },
-    shared::{Routes, Shared, Subscriber},
+    shared::{PortSubscriber, Routes, Shared},
 };
 
 /// How long a start waits for locations to open, and how often it looks.
@@ -74,6 +75,7 @@ impl Runtimes {
         let plan = lanes::keep(shared, &self.waiting, &self.plan(), plan).await?;
         let subscribers = subscribers(&plan, &shared.options)?;
         let controls = shared.store.controls().await?;
+        process::keep_definitions(shared, &plan).await?;
         // The last thing that can fail: no version is recorded that then does not run.
         let version = shared.store.apply_config(&plan.hash, &plan.text).await?;
         let plan = Arc::new(plan);
@@ -351,7 +353,7 @@ fn known_adapter(options: &Options, place: &Name, key: &str) -> Result<(), Engin
 fn subscribers(
     plan: &Plan,
     options: &Options,
-) -> Result<HashMap<Name, Arc<Subscriber>>, EngineError> {
+) -> Result<HashMap<Name, Arc<PortSubscriber>>, EngineError> {
     let adapter = |key: &str| options.adapters.get(key).map(Arc::clone);
     for location in plan.receive.iter().flat_map(|port| &port.locations) {
         known_adapter(options, &location.name, &location.adapter)?;
@@ -366,7 +368,7 @@ fn subscribers(
             code: codes::TEMPLATE,
             detail: format!("{}: {detail}", port.name),
         })?;
-        let subscriber = Subscriber {
+        let subscriber = PortSubscriber {
             plan: Arc::new(port.clone()),
             templates,
         };
@@ -379,7 +381,7 @@ fn routes(
     plan: &Plan,
     options: &Options,
     version: i64,
-    subscribers: HashMap<Name, Arc<Subscriber>>,
+    subscribers: HashMap<Name, Arc<PortSubscriber>>,
     send: HashMap<Name, Arc<SendRuntime>>,
     controls: HashMap<Name, PortControl>,
 ) -> Routes {
@@ -394,8 +396,15 @@ fn routes(
         receive: by_location(plan, options),
         send,
         subscribers,
+        orchestrations: by_orchestration(plan),
         controls,
     }
+}
+
+fn by_orchestration(plan: &Plan) -> HashMap<Name, Arc<OrchestrationPlan>> {
+    let all = plan.orchestrations.iter();
+    all.map(|one| (one.name.clone(), Arc::new(one.clone())))
+        .collect()
 }
 
 fn by_location(plan: &Plan, options: &Options) -> HashMap<Name, Arc<ReceivePort>> {

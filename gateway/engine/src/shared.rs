@@ -14,9 +14,20 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    committer::Committer, counters::Live, effects::Effects, exchange::Exchanges, held::Held,
-    options::Options, ownership::Ownership, partners::Partners, plan::ReceivePort, routing::Table,
-    send::port::SendRuntime, trust::Trust, writable::Writable,
+    committer::Committer,
+    counters::Live,
+    effects::Effects,
+    exchange::Exchanges,
+    held::Held,
+    options::Options,
+    ownership::Ownership,
+    partners::Partners,
+    plan::{OrchestrationPlan, ReceivePort},
+    process::Process,
+    routing::Table,
+    send::port::SendRuntime,
+    trust::Trust,
+    writable::Writable,
 };
 
 /// Shared by all tasks of one engine.
@@ -38,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) exchanges: Exchanges,
     /// Places for bodies that are validated.
     pub(crate) validators: Semaphore,
+    /// The orchestration instances in hand.
+    pub(crate) process: Process,
     /// Wakes the claimer: something may have become ready, or room has been made.
     pub(crate) wake_claimer: Notify,
     /// How many rounds of claims have begun.
@@ -59,15 +72,26 @@ pub(crate) struct Routes {
     pub(crate) receive: HashMap<Name, Arc<ReceivePort>>,
     /// The send ports that run here, by name.
     pub(crate) send: HashMap<Name, Arc<SendRuntime>>,
-    /// What every subscriber needs at publication, by name; those of other hosts included.
-    pub(crate) subscribers: HashMap<Name, Arc<Subscriber>>,
+    /// What every send port needs at publication, by name; those of other hosts included.
+    pub(crate) subscribers: HashMap<Name, Arc<PortSubscriber>>,
+    /// The orchestrations, by name; those of other hosts included.
+    pub(crate) orchestrations: HashMap<Name, Arc<OrchestrationPlan>>,
     /// What operators said.
     pub(crate) controls: HashMap<Name, PortControl>,
 }
 
+/// Who gets a message.
+#[derive(Debug, Clone)]
+pub(crate) enum Subscriber {
+    /// A send port.
+    Port(Arc<PortSubscriber>),
+    /// An orchestration.
+    Orchestration(Name),
+}
+
 /// What is needed of a send port when a message for it is published.
 #[derive(Debug)]
-pub(crate) struct Subscriber {
+pub(crate) struct PortSubscriber {
     pub(crate) plan: Arc<crate::plan::SendPort>,
     pub(crate) templates: crate::send::rendered::Templates,
 }
@@ -99,6 +123,7 @@ impl Shared {
             counters: Live::default(),
             exchanges: Exchanges::default(),
             validators: Semaphore::new(available_parallelism().map_or(2, NonZero::get)),
+            process: Process::default(),
             wake_claimer: Notify::new(),
             claim_rounds: AtomicU64::new(0),
             stopping,

@@ -326,6 +326,28 @@ impl Definition {
             .collect()
     }
 
+    /// The send ports that it sends to or asks.
+    #[must_use]
+    pub fn ports(&self) -> BTreeSet<Name> {
+        let ports = self.steps.iter().filter_map(|step| match &step.action {
+            Action::Send(Send {
+                to: SendTo::Port(port),
+                ..
+            }) => Some(port.clone()),
+            Action::Call(call) => Some(call.port.clone()),
+            _ => None,
+        });
+        ports.collect()
+    }
+
+    /// Whether it answers requests.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        self.steps.iter().any(|step| {
+            matches!(&step.action, Action::Send(send) if matches!(send.to, SendTo::Answer(_)))
+        })
+    }
+
     /// Every place of a document that it reads.
     #[must_use]
     pub fn documents(&self) -> Vec<DocumentPath> {

@@ -1,11 +1,13 @@
-//! What the application of an orchestration has: what a definition may name.
+//! What the application of an orchestration has: what a definition may name. It can be written down beside the text
+//! of a definition, so that both can be compiled again when the application has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use quayside_model::{Name, Text, ValueType};
+use serde::{Deserialize, Serialize};
 
 /// What the application has.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Environment {
     /// `[message.NAME]`.
     pub messages: BTreeMap<Name, MessageSpec>,
@@ -20,7 +22,7 @@ pub struct Environment {
 }
 
 /// A message of the application.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MessageSpec {
     /// `namespace#root`.
     pub message_type: Text,
@@ -30,7 +32,7 @@ pub struct MessageSpec {
 }
 
 /// A map of the application.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct MapSpec {
     /// The messages that it is made from, where it says so.
     pub from: Option<Vec<Name>>,
@@ -39,7 +41,7 @@ pub struct MapSpec {
 }
 
 /// A send port of the application.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct PortSpec {
     /// Whether it gives answers, so that it can be called.
     pub two_way: bool,

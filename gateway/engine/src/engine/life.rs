@@ -21,6 +21,7 @@ use crate::{
     ownership::{Keeper, PREPARE_EVERY},
     partners::{self, Watcher},
     plan::Plan,
+    process,
     routing::Table,
     runtime::{self, Runtimes},
     session::Session,
@@ -187,7 +188,7 @@ impl Engine {
 }
 
 /// What claims, settles or publishes without being a port.
-const WORKERS: [&str; 2] = ["claimer", "sweeper"];
+const WORKERS: [&str; 3] = ["claimer", "processor", "sweeper"];
 
 /// Waits until none of those does anything any more. One that has panicked has ended as well.
 async fn end_of_workers(tasks: &mut JoinSet<&'static str>) {
@@ -277,6 +278,7 @@ const CUT_WITHIN: Duration = Duration::from_secs(2);
 /// Starts what works, once a configuration is in force.
 fn spawn_work(tasks: &mut JoinSet<&'static str>, shared: &Arc<Shared>, runtimes: &Arc<Runtimes>) {
     spawn(tasks, "claimer", claimer::run(Arc::clone(shared)));
+    spawn(tasks, "processor", process::run(Arc::clone(shared)));
     let sweeper = sweep::sweep(Arc::clone(shared), Arc::clone(runtimes));
     spawn(tasks, "sweeper", sweeper);
     spawn(tasks, "probe", writable::probe(Arc::clone(shared)));
@@ -340,6 +342,7 @@ fn empty_routes() -> Routes {
         receive: HashMap::new(),
         send: HashMap::new(),
         subscribers: HashMap::new(),
+        orchestrations: HashMap::new(),
         controls: HashMap::new(),
     }
 }

@@ -20,7 +20,7 @@ use super::{
     run,
     work::{HANDED_OFF, Work},
 };
-use crate::{codes, committer::chain, counters::count, plan::InDoubt, shared::Shared};
+use crate::{codes, committer::chain, counters::count, plan::InDoubt, process, shared::Shared};
 
 /// How an attempt ended, as far as the order of a key is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +117,10 @@ pub(crate) async fn conclude(
         && let Some((exchange, answer)) = answer
     {
         shared.exchanges.answered(exchange, &answer);
+    }
+    if work.claimed.exchange.is_some() && ended != Ended::Waits {
+        // An orchestration may wait for it; what does not run here finds it in the store.
+        shared.process.wake.notify_one();
     }
     if ended == Ended::Suspended {
         stop_if_asked(shared, runtime).await;
@@ -287,7 +291,8 @@ pub(crate) fn outbound(
     let trust = shared.trust.clone();
     let (store, message) = (Arc::clone(&shared.store), Arc::clone(&claimed.message));
     Outbound {
-        delivery: claimed.id(),
+        // All attempts of a call are one for the partner, also those that are messages of their own.
+        delivery: process::call_key(&claimed.message).unwrap_or_else(|| claimed.id()),
         message: Arc::clone(&claimed.message),
         open: Arc::new(move || open_body(&store, &message)),
         rendered: rendered::read(names, claimed.transport),

@@ -1,0 +1,202 @@
+//! A message for an orchestration: it enters the instance that has its key, or starts one.
+
+use std::{sync::Arc, time::Duration};
+
+use quayside_model::{Code, Failure, FailureClass, Name, RunId, Text, Transport};
+use quayside_orchestration::{Route, State};
+use quayside_store::{
+    Change, Claimed, GroupOutcome, Op, Outcome,
+    runs::{Enter, EnterOutcome, NewRun, RunClaim},
+};
+use tracing::warn;
+
+use super::{
+    hand::{AtHand, Hand},
+    inbox::{self, Started, Way},
+    worker::{self, Driven},
+};
+use crate::{codes, counters::count, filter::Facts, plan::OrchestrationPlan, shared::Shared};
+
+/// How often a message that no instance waits for is looked at again, before an operator is asked: the one that starts
+/// its instance may be on its way beside it.
+const LOOKS: u32 = 6;
+/// The pause before the second look. It doubles.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often a start that met another one is made again, before it is left to a later look.
+const RACES: usize = 8;
+
+/// Takes a claimed message to where it belongs.
+pub(crate) async fn take(shared: &Shared, claimed: Claimed) {
+    let routes = shared.routes();
+    let Some(plan) = routes.orchestrations.get(&claimed.port).map(Arc::clone) else {
+        release(shared, &claimed).await;
+        return;
+    };
+    for _ in 0..RACES {
+        if enter(shared, &plan, &claimed).await {
+            return;
+        }
+        match start(shared, &plan, &claimed).await {
+            Some(Driven::Done) => return,
+            Some(Driven::Taken) => {}
+            Some(Driven::Stillborn(code, detail)) => {
+                give_up(shared, &claimed, code, &detail).await;
+                return;
+            }
+            None => {
+                nobody(shared, &claimed).await;
+                return;
+            }
+        }
+    }
+    nobody(shared, &claimed).await;
+}
+
+/// Tries to bring it into an instance that is there. `false`: there is none.
+async fn enter(shared: &Shared, plan: &OrchestrationPlan, claimed: &Claimed) -> bool {
+    let message = &claimed.message;
+    let Some(of) = &message.message_type else {
+        return false;
+    };
+    let definition = &plan.definition;
+    let ways = definition.correlations().into_iter();
+    let ways = ways.filter(|way| way.types.contains(of));
+    let keys = ways.filter_map(|way| definition.correlation_key(way.group, &message.context));
+    let keys: Vec<_> = keys
+        .map(|key| (key.to_bytes(), Way::Key(key).encode()))
+        .collect();
+    if keys.is_empty() || claimed.rendered.is_some() {
+        return false;
+    }
+    let entrance = Enter {
+        claim: claimed.claim,
+        run: None,
+        orchestration: plan.name.clone(),
+        keys,
+        route: Text::lossy(""),
+    };
+    let outcome = shared.committer.together(vec![Op::Enter(entrance)], None);
+    match outcome.await {
+        Some(GroupOutcome::Undone {
+            outcome: Outcome::Entered(EnterOutcome::Nobody),
+            ..
+        }) => false,
+        Some(_) => {
+            shared.process.wake.notify_one();
+            true
+        }
+        // The process is being cut off.
+        None => true,
+    }
+}
+
+/// Starts an instance with it. `None`: it is no message that does.
+async fn start(
+    shared: &Shared,
+    plan: &Arc<OrchestrationPlan>,
+    claimed: &Claimed,
+) -> Option<Driven> {
+    let (run, step) = match &claimed.rendered {
+        Some(rendered) => {
+            let started: Started = serde_json::from_str(rendered).ok()?;
+            let (first, _) = plan.activations.first()?;
+            (started.run, first.step.clone())
+        }
+        None => {
+            let facts = Facts::new(&claimed.message);
+            let of = claimed.message.message_type.as_ref()?;
+            let (found, _) = plan.activations.iter().find(|(activation, filter)| {
+                activation.message_type == *of
+                    && filter.as_ref().is_none_or(|filter| filter.matches(&facts))
+            })?;
+            let id = claimed.id();
+            let run = inbox::run_of(id, claimed.message.received_at);
+            (run, found.step.clone())
+        }
+    };
+    shared.process.hold(run);
+    let driven = begin(shared, plan, claimed, run, step).await;
+    shared.process.drop(run);
+    Some(driven)
+}
+
+async fn begin(
+    shared: &Shared,
+    plan: &Arc<OrchestrationPlan>,
+    claimed: &Claimed,
+    run: RunId,
+    step: Name,
+) -> Driven {
+    let message = &claimed.message;
+    let now = shared.options.clock.now();
+    let then = shared.options.clock.monotonic();
+    let mut at_hand = AtHand::default();
+    at_hand.messages.insert(message.id, Arc::clone(message));
+    let way = Way::Start(step.clone());
+    let arrived = inbox::of(message, claimed.id(), Route::Activation(step));
+    let mut hand = Hand {
+        claim: RunClaim {
+            run,
+            instance: shared.instance,
+            token: 1,
+        },
+        plan: Arc::clone(plan),
+        definition: Arc::clone(&plan.definition),
+        state: State::start(&plan.definition, run, message.received_at),
+        inbox: vec![arrived],
+        kept: std::collections::BTreeMap::new(),
+        wakes: 0,
+        partial: false,
+        create: Some(NewRun {
+            orchestration: plan.name.clone(),
+            definition: plan.definition.fingerprint().to_bytes(),
+        }),
+        claimed: (now, then),
+        at_hand,
+    };
+    let entrance = Enter {
+        claim: claimed.claim,
+        run: Some(run),
+        orchestration: plan.name.clone(),
+        keys: Vec::new(),
+        route: way.encode(),
+    };
+    worker::drive(shared, &mut hand, None, vec![Op::Enter(entrance)]).await
+}
+
+/// Nobody waits for it and it starts nothing: it is looked at again, and then left to an operator.
+async fn nobody(shared: &Shared, claimed: &Claimed) {
+    let detail = "no instance waits for a message with its properties, and it starts none";
+    if claimed.attempts >= LOOKS {
+        give_up(shared, claimed, codes::NO_INSTANCE, detail).await;
+        return;
+    }
+    let change = Change::Retry {
+        wait: PAUSE * 2u32.pow(claimed.attempts),
+        transport: Transport::Primary,
+        attempts: claimed.attempts + 1,
+        failure: Failure::new(codes::NO_INSTANCE, FailureClass::Stop, detail),
+        in_doubt: false,
+    };
+    shared.committer.settle(claimed.claim, change).await;
+}
+
+async fn give_up(shared: &Shared, claimed: &Claimed, code: Code, detail: &str) {
+    warn!(code = %code, delivery = %claimed.id(), orchestration = %claimed.port, detail,
+        "a message for an orchestration is suspended");
+    count(&shared.counters.suspended);
+    let change = Change::Suspend {
+        attempts: claimed.attempts,
+        failure: Failure::new(code, FailureClass::Stop, detail),
+        hold_key: false,
+        in_doubt: false,
+    };
+    shared.committer.settle(claimed.claim, change).await;
+}
+
+async fn release(shared: &Shared, claimed: &Claimed) {
+    shared
+        .committer
+        .settle(claimed.claim, Change::Release)
+        .await;
+}

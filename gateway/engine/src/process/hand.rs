@@ -1,0 +1,170 @@
+//! An instance in hand: its state, its inbox, and what was fetched for it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use quayside_model::{DeliveryId, Message, MessageId, Monotonic, Timestamp};
+use quayside_orchestration::{
+    Arrived, Datum, Definition, Lookup, MapCall, Mapped, Need, State, Want, World,
+};
+use quayside_store::{
+    StoreError,
+    runs::{NewRun, RunClaim},
+};
+
+use super::{document, inbox::Waiting};
+use crate::{plan::OrchestrationPlan, shared::Shared};
+
+/// An instance in hand.
+pub(crate) struct Hand {
+    pub(crate) claim: RunClaim,
+    pub(crate) plan: Arc<OrchestrationPlan>,
+    pub(crate) definition: Arc<Definition>,
+    pub(crate) state: State,
+    pub(crate) inbox: Vec<Waiting>,
+    /// The deliveries of messages that it has consumed and keeps.
+    pub(crate) kept: BTreeMap<MessageId, DeliveryId>,
+    /// How often it was woken until its inbox was read.
+    pub(crate) wakes: i64,
+    /// Whether more waits in the store than came along.
+    pub(crate) partial: bool,
+    /// The instance is born with the first step.
+    pub(crate) create: Option<NewRun>,
+    /// The store's clock when it was claimed, and this process's then.
+    pub(crate) claimed: (Timestamp, Monotonic),
+    pub(crate) at_hand: AtHand,
+}
+
+/// What was fetched or made for an instance.
+#[derive(Default)]
+pub(crate) struct AtHand {
+    pub(crate) messages: HashMap<MessageId, Arc<Message>>,
+    bodies: HashMap<MessageId, Result<Bytes, String>>,
+    pub(crate) mapped: HashMap<MessageId, Result<Arc<Message>, String>>,
+}
+
+impl Hand {
+    /// The time by the store's clock.
+    pub(crate) fn now(&self, shared: &Shared) -> Timestamp {
+        let (now, then) = self.claimed;
+        now.plus(shared.options.clock.monotonic().since(then))
+    }
+
+    /// The inbox as the machine sees it.
+    pub(crate) fn arrived(&self) -> Vec<Arrived> {
+        let arrived = self.inbox.iter().map(|waiting| waiting.arrived.clone());
+        arrived.collect()
+    }
+
+    /// The content of a message that the instance names. `None`: it is not kept any more.
+    pub(crate) async fn message(
+        &mut self,
+        shared: &Shared,
+        id: MessageId,
+    ) -> Result<Option<Arc<Message>>, StoreError> {
+        if let Some(Ok(mapped)) = self.at_hand.mapped.get(&id) {
+            return Ok(Some(Arc::clone(mapped)));
+        }
+        if let Some(found) = self.at_hand.messages.get(&id) {
+            return Ok(Some(Arc::clone(found)));
+        }
+        let Some(message) = shared.store.load(id).await? else {
+            return Ok(None);
+        };
+        let message = Arc::new(message);
+        self.at_hand.messages.insert(id, Arc::clone(&message));
+        Ok(Some(message))
+    }
+
+    /// Fetches what the machine lacks.
+    pub(crate) async fn fetch(
+        &mut self,
+        shared: &Shared,
+        needs: Vec<Need>,
+    ) -> Result<(), StoreError> {
+        for need in needs {
+            match need {
+                Need::Body(id) => {
+                    let body = match self.message(shared, id).await? {
+                        Some(message) => document::body(shared, &message).await?,
+                        None => Err("the message is not kept any more".to_owned()),
+                    };
+                    self.at_hand.bodies.insert(id, body);
+                }
+                Need::Map(call) => {
+                    let why = format!("there is no map `{}`", call.map);
+                    self.at_hand.mapped.insert(call.id, Err(why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what the instance names no more.
+    pub(crate) fn forget(&mut self) {
+        let named = self.state.messages();
+        let waits = |id: &MessageId| self.inbox.iter().any(|w| w.arrived.message == *id);
+        let AtHand {
+            messages,
+            bodies,
+            mapped,
+        } = &mut self.at_hand;
+        messages.retain(|id, _| named.contains(id) || waits(id));
+        bodies.retain(|id, _| named.contains(id) || waits(id));
+        mapped.retain(|id, _| named.contains(id));
+    }
+}
+
+/// What the machine sees of it.
+pub(crate) struct Sight<'a> {
+    pub(crate) plan: &'a OrchestrationPlan,
+    pub(crate) at_hand: &'a AtHand,
+}
+
+impl World for Sight<'_> {
+    fn read(&self, id: MessageId, path: &Arc<str>, want: Want) -> Lookup<Datum> {
+        let at_hand = self.at_hand;
+        let message = match at_hand.mapped.get(&id) {
+            Some(Ok(mapped)) => Some(mapped),
+            _ => at_hand.messages.get(&id),
+        };
+        let (Some(message), Some(body)) = (message, at_hand.bodies.get(&id)) else {
+            return match at_hand.bodies.get(&id) {
+                Some(Err(why)) => Lookup::Failed(why.clone()),
+                _ => Lookup::Missing,
+            };
+        };
+        let body = match body {
+            Ok(body) => body,
+            Err(why) => return Lookup::Failed(why.clone()),
+        };
+        let of_type = |plan: &&Arc<crate::plan::MessagePlan>| {
+            plan.message_type.as_deref() == message.message_type.as_deref()
+        };
+        let none = BTreeMap::new();
+        let plan = self.plan.messages.iter().find(of_type);
+        let namespaces = plan.map_or(&none, |plan| &plan.namespaces);
+        let content_type = message.body().content_type.as_deref();
+        match document::read(body, content_type, namespaces, path, want) {
+            Ok(datum) => Lookup::Ready(datum),
+            Err(why) => Lookup::Failed(why),
+        }
+    }
+
+    fn map(&self, call: &MapCall) -> Lookup<Mapped> {
+        match self.at_hand.mapped.get(&call.id) {
+            None => Lookup::Missing,
+            Some(Err(why)) => Lookup::Failed(why.clone()),
+            Some(Ok(message)) => {
+                let promoted = message.context.iter().filter(|(_, p)| p.promoted);
+                let properties = promoted.map(|(name, p)| (name.clone(), p.value.clone()));
+                Lookup::Ready(Mapped {
+                    properties: properties.collect(),
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Orchestrations: their messages and their instances, fetched from the store and worked on.
+//!
+//! A message for an orchestration is a delivery like any other one. It is claimed here, and then either starts
+//! an instance or enters the one that has its key ([`entry`]). An instance is claimed when something has come for
+//! it or its time has come ([`worker`]): the pure machine of `quayside-orchestration` says what it does, and
+//! one group commit makes it so, state, consumed messages, publications and timer together ([`effects`]).
+//!
+//! Whoever dies in between leaves a claim that the sweep gives back; what it had not committed did not happen.
+//! Nothing of an instance that waits is in memory here.
+
+pub(crate) mod document;
+mod effects;
+mod entry;
+mod hand;
+mod inbox;
+mod order;
+mod pinned;
+mod worker;
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use quayside_model::{Monotonic, Name, RunId};
+use quayside_store::{StoreError, Want};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
+use tracing::{info, warn};
+
+pub(crate) use effects::call_key;
+pub use order::Order;
+pub(crate) use pinned::{definition, keep_definitions};
+
+use crate::{committer::chain, shared::Shared};
+
+/// How many instances and messages of orchestrations a process has in hand.
+const PLACES: usize = 64;
+/// The pace of polling. Closer than that of send ports: an answer that came over another process is waited for.
+const PACE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
+/// How often the instances in hand are compared with those that the store has for this process.
+const COMPARE_EVERY: Duration = Duration::from_secs(5);
+
+/// The instances in hand.
+#[derive(Debug, Default)]
+pub(crate) struct Process {
+    held: Mutex<HashSet<RunId>>,
+    pinned: pinned::Book,
+    /// Something may have come for an instance or orchestration.
+    pub(crate) wake: Notify,
+}
+
+impl Process {
+    fn lock(&self) -> MutexGuard<'_, HashSet<RunId>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of an instance in hand, before the store can have it.
+    fn hold(&self, run: RunId) {
+        self.lock().insert(run);
+    }
+
+    fn drop(&self, run: RunId) {
+        self.lock().remove(&run);
+    }
+
+    fn held(&self) -> Vec<RunId> {
+        self.lock().iter().copied().collect()
+    }
+}
+
+/// Fetches work for the orchestrations of this process until the engine stops taking work, and finishes what is in
+/// hand then: up to the next point at which an instance is kept.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    if !shared.options.roles.process {
+        shared.stopping.cancelled().await;
+        return;
+    }
+    let mut round = Round {
+        places: Arc::new(Semaphore::new(PLACES)),
+        works: JoinSet::new(),
+        compared: shared.options.clock.monotonic(),
+        shared: Arc::clone(&shared),
+    };
+    let mut pace = PACE.0;
+    loop {
+        let found = if shared.trust.may_act() {
+            round.make().await
+        } else {
+            Ok(0)
+        };
+        pace = match found {
+            Ok(0) => (pace * 2).min(PACE.1),
+            Ok(_) => PACE.0,
+            Err(error) => {
+                warn!(code = %error.kind.code(), error = %chain(&error),
+                    "fetching work for orchestrations failed");
+                PACE.1
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pace) => {}
+            () = shared.process.wake.notified() => pace = PACE.0,
+            () = shared.stopping.cancelled() => break,
+        }
+    }
+    round.finish().await;
+}
+
+struct Round {
+    shared: Arc<Shared>,
+    places: Arc<Semaphore>,
+    works: JoinSet<()>,
+    compared: Monotonic,
+}
+
+impl Round {
+    /// Claims what there is room for. Returns how much that was.
+    async fn make(&mut self) -> Result<usize, StoreError> {
+        while let Some(end) = self.works.try_join_next() {
+            note_end(end);
+        }
+        let now = self.shared.options.clock.monotonic();
+        if now.since(self.compared) >= COMPARE_EVERY {
+            self.compared = now;
+            self.compare().await?;
+        }
+        let names = self.orchestrations();
+        if names.is_empty() {
+            return Ok(0);
+        }
+        // Instances first: what is begun is finished before more is begun.
+        Ok(self.claim_runs(&names).await? + self.claim_messages(&names).await?)
+    }
+
+    /// The orchestrations that run here now.
+    fn orchestrations(&self) -> Vec<Name> {
+        let shared = &self.shared;
+        let routes = shared.routes();
+        let ours = routes.orchestrations.values().filter(|plan| {
+            shared.options.runs(&plan.host) && !shared.ownership.stands_by(&plan.host)
+        });
+        ours.map(|plan| plan.name.clone()).collect()
+    }
+
+    async fn claim_runs(&mut self, names: &[Name]) -> Result<usize, StoreError> {
+        let room = self.places.available_permits();
+        let wants = shares(names, room);
+        if wants.is_empty() {
+            return Ok(0);
+        }
+        let shared = Arc::clone(&self.shared);
+        let claimed = shared.store.claim_runs(shared.instance, &wants).await?;
+        let found = claimed.len();
+        for run in &claimed {
+            shared.process.hold(run.claim.run);
+        }
+        for run in claimed {
+            let place = self.place().await;
+            let shared = Arc::clone(&shared);
+            self.works.spawn(async move {
+                let id = run.claim.run;
+                worker::work(&shared, run).await;
+                shared.process.drop(id);
+                drop(place);
+                shared.process.wake.notify_one();
+            });
+        }
+        Ok(found)
+    }
+
+    async fn claim_messages(&mut self, names: &[Name]) -> Result<usize, StoreError> {
+        let wants = shares(names, self.places.available_permits());
+        let want = |(port, room): (Name, u32)| Want {
+            port,
+            room,
+            ordered: false,
+            // A message that enters an instance has no effect outside: the death of its owner leaves nothing in doubt.
+            marks: true,
+        };
+        let wants: Vec<Want> = wants.into_iter().map(want).collect();
+        if wants.is_empty() {
+            return Ok(0);
+        }
+        let shared = Arc::clone(&self.shared);
+        let claimed = {
+            let _asking = shared.held.asking.lock().await;
+            let claimed = shared.store.claim(shared.instance, &wants).await?;
+            shared.held.add(claimed.iter().map(|c| c.claim));
+            claimed
+        };
+        let found = claimed.len();
+        for claimed in claimed {
+            let place = self.place().await;
+            let shared = Arc::clone(&shared);
+            self.works.spawn(async move {
+                let claim = claimed.claim;
+                entry::take(&shared, claimed).await;
+                shared.held.remove(claim);
+                drop(place);
+                shared.process.wake.notify_one();
+            });
+        }
+        Ok(found)
+    }
+
+    /// A place for what was claimed: there is one, because only this task takes them.
+    async fn place(&self) -> OwnedSemaphorePermit {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        place.expect("the semaphore is never closed")
+    }
+
+    /// Gives back instances that the store has for this process and that nobody here works on: a claim whose answer
+    /// was lost, a task that panicked.
+    async fn compare(&self) -> Result<(), StoreError> {
+        let (store, held) = (&self.shared.store, self.shared.process.held());
+        let released = store.release_runs(self.shared.instance, &held).await?;
+        if released > 0 {
+            info!(
+                released,
+                "gave back orchestration instances that nobody here works on"
+            );
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let all = async {
+            while let Some(end) = self.works.join_next().await {
+                note_end(end);
+            }
+        };
+        tokio::select! {
+            () = all => {}
+            () = shared.cut.cancelled() => {}
+        }
+    }
+}
+
+fn note_end(end: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = end {
+        // Its claims are given back by the next comparison.
+        warn!(%error, "a task of an orchestration ended early");
+    }
+}
+
+/// An equal share of `room` for each of `names`, and at least one while there is any.
+fn shares(names: &[Name], room: usize) -> Vec<(Name, u32)> {
+    let share = (room / names.len().max(1)).max(1);
+    let share = u32::try_from(share).unwrap_or(u32::MAX);
+    let fit = names.iter().take(room);
+    fit.map(|name| (name.clone(), share)).collect()
+}

@@ -1,0 +1,117 @@
+//! Definitions by their fingerprints: each instance is bound to the one that it was started with.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use quayside_model::Name;
+use quayside_orchestration::{Definition, Environment};
+use quayside_store::StoreError;
+use serde::{Deserialize, Serialize};
+use tracing::error;
+
+use crate::{
+    codes,
+    options::EngineError,
+    plan::{OrchestrationPlan, Plan},
+    shared::Shared,
+};
+
+/// How many compiled definitions are at hand. Those that most instances are bound to are read again at once.
+const MOST: usize = 256;
+
+/// The definitions at hand.
+#[derive(Debug, Default)]
+pub(crate) struct Book(Mutex<HashMap<(Name, [u8; 16]), Arc<Definition>>>);
+
+/// A definition as it is kept.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    name: Name,
+    source: String,
+    environment: Environment,
+}
+
+/// Keeps the definitions of `plan`, to which new instances will be bound.
+///
+/// # Errors
+/// The store fails, or an orchestration that has live instances is not in the plan any more.
+pub(crate) async fn keep_definitions(shared: &Shared, plan: &Plan) -> Result<(), EngineError> {
+    let live = shared.store.live_runs(1).await?;
+    let known = |name: &Name| plan.orchestrations.iter().any(|one| one.name == *name);
+    if let Some((name, _)) = live.into_iter().find(|(name, _)| !known(name)) {
+        return Err(EngineError::Coded {
+            code: codes::ORCHESTRATION_LIVES,
+            detail: format!(
+                "`{name}` is not in the configuration, and instances of it are not over yet"
+            ),
+        });
+    }
+    for one in &plan.orchestrations {
+        let kept = Kept {
+            name: one.definition.name().clone(),
+            source: one.source.clone(),
+            environment: one.environment.clone(),
+        };
+        let text = serde_json::to_string(&kept).expect("plain data with text keys");
+        let fingerprint = one.definition.fingerprint().to_bytes();
+        shared
+            .store
+            .keep_definition(&one.name, fingerprint, &text)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The definition `fingerprint` of the orchestration that `plan` has now. `None`: it is not kept any more, or this
+/// program does not take it; that is logged.
+pub(crate) async fn definition(
+    shared: &Shared,
+    plan: &OrchestrationPlan,
+    fingerprint: [u8; 16],
+) -> Result<Option<Arc<Definition>>, StoreError> {
+    if plan.definition.fingerprint().to_bytes() == fingerprint {
+        return Ok(Some(Arc::clone(&plan.definition)));
+    }
+    let book = &shared.process.pinned.0;
+    let key = (plan.name.clone(), fingerprint);
+    let found = {
+        let book = book.lock().unwrap_or_else(PoisonError::into_inner);
+        book.get(&key).map(Arc::clone)
+    };
+    if found.is_some() {
+        return Ok(found);
+    }
+    let text = shared.store.definition(&plan.name, fingerprint).await?;
+    let compiled = text.as_deref().map(compile);
+    let definition = match compiled {
+        Some(Ok(definition)) if definition.fingerprint().to_bytes() == fingerprint => {
+            Arc::new(definition)
+        }
+        other => {
+            let why = match other {
+                None => "it is not kept any more".to_owned(),
+                Some(Ok(_)) => "it means something else to this program".to_owned(),
+                Some(Err(why)) => why,
+            };
+            error!(code = %codes::DEFINITION_LOST, orchestration = %plan.name, why,
+                "the definition of an orchestration instance cannot be used");
+            return Ok(None);
+        }
+    };
+    let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
+    if book.len() >= MOST {
+        book.clear();
+    }
+    book.insert(key, Arc::clone(&definition));
+    Ok(Some(definition))
+}
+
+fn compile(text: &str) -> Result<Definition, String> {
+    let kept: Kept = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    Definition::compile(&kept.name, &kept.source, &kept.environment).map_err(|defects| {
+        let first = defects.first();
+        first.map_or_else(String::new, |defect| format!("{defect:?}"))
+    })
+}

@@ -1,0 +1,341 @@
+//! Work on one instance: the machine runs, its commit is made, and so on, until the instance rests.
+
+use quayside_model::{Code, Text};
+use quayside_orchestration::{Advance, Commit, Event, Input, State, advance};
+use quayside_store::{
+    GroupOutcome, Op, Outcome, StoreError,
+    runs::{ClaimedRun, INBOX_PAGE, RunStatus, StepOutcome},
+};
+use tracing::{info, warn};
+
+use super::{
+    Order,
+    effects::{Members, Stuck, resting},
+    hand::{AtHand, Hand, Sight},
+    inbox::{self, From},
+    pinned,
+};
+use crate::{codes, committer::chain, publish::commit_group, shared::Shared};
+
+/// How many things one run of the machine may lack, one after the other.
+const FETCHES: usize = 1000;
+
+/// Works on a claimed instance until it rests, and gives it back then. After a failure of the store its claim stays,
+/// and is given back by the next comparison.
+pub(crate) async fn work(shared: &Shared, claimed: ClaimedRun) {
+    let (id, order) = (claimed.claim.run, claimed.order.clone());
+    match take_up(shared, claimed).await {
+        Ok(Some(mut hand)) => {
+            let order = order.map(|order| (Order::decode(&order), order));
+            drive(shared, &mut hand, order, Vec::new()).await;
+        }
+        Ok(None) => {}
+        Err(error) => {
+            warn!(code = %error.kind.code(), error = %chain(&error), run = %id,
+                "an orchestration instance could not be taken up");
+        }
+    }
+}
+
+/// Reads what came with the claim. `None`: this program cannot; the instance is suspended.
+async fn take_up(shared: &Shared, claimed: ClaimedRun) -> Result<Option<Hand>, StoreError> {
+    let routes = shared.routes();
+    let Some(plan) = routes.orchestrations.get(&claimed.orchestration) else {
+        return Ok(None);
+    };
+    let then = shared.options.clock.monotonic();
+    let definition = pinned::definition(shared, plan, claimed.definition).await?;
+    let decoded = match &definition {
+        Some(definition) => State::decode(&claimed.state, definition)
+            .map_err(|refused| (refused.code, refused.detail)),
+        None => Err((
+            codes::DEFINITION_LOST,
+            "its definition cannot be used".to_owned(),
+        )),
+    };
+    let (definition, state) = match (definition, decoded) {
+        (Some(definition), Ok(state)) => (definition, state),
+        (_, Err((code, detail))) => {
+            strand(shared, &claimed, code, &detail).await;
+            return Ok(None);
+        }
+        (None, Ok(_)) => return Ok(None),
+    };
+    let mut at_hand = AtHand::default();
+    let mut waiting = Vec::new();
+    for entered in &claimed.inbox {
+        let message = &entered.message;
+        at_hand
+            .messages
+            .insert(message.id, std::sync::Arc::clone(message));
+        waiting.extend(inbox::entered(entered));
+    }
+    let partial = claimed.inbox.len() >= INBOX_PAGE as usize;
+    for asked in claimed.asked {
+        let notified = asked.exchange.to_bytes() == asked.message.to_bytes();
+        let one = inbox::asked(plan, asked, notified, claimed.now);
+        if let From::Exchange(_, Some(message)) = &one.from {
+            at_hand
+                .messages
+                .insert(message.id, std::sync::Arc::clone(message));
+        }
+        waiting.push(one);
+    }
+    Ok(Some(Hand {
+        claim: claimed.claim,
+        plan: std::sync::Arc::clone(plan),
+        definition,
+        state,
+        inbox: waiting,
+        kept: claimed.kept.iter().map(|id| (id.message, *id)).collect(),
+        wakes: claimed.wakes,
+        partial,
+        create: None,
+        claimed: (claimed.now, then),
+        at_hand,
+    }))
+}
+
+/// Suspends an instance that this program cannot read, as it is.
+async fn strand(shared: &Shared, claimed: &ClaimedRun, code: Code, detail: &str) {
+    warn!(code = %code, run = %claimed.claim.run, orchestration = %claimed.orchestration, detail,
+        "an orchestration instance cannot be run here");
+    let step = quayside_store::runs::Step {
+        claim: claimed.claim,
+        create: None,
+        state: None,
+        status: RunStatus::Suspended {
+            code: Text::lossy(code.code),
+            detail: Text::lossy(detail),
+            step: claimed.orchestration.clone(),
+        },
+        due: None,
+        wakes: claimed.wakes,
+        hold: false,
+        again: false,
+        ordered: true,
+        consumed: Vec::new(),
+        kept: Vec::new(),
+        subscribe: Vec::new(),
+        unsubscribe: Vec::new(),
+        closed: Vec::new(),
+        answers: Vec::new(),
+    };
+    let ops = vec![Op::Step(Box::new(step))];
+    drop(shared.committer.together(ops, None).await);
+}
+
+/// How far a first step came.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Driven {
+    /// All that there was to do was done, or somebody else does it.
+    Done,
+    /// Another instance has the key that this one wanted to be born with; nothing was written.
+    Taken,
+    /// It cannot be born.
+    Stillborn(Code, String),
+}
+
+/// Runs an instance until it rests. `before`: what belongs into the commit of its first step.
+pub(crate) async fn drive(
+    shared: &Shared,
+    hand: &mut Hand,
+    order: Option<(Option<Order>, Text)>,
+    mut before: Vec<Op>,
+) -> Driven {
+    let mut ordered = order.is_some();
+    let mut event = match order {
+        Some((Some(order), _)) => order.event(),
+        Some((None, text)) => {
+            warn!(run = %hand.claim.run, order = %text, "an order that this program does not know");
+            Event::Wake
+        }
+        None => Event::Wake,
+    };
+    loop {
+        let commit = match run(shared, hand, &event).await {
+            Ok(Some(commit)) => commit,
+            Ok(None) if event != Event::Wake => {
+                event = Event::Wake;
+                continue;
+            }
+            Ok(None) => {
+                rest(shared, hand, ordered).await;
+                return Driven::Done;
+            }
+            Err(Halt::Refused(code, detail)) if event != Event::Wake => {
+                warn!(code = %code, run = %hand.claim.run, detail, "an order was refused");
+                event = Event::Wake;
+                continue;
+            }
+            Err(Halt::Refused(code, detail)) => {
+                return Driven::Stillborn(code, detail);
+            }
+            Err(Halt::Store) => return Driven::Done,
+        };
+        let hold = !shared.stopping.is_cancelled();
+        let members = match Members::of(shared, hand, &commit, (ordered, hold)).await {
+            Ok(members) => members,
+            Err(Stuck::Cannot(code, detail)) if hand.create.is_some() => {
+                return Driven::Stillborn(code, detail);
+            }
+            Err(Stuck::Cannot(code, detail)) => {
+                event = suspend(code, &detail);
+                continue;
+            }
+            Err(Stuck::Store(error)) => {
+                warn!(code = %error.kind.code(), error = %chain(&error), run = %hand.claim.run,
+                    "a step of an orchestration instance could not be prepared");
+                return Driven::Done;
+            }
+        };
+        let born = hand.create.is_some();
+        match make(shared, members, std::mem::take(&mut before)).await {
+            Made::Done => {}
+            Made::Lost => return Driven::Done,
+            Made::Taken if born => return Driven::Taken,
+            Made::Taken => {
+                event = suspend(codes::KEY_TAKEN, "another instance has the same values");
+                continue;
+            }
+            Made::Refused(detail) if born => return Driven::Stillborn(codes::REFUSED, detail),
+            Made::Refused(detail) => {
+                event = suspend(codes::REFUSED, &detail);
+                continue;
+            }
+        }
+        settle(hand, &commit);
+        ordered = false;
+        event = Event::Wake;
+        if !(commit.more && hold) {
+            return Driven::Done;
+        }
+    }
+}
+
+fn suspend(code: Code, detail: &str) -> Event {
+    Event::Suspend {
+        reason: Text::lossy(&format!("{code}: {detail}")),
+    }
+}
+
+/// Why the machine did not run.
+enum Halt {
+    Refused(Code, String),
+    /// The store failed, and that is logged.
+    Store,
+}
+
+/// One run of the machine, with all that it lacks fetched. `None`: there is nothing to do.
+async fn run(shared: &Shared, hand: &mut Hand, event: &Event) -> Result<Option<Commit>, Halt> {
+    for _ in 0..FETCHES {
+        let arrived = hand.arrived();
+        let now = hand.now(shared);
+        let world = Sight {
+            plan: &hand.plan,
+            at_hand: &hand.at_hand,
+        };
+        let input = Input {
+            definition: &hand.definition,
+            state: &hand.state,
+            inbox: &arrived,
+            now,
+            world: &world,
+        };
+        let needs = match advance(input, event) {
+            Ok(Advance::Needs(needs)) => needs,
+            Ok(Advance::Unchanged) => return Ok(None),
+            Ok(Advance::Commit(commit)) => return Ok(Some(*commit)),
+            Err(refused) => return Err(Halt::Refused(refused.code, refused.detail)),
+        };
+        if let Err(error) = hand.fetch(shared, needs).await {
+            warn!(code = %error.kind.code(), error = %chain(&error), run = %hand.claim.run,
+                "what an orchestration instance reads could not be fetched");
+            return Err(Halt::Store);
+        }
+    }
+    let detail = format!("a step reads more than {FETCHES} documents");
+    Err(Halt::Refused(codes::REFUSED, detail))
+}
+
+/// What became of a step.
+enum Made {
+    Done,
+    /// Somebody else has the instance, or the process is being cut off.
+    Lost,
+    Taken,
+    Refused(String),
+}
+
+async fn make(shared: &Shared, members: Members, mut before: Vec<Op>) -> Made {
+    let Members {
+        step, publications, ..
+    } = members;
+    let copies = members.copies;
+    before.push(Op::Step(Box::new(step)));
+    let outcome = commit_group(shared, before, publications, Vec::new(), None).await;
+    let made = match outcome {
+        Some(GroupOutcome::Done(_)) => return Made::Done,
+        None => Made::Lost,
+        Some(GroupOutcome::Undone { outcome, .. }) => match outcome {
+            Outcome::Stepped(StepOutcome::Taken { .. }) => Made::Taken,
+            Outcome::Published(quayside_store::PublishOutcome::Refused(why)) => {
+                Made::Refused(why.to_string())
+            }
+            Outcome::Published(quayside_store::PublishOutcome::Mismatch(_)) => {
+                Made::Refused("a message of it is stored already, with other content".to_owned())
+            }
+            _ => Made::Lost,
+        },
+    };
+    super::effects::give_up(shared, &copies).await;
+    made
+}
+
+/// Takes over what was committed.
+fn settle(hand: &mut Hand, commit: &Commit) {
+    let named = commit.state.messages();
+    for effect in &commit.effects {
+        let quayside_orchestration::Effect::Consume(id) = effect else {
+            continue;
+        };
+        let Some(at) = hand.inbox.iter().position(|w| w.arrived.message == *id) else {
+            continue;
+        };
+        let taken = hand.inbox.remove(at);
+        if named.contains(id) {
+            let delivery = match taken.from {
+                From::Delivery(delivery) => delivery,
+                From::Exchange(..) => first(*id),
+            };
+            hand.kept.insert(*id, delivery);
+        }
+    }
+    for effect in &commit.effects {
+        if let quayside_orchestration::Effect::Keep(call) = effect
+            && named.contains(&call.id)
+        {
+            hand.kept.insert(call.id, first(call.id));
+        }
+    }
+    hand.kept.retain(|id, _| named.contains(id));
+    hand.state = commit.state.clone();
+    hand.create = None;
+    hand.forget();
+}
+
+/// The only delivery of a message that an instance has made.
+fn first(message: quayside_model::MessageId) -> quayside_model::DeliveryId {
+    quayside_model::DeliveryId { message, no: 0 }
+}
+
+/// Gives an instance back that has nothing to do.
+async fn rest(shared: &Shared, hand: &Hand, ordered: bool) {
+    // A message too many in its inbox must not keep it awake for ever: nothing of the page was taken.
+    let mut step = resting(hand, &hand.state, ordered);
+    step.again = false;
+    let ops = vec![Op::Step(Box::new(step))];
+    if let Some(GroupOutcome::Undone { .. }) = shared.committer.together(ops, None).await {
+        info!(run = %hand.claim.run, "an orchestration instance was taken over by another process");
+    }
+}

@@ -1,0 +1,462 @@
+//! Orchestrations on a real store, with an adapter that answers what a test tells it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use quayside_adapter_api::{
+    Adapter, AdapterError, Answer, Block, ErrorKind, Outbound, Receive, Secrets, SendTerms, Sent,
+    Services, Terms, Transmit,
+    model::Fault,
+    services::{Secret, SecretRef},
+};
+use quayside_conformance::{Backend, Scene, scene};
+use quayside_engine::{
+    Engine, Options, Order, Roles, codes,
+    filter::Filter,
+    plan::{
+        ATTEMPT_TIMEOUT, InDoubt, MessagePlan, OrchestrationPlan, Plan, SendPort, TransportPlan,
+    },
+};
+use quayside_harness::wait_for;
+use quayside_model::{
+    DeliveryState, MessageId, Name, RetryPolicy, SystemClock, SystemEntropy, Text, ValueType,
+};
+use quayside_orchestration::{Definition, Environment, MessageSpec, PortSpec};
+use quayside_pipeline::{Promotions, Rule};
+use quayside_store::{
+    AnyStore, Publish,
+    maintain::Retention,
+    runs::{RunFilter, RunRow, RunState},
+};
+use quayside_store_sqlite::SqliteStore;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const RUN: &str = "app.approval";
+
+/// An order is reserved at the stock, told to the approvers, waits for their answer, and is booked.
+const APPROVAL: &str = r#"
+messages:
+  order: order
+  answer: answer
+  receipt: receipt
+variables:
+  told: 0
+correlations:
+  by_number: Number
+steps:
+  - receive: order
+    activate: true
+    initialise: by_number
+  - scope: approval
+    timeout: 1h
+    steps:
+      - scope: reservation
+        steps:
+          - call: order
+            to: stock
+            reply: receipt
+            name: reserve
+        compensate:
+          - send: order
+            to: release
+            name: release
+      - send: order
+        to: approvers
+        name: ask
+      - receive: answer
+        follow: by_number
+        name: wait
+      - decide:
+          - when: "text(answer, '/Answer/Decision') != 'yes'"
+            steps:
+              - raise: refused
+    on_error:
+      - catch: refused
+        steps:
+          - compensate: all
+          - terminate: "'refused'"
+  - send: order
+    to: erp
+    name: book
+    notify: true
+"#;
+
+/// What the partners saw: port by port, body and delivery.
+#[derive(Debug, Default)]
+struct Partners {
+    seen: Mutex<Vec<(String, String, String)>>,
+    /// Ports that refuse for good.
+    refusing: Mutex<Vec<String>>,
+}
+
+impl Partners {
+    fn seen_by(&self, port: &str) -> Vec<(String, String)> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = seen.iter().filter(|(at, ..)| at == port);
+        of.map(|(_, body, key)| (body.clone(), key.clone()))
+            .collect()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Partner(Arc<Partners>, String);
+
+#[async_trait]
+impl Adapter for Partner {
+    fn name(&self) -> &'static str {
+        "partner"
+    }
+
+    fn check_receive(&self, _: &Block, _: &Terms) -> Vec<Fault> {
+        Vec::new()
+    }
+
+    fn check_send(&self, _: &Block, _: &SendTerms) -> Vec<Fault> {
+        Vec::new()
+    }
+
+    fn templates(&self, _: &Block) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    async fn open_receive(
+        &self,
+        _: &Name,
+        _: &Block,
+        _: &Terms,
+        _: Services,
+    ) -> Result<Box<dyn Receive>, AdapterError> {
+        let what = "it only sends";
+        Err(AdapterError::new(
+            ErrorKind::Config,
+            codes::NO_ADAPTER,
+            what,
+        ))
+    }
+
+    async fn open_send(
+        &self,
+        port: &Name,
+        _: &Block,
+        _: Services,
+    ) -> Result<Arc<dyn Transmit>, AdapterError> {
+        Ok(Arc::new(Self(Arc::clone(&self.0), port.to_string())))
+    }
+}
+
+#[async_trait]
+impl Transmit for Partner {
+    async fn send(&self, outbound: Outbound) -> Result<Sent, AdapterError> {
+        let body = scene::body_of(&outbound.message);
+        let key = outbound.delivery.to_string();
+        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.push((self.1.clone(), body, key));
+        let refusing = self
+            .0
+            .refusing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if refusing.contains(&self.1) {
+            let what = "refused for good";
+            return Err(AdapterError::new(ErrorKind::Rejected, codes::REFUSED, what));
+        }
+        let answer = outbound.answer_wanted.then(|| Answer {
+            status: 200,
+            content_type: Some(scene::text("application/xml")),
+            body: Bytes::from_static(b"<Receipt><No>7</No></Receipt>"),
+        });
+        Ok(Sent {
+            detail: Text::lossy("taken"),
+            answer,
+        })
+    }
+
+    async fn test(&self) -> Result<String, AdapterError> {
+        Ok("it is here".to_owned())
+    }
+}
+
+struct NoSecrets;
+
+impl Secrets for NoSecrets {
+    fn resolve(&self, reference: &SecretRef) -> Result<Secret, AdapterError> {
+        let what = format!("no secret `{}`", reference.secret);
+        Err(AdapterError::new(ErrorKind::Config, codes::NOT_FOUND, what))
+    }
+}
+
+struct World {
+    store: AnyStore,
+    partners: Arc<Partners>,
+    _folder: tempfile::TempDir,
+}
+
+impl Backend for World {
+    fn store(&self) -> AnyStore {
+        Arc::clone(&self.store)
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let options = quayside_store_sqlite::Options::default();
+        let store = SqliteStore::open(folder.path(), Arc::new(SystemClock), options);
+        Self {
+            store: Arc::new(store.expect("the folder is free")),
+            partners: Arc::default(),
+            _folder: folder,
+        }
+    }
+
+    async fn engine(&self, plan: Plan) -> Engine {
+        let partner: Arc<dyn Adapter> =
+            Arc::new(Partner(Arc::clone(&self.partners), String::new()));
+        let options = Options {
+            node: scene::name("node-a"),
+            hosts: Vec::new(),
+            clustered: Vec::new(),
+            roles: Roles {
+                track: false,
+                ..Roles::default()
+            },
+            timings: quayside_lease::Timings::default(),
+            agent: None,
+            retention: Retention::default(),
+            adapters: BTreeMap::from([("partner", partner)]),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            secrets: Arc::new(NoSecrets),
+        };
+        let engine = Engine::start(self.store(), plan, options).await;
+        engine.expect("the plan can run")
+    }
+
+    /// The only run, when it stands so.
+    async fn run(&self, state: RunState) -> RunRow {
+        wait_for("the run to stand so", PATIENCE, async || {
+            let runs = self.store.runs(&RunFilter::default(), None, 9).await;
+            let runs = runs.expect("runs");
+            match runs.as_slice() {
+                [run] if run.state == state => Ok(run.clone()),
+                other => Err(format!("{state:?} is wanted: {other:?}")),
+            }
+        })
+        .await
+    }
+}
+
+fn port(name: &str, answers: bool) -> SendPort {
+    SendPort {
+        name: scene::name(&format!("app.{name}")),
+        host: scene::name("host"),
+        clustered: false,
+        filter: None,
+        group_filters: Vec::new(),
+        primary: TransportPlan {
+            adapter: "partner".to_owned(),
+            block: serde_json::json!({}),
+            retry: RetryPolicy {
+                attempts: 1,
+                ..RetryPolicy::default()
+            },
+        },
+        backup: None,
+        ordered: None,
+        max_in_flight: 4,
+        priority: None,
+        window: None,
+        answers,
+        in_doubt: InDoubt::Resend,
+        publish_failures: false,
+        attempt_timeout: ATTEMPT_TIMEOUT,
+    }
+}
+
+fn message(name: &str, message_type: &str, xpath: Option<&str>) -> Arc<MessagePlan> {
+    let rules = xpath.map(|xpath| ("Number".to_owned(), Rule::xpath(xpath)));
+    let rules = rules.into_iter().collect();
+    Arc::new(MessagePlan {
+        name: scene::name(&format!("app.{name}")),
+        message_type: Some(message_type.to_owned()),
+        namespaces: BTreeMap::new(),
+        promotions: Promotions::compile(&BTreeMap::new(), &rules).expect("promotions"),
+        schema: None,
+    })
+}
+
+/// The application with the orchestration `yaml`.
+fn application(yaml: &str) -> Plan {
+    let messages = vec![
+        message("order", "urn:orders#Order", Some("/Order/Number")),
+        message("answer", "Answer", Some("/Answer/Number")),
+        message("receipt", "Receipt", None),
+    ];
+    let ports = [
+        ("stock", true),
+        ("release", false),
+        ("approvers", false),
+        ("erp", false),
+    ];
+    let spec = |plan: &Arc<MessagePlan>| {
+        let name = plan.name.split_once('.').expect("a full name").1;
+        let message_type = plan.message_type.as_deref().expect("a type");
+        let properties = match name {
+            "receipt" => BTreeMap::new(),
+            _ => BTreeMap::from([(scene::name("Number"), ValueType::String)]),
+        };
+        let spec = MessageSpec {
+            message_type: scene::text(message_type),
+            properties,
+        };
+        (scene::name(name), spec)
+    };
+    let two_way = |(name, two_way): (&str, bool)| (scene::name(name), PortSpec { two_way });
+    let environment = Environment {
+        messages: messages.iter().map(spec).collect(),
+        ports: ports.into_iter().map(two_way).collect(),
+        ..Environment::default()
+    };
+    let definition = Definition::compile(&scene::name("approval"), yaml, &environment);
+    let definition = definition.unwrap_or_else(|defects| panic!("{defects:#?}"));
+    let plan = OrchestrationPlan::new(
+        scene::name(RUN),
+        scene::name("host"),
+        definition,
+        yaml.to_owned(),
+        environment,
+        messages,
+    );
+    Plan {
+        send: ports.map(|(name, answers)| port(name, answers)).to_vec(),
+        orchestrations: vec![plan.expect("filters")],
+        hash: yaml.to_owned(),
+        ..Plan::default()
+    }
+}
+
+/// An order with the number `number`, for the orchestration.
+fn order(scene: &Scene<'_>, number: &str) -> Publish {
+    let body = format!("<Order xmlns='urn:orders'><Number>{number}</Number></Order>");
+    with_number(scene.publish(&body, &[RUN]), "urn:orders#Order", number)
+}
+
+fn answer(scene: &Scene<'_>, number: &str, decision: &str) -> Publish {
+    let body = format!("<Answer><Number>{number}</Number><Decision>{decision}</Decision></Answer>");
+    with_number(scene.publish(&body, &[RUN]), "Answer", number)
+}
+
+fn with_number(mut publish: Publish, message_type: &str, number: &str) -> Publish {
+    let message = Arc::make_mut(&mut publish.message);
+    message.message_type = Some(scene::text(message_type));
+    message.context.promote_text("Number", number);
+    publish
+}
+
+async fn events(scene: &Scene<'_>, id: MessageId) -> Vec<String> {
+    let way = scene.store.message(id).await.expect("way");
+    let history = way.expect("it is stored").history;
+    history.iter().map(|row| row.event.to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approval_asks_waits_and_books() {
+    let world = World::new();
+    let scene = Scene::open(&world).await;
+    let engine = world.engine(application(APPROVAL)).await;
+    let order = order(&scene, "4711");
+    let id = order.message.id;
+    scene.stored(order).await;
+    let run = world.run(RunState::Waiting).await;
+    assert!(run.due.is_some(), "its time-out: {run:?}");
+    let asked = world.partners.seen_by("app.stock");
+    assert_eq!(asked.len(), 1);
+    let shown = world.store.run(run.id).await.expect("run").expect("it is");
+    assert_eq!((shown.keys.len(), shown.inbox.len()), (1, 0));
+    // Of another number, so that nobody waits for it.
+    let stray = answer(&scene, "1", "yes");
+    let stray_id = stray.message.id;
+    scene.stored(stray).await;
+    let answer = answer(&scene, "4711", "yes");
+    let answer_id = answer.message.id;
+    scene.stored(answer).await;
+    let run = world.run(RunState::Completed).await;
+    assert_eq!((run.discarded, run.due), (0, None));
+    let booked = world.partners.seen_by("app.erp");
+    assert_eq!(booked.len(), 1);
+    assert!(booked[0].0.contains("4711"), "{booked:?}");
+    assert_eq!(world.partners.seen_by("app.release"), []);
+    assert_eq!(events(&scene, id).await, ["consumed"]);
+    assert_eq!(events(&scene, answer_id).await, ["consumed"]);
+    wait_for("the stray one to be suspended", PATIENCE, async || {
+        let way = world.store.message(stray_id).await.expect("way");
+        let live = way.expect("it is stored").live_deliveries;
+        let state = live.first().map(|d| d.state);
+        match state {
+            Some(DeliveryState::Suspended) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    engine.stop(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_approval_is_undone_and_one_that_fails_waits_for_an_operator() {
+    let world = World::new();
+    let scene = Scene::open(&world).await;
+    let refusing = |ports: &[&str]| {
+        let mut refusing = world
+            .partners
+            .refusing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *refusing = ports.iter().map(|port| (*port).to_owned()).collect();
+    };
+    refusing(&["app.stock"]);
+    let engine = world.engine(application(APPROVAL)).await;
+    scene.stored(order(&scene, "9")).await;
+    let run = world.run(RunState::Suspended).await;
+    let reason = run.reason.expect("a reason").to_string();
+    assert!(reason.contains("reserve"), "{reason}");
+    // While it is suspended the partner recovers: the call is made again, under the same key.
+    refusing(&[]);
+    let retry = Order::RetryStep(None).encode();
+    let left = world.store.order_run(run.id, &retry).await;
+    left.expect("it is left");
+    world.run(RunState::Waiting).await;
+    let asked = world.partners.seen_by("app.stock");
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert_eq!(asked[0].1, asked[1].1, "one key for all attempts");
+    scene.stored(answer(&scene, "9", "no")).await;
+    let run = world.run(RunState::Terminated).await;
+    assert_eq!(run.reason.as_deref(), Some("refused"));
+    wait_for("the release", PATIENCE, async || {
+        match world.partners.seen_by("app.release").len() {
+            1 => Ok(()),
+            other => Err(format!("{other} releases")),
+        }
+    })
+    .await;
+    assert_eq!(world.partners.seen_by("app.erp"), []);
+    engine.stop(PATIENCE).await;
+}
+
+/// The filter that an orchestration subscribes by takes what starts it and what may follow.
+#[test]
+fn an_orchestration_subscribes_to_what_it_takes() {
+    let plan = application(&APPROVAL.replace(
+        "activate: true",
+        "activate: true\n    filter: Number == '5'",
+    ));
+    let filter: &Filter = &plan.orchestrations[0].subscription;
+    assert_eq!(
+        filter.source(),
+        "(msg.type == 'urn:orders#Order' && (Number == '5')) || msg.type == 'Answer'"
+    );
+}
