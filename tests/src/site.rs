@@ -1,6 +1,6 @@
 //! A site: an application, its partner, a store and the machines that run it.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use bytes::Bytes;
 use quayside_harness::{
@@ -91,8 +91,33 @@ impl Site {
         app: &dyn Fn(SocketAddr) -> String,
         made: &dyn Fn(Node) -> Node,
     ) -> Self {
+        Self::all(server, machines, app, &|_| {}, made).await
+    }
+
+    /// The same with further files, which `files` writes into the folder of the application.
+    pub async fn prepared(
+        store: Store,
+        machines: usize,
+        app: &dyn Fn(SocketAddr) -> String,
+        files: &dyn Fn(&Path),
+    ) -> Self {
+        let server = match store {
+            Store::Sqlite => None,
+            Store::Postgres => Some(Postgres::start().await),
+        };
+        Self::all(server, machines, app, files, &|node| node).await
+    }
+
+    async fn all(
+        server: Option<Postgres>,
+        machines: usize,
+        app: &dyn Fn(SocketAddr) -> String,
+        files: &dyn Fn(&Path),
+        made: &dyn Fn(Node) -> Node,
+    ) -> Self {
         let partner = Partner::start().await;
         let app = App::new(&app(partner.addr()));
+        files(app.path());
         let mut url = None;
         if let Some(server) = &server {
             url = Some(server.create_database(DATABASE).await);

@@ -80,6 +80,7 @@ pub(crate) fn run(inputs: &Inputs, work: Work, dev: Option<DevOptions>) -> Resul
         loaded.clustered = Vec::new();
         loaded.roles = Roles {
             receive: false,
+            process: false,
             send: false,
             track: false,
         };

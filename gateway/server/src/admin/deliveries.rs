@@ -30,7 +30,10 @@ pub(super) fn routes() -> Vec<Route> {
         )
         .answers("DeliveryList")
         .query(&[
-            ("state", "in this state: ready, claimed, held, suspended"),
+            (
+                "state",
+                "in this state: ready, claimed, held, suspended, taken",
+            ),
             ("port", "for this port"),
             ("message", "of this message"),
             (

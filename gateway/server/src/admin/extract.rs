@@ -7,7 +7,7 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request, rejection::JsonRejection},
     http::request::Parts,
 };
-use quayside_model::{DeliveryId, MessageId, Name, Text, Timestamp};
+use quayside_model::{DeliveryId, MessageId, Name, RunId, Text, Timestamp};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, Error as _},
@@ -38,6 +38,11 @@ pub(super) trait Written: FromStr<Err: Display> {
 
 impl Written for MessageId {
     const FORM: &'static str = "the id of a message, such as 01a1fede-77c6-7db1-9dcd-9af525813a70";
+}
+
+impl Written for RunId {
+    const FORM: &'static str =
+        "the id of an orchestration instance, such as 01a1fede-77c6-7db1-9dcd-9af525813a70";
 }
 
 impl Written for DeliveryId {

@@ -29,6 +29,7 @@ mod messages;
 mod metrics;
 mod names;
 mod openapi;
+mod orchestrations;
 mod page;
 mod ports;
 mod problem;
@@ -45,6 +46,7 @@ pub(crate) use cluster::{Policies, lasting, policies};
 pub(crate) use joined::Processes;
 pub(crate) use messages::STATES as MESSAGE_STATES;
 pub(crate) use metrics::Transitions;
+pub(crate) use orchestrations::STATES as RUN_STATES;
 use problem::Problem;
 pub(crate) use words::second;
 
@@ -154,6 +156,7 @@ fn routes() -> Vec<Route> {
     routes.extend(ports::routes());
     routes.extend(locations::routes());
     routes.extend(instances::routes());
+    routes.extend(orchestrations::routes());
     routes.extend(cluster::routes());
     routes.extend(store::routes());
     routes.extend(status::routes());

@@ -41,14 +41,21 @@ pub(super) async fn check_empty(
         return Ok(());
     };
     let ports = engine.ports().await?;
+    let orchestrations = engine.orchestrations();
+    let is_orchestration = |wanted: &str| {
+        let mut names = orchestrations.iter().map(|(name, ..)| name);
+        names.any(|name| is_origin(name, wanted))
+    };
     if let Some(name) = port
         // A location too: what it could not accept is suspended under its name.
         && !ports.iter().any(|port| port.name == *name)
+        && !is_orchestration(name)
     {
         return Err(no_port(name, &ports, ANY));
     }
     if let Some(origin) = origin
         && !ports.iter().any(|port| is_origin(&port.name, origin))
+        && !is_orchestration(origin)
     {
         return Err(no_port(origin, &ports, LOCATIONS));
     }

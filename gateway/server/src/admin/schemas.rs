@@ -39,6 +39,22 @@ pub(super) fn all() -> Value {
             "in_doubt": count(), "repeats": count(), "kept": count(), "open": count(), "lost": count(),
         })),
         "ClusterInDoubt": object(json!({ "deliveries": list(&doubt()), "next": maybe("string") })),
+        "OrchestrationList": object(json!({
+            "orchestrations": list(&object(json!({ "name": text(), "host": text(), "about": text() }))),
+        })),
+        "OrchestrationInstanceList": object(json!({
+            "instances": list(&run(json!({}))), "next": maybe("string"),
+        })),
+        "OrchestrationInstance": run(json!({
+            "positions": list(&object(json!({
+                "step": text(), "rounds": list(&count()), "waits_for": maybe("string"),
+                "until": or_null(moment()),
+            }))),
+            "inbox": list(&object(json!({ "delivery": text(), "route": text() }))),
+            "keys": list(&text()),
+        })),
+        "OrchestrationOrdered": object(json!({ "id": text() })),
+        "OrchestrationGraph": object(json!({ "text": text(), "svg": text() })),
         "InstanceList": object(json!({ "instances": list(&instance()) })),
         "BackedUp": object(json!({ "file": text() })),
         "Status": status(),
@@ -76,6 +92,23 @@ fn message(more: Value) -> Value {
     object(properties)
 }
 
+fn run(more: Value) -> Value {
+    let mut properties = json!({
+        "id": text(),
+        "orchestration": text(),
+        "definition": text(),
+        "state": words(&super::orchestrations::STATES),
+        "started_at": moment(),
+        "changed_at": moment(),
+        "due": or_null(moment()),
+        "instance": maybe("string"),
+        "reason": maybe("string"),
+        "discarded": count(),
+    });
+    merge(&mut properties, more);
+    object(properties)
+}
+
 fn message_way() -> Value {
     let property = json!({
         "type": "object",
@@ -102,7 +135,7 @@ fn delivery() -> Value {
     object(json!({
         "id": text(),
         "port": text(),
-        "state": words(&["ready", "claimed", "held", "suspended"]),
+        "state": words(&["ready", "claimed", "held", "suspended", "taken"]),
         "transport": words(&["primary", "backup"]),
         "attempts": count(),
         "due": moment(),
@@ -152,7 +185,7 @@ fn doubt() -> Value {
         "host": maybe("string"),
         "partner": maybe("string"),
         "order_key": maybe("string"),
-        "state": words(&["ready", "claimed", "held", "suspended"]),
+        "state": words(&["ready", "claimed", "held", "suspended", "taken"]),
         "attempts": count(),
         "begun_at": maybe("string"),
         "released_at": maybe("string"),

@@ -12,6 +12,7 @@ mod docs;
 mod hosts;
 mod init;
 mod messages;
+mod orchestrations;
 pub(crate) mod output;
 mod ports;
 mod queue;
@@ -54,6 +55,9 @@ enum Verb {
     /// Look at messages and decide about suspended ones
     #[command(subcommand)]
     Messages(messages::MessagesVerb),
+    /// Look at instances of orchestrations and decide about them
+    #[command(subcommand)]
+    Orchestrations(orchestrations::OrchestrationsVerb),
     /// Look at ports and receive locations, stop and start them
     #[command(subcommand)]
     Ports(ports::PortsVerb),
@@ -234,6 +238,7 @@ fn dispatch(verb: Verb) -> Result<Exit, Failure> {
         Verb::Hosts(args) => hosts::hosts(&args),
         Verb::Send(args) => short(send::send(&args)),
         Verb::Messages(verb) => short(messages::messages(&verb)),
+        Verb::Orchestrations(verb) => short(orchestrations::orchestrations(&verb)),
         Verb::Ports(verb) => short(ports::ports(&verb)),
         Verb::Cluster(verb) => short(cluster::cluster(&verb)),
         Verb::Queue(verb) => short(queue::queue(&verb)),

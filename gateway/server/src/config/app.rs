@@ -1,14 +1,19 @@
 //! `app.toml`: one application.
 
-use std::{cell::RefCell, collections::BTreeSet, path::Path};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
-use quayside_engine::plan::{ReceivePort, SendPort};
+use quayside_engine::plan::{OrchestrationPlan, ReceivePort, SendPort};
 use quayside_model::Name;
 
 use super::{
     codes,
     group::Group,
     message::{self, Outline},
+    orchestration::Surroundings,
     properties::Wanted,
     receive,
     report::{Report, SourceId},
@@ -68,6 +73,10 @@ pub(crate) struct App {
     pub(crate) send: Vec<Placed<SendPort>>,
     /// What could be read of those that have a fault.
     pub(crate) unsound: Vec<Placed<SendPort>>,
+    /// Its orchestrations.
+    pub(crate) orchestrations: Vec<Placed<OrchestrationPlan>>,
+    /// Their texts.
+    pub(crate) yaml: String,
     /// What its messages promote by rules that cannot be read.
     pub(crate) unread: BTreeSet<String>,
     /// What its messages promote.
@@ -86,7 +95,7 @@ pub(crate) fn read(
     adapters: &Adapters,
     data_dir: &Path,
     group: Option<&Group>,
-    schemas: &Schemas,
+    (schemas, files): (&Schemas, &BTreeMap<String, PathBuf>),
 ) -> Option<App> {
     let file = Section::new(report, source, String::new(), root);
     let (name, at) = name(&file);
@@ -144,6 +153,17 @@ pub(crate) fn read(
     let (send, unsound): (Vec<_>, Vec<_>) = send.into_iter().partition(|read| read.is_whole);
     let ports = |read: Vec<send::Read>| read.into_iter().map(|read| read.port).collect();
     let sends_whole = report.errors() == faults;
+    let surroundings = Surroundings {
+        report,
+        reading: &reading,
+        messages: &messages,
+        ports: send
+            .iter()
+            .chain(&unsound)
+            .map(|read| &read.port.value)
+            .collect(),
+    };
+    let (orchestrations, yaml) = surroundings.read(&file, files);
     file.finish();
     let wanted = reading.wanted.into_inner();
     Some(App {
@@ -155,6 +175,8 @@ pub(crate) fn read(
         receive,
         send: ports(send),
         unsound: ports(unsound),
+        orchestrations,
+        yaml,
         unread,
         promoted,
         wanted,

@@ -57,6 +57,7 @@ pub(crate) fn read(
         Arc::new(MessagePlan {
             name: outline.name.clone(),
             message_type: outline.message_type.clone(),
+            namespaces: outline.namespaces.clone(),
             promotions,
             schema,
         })

@@ -24,6 +24,7 @@ pub(crate) mod log;
 mod machine;
 mod message;
 pub(crate) mod node;
+mod orchestration;
 mod properties;
 pub(crate) mod queues;
 mod reach;
@@ -127,6 +128,7 @@ impl Loaded {
         let Some(group) = &self.group else {
             let receive = self.plan.receive.iter().map(|port| &port.host);
             let all = receive.chain(self.plan.send.iter().map(|port| &port.host));
+            let all = all.chain(self.plan.orchestrations.iter().map(|one| &one.host));
             return all.map(|host| (host.clone(), false)).collect();
         };
         let hosts = group.hosts_of(&self.node.name).into_iter();
@@ -348,10 +350,14 @@ impl Loader<'_> {
             adapters,
             data_dir,
             group,
-            &schemas,
+            (&schemas, &orchestration::files(folder)),
         );
         self.text.push_str(&schemas.lines());
         let mut app = app?;
+        self.text.push_str(&app.yaml);
+        let yaml = app.orchestrations.iter();
+        self.files
+            .extend(yaml.map(|one| self.report.path(one.source)));
         // A variable that is missing is told once, and not by what misses it.
         app.sends_whole &= defined;
         Some(app)
@@ -399,6 +405,10 @@ fn hosts(
         .iter()
         .flat_map(|app| &app.send)
         .map(|port| port.value.host.to_string());
+    let process = apps
+        .iter()
+        .flat_map(|app| &app.orchestrations)
+        .map(|one| one.value.host.to_string());
     let here: BTreeSet<String> = match group {
         Some(group) if inputs.purpose == Purpose::CheckAnyNode => {
             group.hosts.keys().cloned().collect()
@@ -408,7 +418,7 @@ fn hosts(
             .into_iter()
             .map(str::to_owned)
             .collect(),
-        None => receive.chain(send).collect(),
+        None => receive.chain(send).chain(process).collect(),
     };
     // Without a group every node runs what the applications name, which at first is nothing.
     if group.is_some() && here.is_empty() && report.errors() == 0 {
@@ -461,6 +471,7 @@ fn roles(group: Option<&Group>, hosts: &[Name]) -> Roles {
     };
     Roles {
         receive: has("receive"),
+        process: has("process"),
         send: has("send"),
         track: has("track"),
     }
@@ -477,6 +488,9 @@ fn plan(apps: Vec<App>, text: String) -> Plan {
             .extend(app.receive.into_iter().map(|port| port.value));
         plan.send
             .extend(app.send.into_iter().map(|port| port.value));
+        let orchestrations = app.orchestrations.into_iter();
+        plan.orchestrations
+            .extend(orchestrations.map(|one| one.value));
     }
     plan
 }

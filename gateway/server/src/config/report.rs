@@ -61,6 +61,11 @@ impl Report {
         read(&self.sources.borrow()[source.0].text);
     }
 
+    /// Where a file is.
+    pub(crate) fn path(&self, source: SourceId) -> std::path::PathBuf {
+        self.sources.borrow()[source.0].path.clone()
+    }
+
     /// An error at the byte `at` of a file.
     pub(crate) fn error(
         &self,

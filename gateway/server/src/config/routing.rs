@@ -53,6 +53,8 @@ pub(crate) fn check(report: &Report, apps: &[App], adapters: &Adapters) {
     }
     // Where a part could not be read, what comes in is not known, and nothing can be said about it.
     let whole = apps.iter().all(|app| app.is_whole);
+    // What orchestrations publish is not followed.
+    let whole = whole && apps.iter().all(|app| app.orchestrations.is_empty());
     let origins = if whole {
         reach::origins(apps)
     } else {

@@ -1,7 +1,7 @@
 //! Rules between the parts of a configuration.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Component, Path, PathBuf},
 };
 
@@ -42,7 +42,8 @@ fn names(report: &Report, apps: &[App]) {
 
 /// An application that has only just been begun: no fault, but it does nothing.
 fn empty(report: &Report, apps: &[App]) {
-    let begun = |app: &&App| app.receive.is_empty() && app.send.is_empty();
+    let begun =
+        |app: &&App| app.receive.is_empty() && app.send.is_empty() && app.orchestrations.is_empty();
     // With an error the rest of the application may be what is in error.
     if report.errors() > 0 {
         return;
@@ -53,10 +54,17 @@ fn empty(report: &Report, apps: &[App]) {
     }
 }
 
-/// A send port without any subscription never sends.
+/// A send port without any subscription never sends, unless an orchestration sends to it.
 fn subscriptions(report: &Report, apps: &[App]) {
+    let plans = apps.iter().flat_map(|app| &app.orchestrations);
+    let used = plans.flat_map(|one| {
+        let ports = one.value.definition.ports().into_iter();
+        ports.map(|port| one.value.full(&port))
+    });
+    let used: BTreeSet<_> = used.collect();
     for port in apps.iter().flat_map(|app| &app.send) {
-        if port.value.filter.is_none() && port.value.group_filters.is_empty() {
+        let quiet = port.value.filter.is_none() && port.value.group_filters.is_empty();
+        if quiet && !used.contains(&port.value.name) {
             let message = format!(
                 "send port `{}` subscribes to nothing: it has no `filter` and is in no group",
                 port.value.name
@@ -224,22 +232,35 @@ fn two_way(report: &Report, port: &Placed<ReceivePort>, origins: &[Origin<'_>], 
             .flat_map(|app| &app.send)
             .filter(|send| send.value.answers && origin.reaches(&send.value))
             .map(|send| send.value.name.as_str())
+            .chain(orchestrations(apps, origin))
             .collect();
         let message = match fitting.as_slice() {
             [_] => continue,
             // What cannot be read may be the one that answers: that fault is the one to tell.
             [] if !apps.iter().all(|app| app.sends_whole) => continue,
             [] => {
-                format!("`{name}` waits for an answer, but no send port with `answers = true` fits")
+                format!(
+                    "`{name}` waits for an answer, but no send port with `answers = true` fits, and no \
+                     orchestration that answers"
+                )
             }
             several => format!(
-                "`{name}` waits for one answer, but {} send ports would answer: {}",
+                "`{name}` waits for one answer, but {} would answer: {}",
                 several.len(),
                 several.join(", ")
             ),
         };
         report.error(codes::TWO_WAY, port.source, port.at, message);
     }
+}
+
+/// The orchestrations that answer what comes from `origin`.
+fn orchestrations<'a>(apps: &'a [App], origin: &Origin<'_>) -> Vec<&'a str> {
+    let plans = apps.iter().flat_map(|app| &app.orchestrations);
+    plans
+        .filter(|one| one.value.definition.answers() && origin.can_match(&one.value.subscription))
+        .map(|one| one.value.name.as_str())
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,236 @@
+//! `quayside orchestrations`.
+
+use std::fmt::Write as _;
+
+use clap::{Args, Subcommand, builder::PossibleValuesParser};
+use serde_json::{Value, json};
+
+use super::{
+    Remote,
+    client::{Client, segment},
+    messages::rows,
+    output::{Output, Table, moment, text_of},
+    watch::{Seen, Watch},
+};
+use crate::{
+    admin::RUN_STATES,
+    exit::{Exit, Failure},
+};
+
+/// What to do with orchestrations.
+#[derive(Debug, Subcommand)]
+pub(super) enum OrchestrationsVerb {
+    /// List instances, newest first
+    List(ListArgs),
+    /// Tell where an instance is and what waits for it
+    Show(OneArgs),
+    /// Take an instance out of the flow until it is resumed
+    Suspend(OneArgs),
+    /// Let a suspended instance go on; a step that failed runs again
+    Resume(OneArgs),
+    /// End an instance; what it has done stays done
+    Terminate(OneArgs),
+    /// Have the step that failed or waits run again: a call is made once more, under its key
+    RetryStep(StepArgs),
+    /// Draw an orchestration
+    Graph(GraphArgs),
+}
+
+/// Which instances.
+#[derive(Debug, Args)]
+pub(super) struct ListArgs {
+    /// Only those of this orchestration, or of an application: its name and a dot
+    #[arg(long, value_name = "NAME")]
+    orchestration: Option<String>,
+    /// Only those that stand so, as in the column STATE
+    #[arg(long, value_parser = PossibleValuesParser::new(RUN_STATES))]
+    state: Option<String>,
+    /// Only those older than this instance: the next page
+    #[arg(long, value_name = "ID")]
+    before: Option<String>,
+    /// At most this many
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    limit: u32,
+    #[command(flatten)]
+    watch: Watch,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// One instance.
+#[derive(Debug, Args)]
+pub(super) struct OneArgs {
+    /// The id of the instance
+    id: String,
+    /// Why, for those who look later
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// A step of an instance.
+#[derive(Debug, Args)]
+pub(super) struct StepArgs {
+    /// The id of the instance
+    id: String,
+    /// The step, where several branches wait; otherwise the one that failed, or the only one
+    #[arg(long)]
+    step: Option<String>,
+    /// Why, for those who look later
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// One orchestration.
+#[derive(Debug, Args)]
+pub(super) struct GraphArgs {
+    /// The full name of the orchestration, such as orders.approval
+    name: String,
+    /// As a picture: SVG
+    #[arg(long)]
+    svg: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Runs the verb.
+pub(super) async fn orchestrations(verb: &OrchestrationsVerb) -> Result<Exit, Failure> {
+    match verb {
+        OrchestrationsVerb::List(args) => {
+            let (client, output) = (args.remote.client()?, args.remote.output());
+            let look = async || list(&client, args, output).await;
+            args.watch.show(output, look).await
+        }
+        OrchestrationsVerb::Show(args) => {
+            let path = format!("/orchestrations/instances/{}", segment(&args.id));
+            let told = args.remote.client()?.get(&path, &[]).await?;
+            args.remote.output().text(&told, &in_words(&told))
+        }
+        OrchestrationsVerb::Suspend(args) => order(args, "suspend").await,
+        OrchestrationsVerb::Resume(args) => order(args, "resume").await,
+        OrchestrationsVerb::Terminate(args) => order(args, "terminate").await,
+        OrchestrationsVerb::RetryStep(args) => {
+            let mut body = because(args.reason.as_deref());
+            if let Some(step) = &args.step {
+                body["step"] = json!(step);
+            }
+            leave(&args.remote, &args.id, "retry-step", &body).await
+        }
+        OrchestrationsVerb::Graph(args) => {
+            let path = format!("/orchestrations/{}/graph", segment(&args.name));
+            let graph = args.remote.client()?.get(&path, &[]).await?;
+            let form = if args.svg { "svg" } else { "text" };
+            let text = format!("{}\n", graph[form].as_str().unwrap_or_default().trim_end());
+            args.remote.output().text(&graph, &text)
+        }
+    }
+}
+
+fn because(reason: Option<&str>) -> Value {
+    reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }))
+}
+
+async fn order(args: &OneArgs, verb: &str) -> Result<Exit, Failure> {
+    let body = because(args.reason.as_deref());
+    leave(&args.remote, &args.id, verb, &body).await
+}
+
+/// Leaves an order, which whichever process works on the instance next carries out.
+async fn leave(remote: &Remote, id: &str, verb: &str, body: &Value) -> Result<Exit, Failure> {
+    let path = format!("/orchestrations/instances/{}/{verb}", segment(id));
+    let answer = remote.client()?.post(&path, body).await?;
+    let text = format!(
+        "Ordered. `quayside orchestrations show {}` tells what came of it.\n",
+        text_of(&answer, "id")
+    );
+    remote.output().text(&answer, &text)
+}
+
+async fn list(client: &Client, args: &ListArgs, output: Output) -> Result<Seen, Failure> {
+    let mut query = vec![("limit", args.limit.to_string())];
+    let given = [
+        ("orchestration", &args.orchestration),
+        ("state", &args.state),
+        ("before", &args.before),
+    ];
+    let given = given.into_iter();
+    query.extend(given.filter_map(|(key, value)| Some((key, value.clone()?))));
+    let answer = client.get("/orchestrations/instances", &query).await?;
+    let headings = &[
+        "id",
+        "orchestration",
+        "state",
+        "started",
+        "changed",
+        "until",
+        "reason",
+    ];
+    let mut table = Table::new(headings);
+    for row in rows(&answer, "instances") {
+        table.row(vec![
+            text_of(row, "id"),
+            text_of(row, "orchestration"),
+            state(row),
+            moment(row, "started_at"),
+            moment(row, "changed_at"),
+            moment(row, "due"),
+            text_of(row, "reason"),
+        ]);
+    }
+    let mut text = output.render_or(&table, "No instances.");
+    if let Some(next) = answer["next"].as_str() {
+        writeln!(text, "\nThere are more. The next page: add --before {next}")
+            .expect("writing to a string cannot fail");
+    }
+    Ok((answer, text))
+}
+
+/// The state, with what an ended instance has left.
+fn state(row: &Value) -> String {
+    match row["discarded"].as_u64() {
+        Some(left @ 1..) => format!("{} ({left} discarded)", text_of(row, "state")),
+        _ => text_of(row, "state"),
+    }
+}
+
+/// An instance for a person.
+fn in_words(told: &Value) -> String {
+    let mut text = String::new();
+    let mut line = |what: &str, value: &str| {
+        if !value.is_empty() && value != "-" {
+            writeln!(text, "{what:<14} {value}").expect("writing to a string cannot fail");
+        }
+    };
+    line("instance", &text_of(told, "id"));
+    line("orchestration", &text_of(told, "orchestration"));
+    line("state", &state(told));
+    line("reason", &text_of(told, "reason"));
+    line("started", &moment(told, "started_at"));
+    line("changed", &moment(told, "changed_at"));
+    line("until", &moment(told, "due"));
+    for position in rows(told, "positions") {
+        let rounds: Vec<String> = rows(position, "rounds")
+            .iter()
+            .map(Value::to_string)
+            .collect();
+        let rounds = match rounds.as_slice() {
+            [] => String::new(),
+            rounds => format!(", round {}", rounds.join(" of ")),
+        };
+        let waits = match position["waits_for"].as_str() {
+            Some(what) => format!(", waits ({what})"),
+            None => String::new(),
+        };
+        line(
+            "at step",
+            &format!("{}{rounds}{waits}", text_of(position, "step")),
+        );
+    }
+    for waiting in rows(told, "inbox") {
+        line("in its inbox", &text_of(waiting, "delivery"));
+    }
+    text
+}

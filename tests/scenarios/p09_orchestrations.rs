@@ -1,0 +1,312 @@
+//! P9: orchestrations go on on any node from the last point at which they were kept. Inside of the store each message
+//! is consumed once and each publication happens once; a partner that is asked sees one effect under one key.
+//!
+//! An approval asks the stock, waits for the answer of a person, and books the order or releases what was reserved.
+//! Clients outside put a business id into every body, by which the partner judges.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use quayside_harness::{Effects, client, effects, items, order_xml, wait_for};
+use quayside_tests::{Site, Store, note, post_with};
+use serde_json::Value;
+
+/// How long a run may take to come to where it is wanted, kills included.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const APPROVAL: &str = r#"
+about: An order is reserved, waits for a person, and is booked or released.
+messages:
+  order: order
+  answer: answer
+  receipt: receipt
+correlations:
+  by_order: OrderId
+steps:
+  - receive: order
+    activate: true
+    initialise: by_order
+  - scope: approval
+    timeout: 1h
+    steps:
+      - scope: reservation
+        steps:
+          - call: order
+            to: stock
+            reply: receipt
+            name: reserve
+        compensate:
+          - send: order
+            to: release
+      - receive: answer
+        follow: by_order
+        name: wait
+      - decide:
+          - when: answer.Decision != 'yes'
+            steps:
+              - raise: refused
+    on_error:
+      - catch: refused
+        steps:
+          - compensate: all
+          - terminate: "'refused'"
+  - send: order
+    to: erp
+    name: book
+"#;
+
+fn app(partner: SocketAddr) -> String {
+    let port = |name: &str, more: &str| {
+        format!(
+            "[send.{name}]\n{more}\
+             retry = {{ attempts = 1000, first = \"50ms\", factor = 1.5, max = \"500ms\" }}\n\
+             [send.{name}.primary.http]\nurl = \"http://{partner}/{name}\"\n"
+        )
+    };
+    format!(
+        r#"[app]
+name = "t"
+[message.order]
+type = "urn:orders#Order"
+[message.order.namespaces]
+o = "urn:orders"
+[message.order.promote]
+OrderId = {{ xpath = "/o:Order/o:Id" }}
+[message.answer]
+type = "urn:orders#Answer"
+[message.answer.namespaces]
+o = "urn:orders"
+[message.answer.promote]
+OrderId = {{ xpath = "/o:Answer/o:Id" }}
+Decision = {{ xpath = "/o:Answer/o:Decision" }}
+[message.receipt]
+type = "urn:stock#Receipt"
+[receive.orders]
+message = "order"
+dedupe = {{ key = "http.header.idempotency-key" }}
+[receive.orders.location.web.http]
+path = "/in/orders"
+[receive.answers]
+message = "answer"
+dedupe = {{ key = "http.header.idempotency-key" }}
+[receive.answers.location.web.http]
+path = "/in/answers"
+{}{}{}"#,
+        port("stock", "answers = true\n"),
+        port("erp", ""),
+        port("release", ""),
+    )
+}
+
+/// Machines with the application, whose partner answers with a receipt.
+async fn site(store: Store, machines: usize) -> Site {
+    // The orchestration has to be there before the first process starts.
+    let site = Site::prepared(store, machines, &app, &|folder| {
+        fs::write(folder.join("approval.orchestration.yaml"), APPROVAL).expect("a definition");
+    });
+    let site = site.await;
+    let headers = [("content-type", "application/xml")];
+    let receipt = Bytes::from_static(b"<Receipt xmlns='urn:stock'/>");
+    let addr = site.partner.addr();
+    let request = client::request("PUT", addr, "/_control/reply?status=200", &headers, receipt);
+    let reply = client::once(addr, request, PATIENCE).await;
+    assert!(reply.expect("the partner").status.is_success());
+    site
+}
+
+fn answer_xml(id: &str, decision: &str) -> Bytes {
+    Bytes::from(format!(
+        "<Answer xmlns='urn:orders'><Id>bid:{id}</Id><Decision>{decision}</Decision></Answer>"
+    ))
+}
+
+/// Hands a message in until a node has accepted it.
+async fn hand_in(servers: &[SocketAddr], path: &str, key: &str, body: Bytes) {
+    let quoted = format!("\"{key}\"");
+    let headers = [("idempotency-key", quoted.as_str())];
+    let mut turn = 0;
+    wait_for(
+        &format!("{path} {key} to be accepted"),
+        PATIENCE,
+        async || {
+            turn += 1;
+            let server = servers[turn % servers.len()];
+            match post_with(server, path, &headers, body.clone()).await {
+                Ok(reply) if reply.status == 202 => Ok(()),
+                Ok(reply) => Err(format!("{}: {}", reply.status, reply.text())),
+                Err(broken) => Err(broken.to_string()),
+            }
+        },
+    )
+    .await;
+}
+
+/// The instances that a node tells of.
+async fn instances(site: &Site, query: &str) -> Result<Vec<Value>, String> {
+    let path = format!("orchestrations/instances{query}");
+    let told = site.gateway().api(&path).await?;
+    Ok(items(&told).to_vec())
+}
+
+/// What the partner got at `path`, by business id.
+async fn at(site: &Site, path: &str) -> BTreeMap<String, Effects> {
+    let log = site.partner.log().await;
+    let there: Vec<_> = log.into_iter().filter(|seen| seen.path == path).collect();
+    effects(&there)
+}
+
+async fn an_approval(store: Store) {
+    let site = site(store, 1).await;
+    let servers = site.servers();
+    hand_in(&servers, "/in/orders", "1", order_xml("1", "k", 300)).await;
+    hand_in(&servers, "/in/orders", "2", order_xml("2", "k", 300)).await;
+    wait_for("both to wait for a person", PATIENCE, async || {
+        let waiting = instances(&site, "?state=waiting").await?;
+        let mut steps = Vec::new();
+        for instance in &waiting {
+            let id = instance["id"].as_str().unwrap_or_default();
+            let path = format!("orchestrations/instances/{id}");
+            let shown = site.gateway().api(&path).await?;
+            steps.push(shown["positions"][0]["step"].clone());
+        }
+        match steps == ["wait", "wait"] {
+            true => Ok(()),
+            false => Err(format!("{steps:?} {waiting:?}")),
+        }
+    })
+    .await;
+    hand_in(&servers, "/in/answers", "a1", answer_xml("1", "yes")).await;
+    hand_in(&servers, "/in/answers", "a2", answer_xml("2", "no")).await;
+    wait_for("both to end", PATIENCE, async || {
+        let all = instances(&site, "").await?;
+        let states: Vec<&str> = all.iter().filter_map(|i| i["state"].as_str()).collect();
+        match states.contains(&"completed") && states.contains(&"terminated") {
+            true => Ok(()),
+            false => Err(format!("{all:?}")),
+        }
+    })
+    .await;
+    site.gateway().drained(PATIENCE).await;
+    let one = |effects: &BTreeMap<String, Effects>| -> Vec<String> {
+        assert!(effects.values().all(|e| e.effects == 1), "{effects:?}");
+        effects.keys().cloned().collect()
+    };
+    assert_eq!(one(&at(&site, "/erp").await), ["1"]);
+    assert_eq!(one(&at(&site, "/release").await), ["2"]);
+    assert_eq!(one(&at(&site, "/stock").await), ["1", "2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_is_booked_or_released_on_sqlite() {
+    an_approval(Store::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_is_booked_or_released_on_postgres() {
+    an_approval(Store::Postgres).await;
+}
+
+/// How many clients hand in messages side by side.
+const CLIENTS: usize = 8;
+/// How often a process is killed.
+const KILL_EVERY: Duration = Duration::from_secs(2);
+
+/// How many approvals: more by wish than every run of the tests has time for.
+fn approvals() -> usize {
+    match std::env::var("QUAYSIDE_APPROVALS") {
+        Ok(text) => text.parse().expect("QUAYSIDE_APPROVALS is a number"),
+        Err(_) => 400,
+    }
+}
+
+/// Two processes work on approvals while one of them is killed every two seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_approval_ends_once_whatever_is_killed() {
+    let count = approvals();
+    let mut site = site(Store::Postgres, 2).await;
+    let servers = site.servers();
+    let done = AtomicBool::new(false);
+    let client = async |client: usize| {
+        for id in (client..count).step_by(CLIENTS) {
+            let id = id.to_string();
+            hand_in(&servers, "/in/orders", &id, order_xml(&id, "k", 300)).await;
+            let decision = if id.ends_with('7') { "no" } else { "yes" };
+            let answer = answer_xml(&id, decision);
+            hand_in(&servers, "/in/answers", &format!("a{id}"), answer).await;
+        }
+    };
+    let clients = async {
+        join_all((0..CLIENTS).map(&client)).await;
+        done.store(true, Ordering::SeqCst);
+    };
+    let (mut kills, mut with_work) = (0, 0);
+    let held = "SELECT count(*) FROM run WHERE state = 1";
+    let killer = async {
+        while !done.load(Ordering::SeqCst) {
+            tokio::time::sleep(KILL_EVERY).await;
+            let victim = kills % 2;
+            site.gateways[victim].process.pause().await;
+            with_work += usize::from(site.number(held).await > 0);
+            site.gateways[victim].kill9();
+            kills += 1;
+            site.restart(victim).await;
+        }
+    };
+    tokio::join!(clients, killer);
+    wait_for("every instance to end", PATIENCE, async || {
+        let live = "SELECT count(*) FROM run WHERE state < 4";
+        match site.number(live).await {
+            0 => Ok(()),
+            left => Err(format!(
+                "{left} are left: {:?}",
+                instances(&site, "?limit=5").await?
+            )),
+        }
+    })
+    .await;
+    site.gateway().drained(PATIENCE).await;
+    let refused = (0..count)
+        .filter(|id| id.to_string().ends_with('7'))
+        .count();
+    let number = async |query: &str| usize::try_from(site.number(query).await).expect("a count");
+    let completed = number("SELECT count(*) FROM run WHERE state = 4").await;
+    let terminated = number("SELECT count(*) FROM run WHERE state = 5").await;
+    assert_eq!((completed, terminated), (count - refused, refused));
+    assert_eq!(
+        number("SELECT count(*) FROM delivery").await,
+        0,
+        "left over"
+    );
+    assert_eq!(
+        number("SELECT count(*) FROM subscription").await,
+        0,
+        "keys left"
+    );
+    assert_eq!(number("SELECT sum(discarded)::bigint FROM run").await, 0);
+    let consumed = "SELECT count(*) FROM (SELECT message, no FROM history WHERE event = 'consumed' \
+                    GROUP BY message, no HAVING count(*) > 1) h";
+    assert_eq!(number(consumed).await, 0, "consumed twice");
+    for (path, wanted) in [
+        ("/stock", count),
+        ("/erp", count - refused),
+        ("/release", refused),
+    ] {
+        let there = at(&site, path).await;
+        assert_eq!(there.len(), wanted, "{path}");
+        let odd: Vec<_> = there
+            .iter()
+            .filter(|(_, e)| e.effects != 1 || e.keys.len() != 1)
+            .collect();
+        assert!(odd.is_empty(), "{path}: {odd:?}");
+    }
+    note(&format!(
+        "{count} approvals ended once each over {kills} kills, {with_work} of them with instances in hand"
+    ));
+}
