@@ -21,9 +21,12 @@ use crate::{
 /// How many compiled definitions are at hand. Those that most instances are bound to are read again at once.
 const MOST: usize = 256;
 
+/// An orchestration and the fingerprint of a definition of it.
+type Pin = (Name, [u8; 16]);
+
 /// The definitions at hand.
 #[derive(Debug, Default)]
-pub(crate) struct Book(Mutex<HashMap<(Name, [u8; 16]), Arc<Definition>>>);
+pub(crate) struct Book(Mutex<HashMap<Pin, Arc<Definition>>>);
 
 /// A definition as it is kept.
 #[derive(Debug, Serialize, Deserialize)]
