@@ -61,4 +61,42 @@ quayside_model::codes! {
         "Send a smaller or simpler document, or set `validate = \"off\"` for it.";
     TOO_LARGE_TO_VALIDATE = "QS0230", "A JSON document is too large to be validated.",
         "Send at most 4 MiB, in several messages if need be, or set `validate = \"off\"` for it.";
+    MAP_SYNTAX = "QS0240", "The file of a map is not TOML.",
+        "Correct the file at the place that the message names.";
+    MAP_UNKNOWN_KEY = "QS0241", "A key of a map is not known.",
+        "Correct or remove the key; the message names the nearest one.";
+    MAP_MISSING_KEY = "QS0242", "A map lacks something that it needs.",
+        "Add what the message names.";
+    MAP_FORM = "QS0243", "A value in a map does not have the form that belongs there.",
+        "Write it in the form that the message names.";
+    MAP_TARGET = "QS0244", "A target path of a map cannot be written, or does not fit the others.",
+        "Write `/a:Request/a:Id` or `/a:Request/@id` for XML, `$.request.id` for JSON; in a `repeat` from there on.";
+    MAP_PATH = "QS0245", "A source path of a map cannot be followed.",
+        "Write an XPath for a source of XML and a JSONPath for one of JSON; `docs/maps.md` has what each can be.";
+    MAP_NAME = "QS0246", "A map has nothing of this name.",
+        "Correct the name, or declare it under `[source]`, `[param]`, `[table]` or the namespaces.";
+    MAP_EXPRESSION = "QS0247", "An expression in a map cannot be read.",
+        "Write an expression of the Common Expression Language; text in it stands in single quotes.";
+    MAP_LANGUAGE = "QS0248", "The file of a map is in no language of maps.",
+        "Write the map as `NAME.toml`; `docs/maps.md` has how.";
+    MAP_TOO_LARGE = "QS0249", "A map is larger or nested deeper than the limit.",
+        "Make two maps of it.";
+    MAP_INPUTS = "QS0250", "A map was given other messages or parameters than it takes.",
+        "Give it the messages in the order of its `[source]`, of the formats that stand there, and the parameters of its `[param]`.";
+    MAP_INPUT_TOO_LARGE = "QS0251", "A document is too large to be mapped.",
+        "Send at most 4 MiB and 200,000 values, in several messages if need be.";
+    MAP_REQUIRED = "QS0252", "A value that a map requires is not there.",
+        "Send the value, or give it a `default` in the map.";
+    MAP_REPEATED = "QS0253", "A path of a map leads to several values where one is wanted.",
+        "Take one of them by its position, as in `(/o:Order/o:Line)[1]/o:Sku`, or write a `repeat`.";
+    MAP_TABLE = "QS0254", "A value is not in the look-up table of a map.",
+        "Add it to the table, or give the table a `default`.";
+    MAP_VALUE = "QS0255", "A value that a map has found cannot stand in its target.",
+        "Send a value of that type, or correct `type` in the map.";
+    MAP_EVALUATION = "QS0256", "An expression or path of a map could not be evaluated.",
+        "Correct the data or the map.";
+    MAP_WORK = "QS0257", "A map takes more work on a document than the limit.",
+        "Write paths from the match in a `repeat` instead of from the root, avoid `//`, or split the document.";
+    MAP_OUTPUT = "QS0258", "What a map makes is larger than the limit.",
+        "Map fewer values: 16 MiB are the most, and 1 MiB for one value.";
 }

@@ -22,9 +22,10 @@
 //! assert_eq!(scanned.properties[0].1.to_string(), "4711");
 //! ```
 //!
-//! A [`Schema`] says what a document has to look like beyond that, and finds what does not fit.
+//! A [`Schema`] says what a document has to look like beyond that, and finds what does not fit. A [`Map`] makes one
+//! document from others.
 //!
-//! It does not transform and does no I/O.
+//! Nothing here does I/O.
 
 pub mod codes;
 mod decode;
@@ -34,6 +35,7 @@ mod json;
 mod jsonpath;
 mod kind;
 mod limits;
+pub mod map;
 mod promotions;
 mod scanner;
 mod schema;
@@ -45,6 +47,7 @@ mod xpath;
 pub use invalid::Invalid;
 pub use kind::Kind;
 pub use limits::Limits;
+pub use map::Map;
 pub use promotions::{Promotions, Rule};
 pub use scanner::{Expected, Scanned, Scanner};
 pub use schema::{FINDINGS_MAX, Finding, Findings, JSON_MAX, ReadFile, Schema};

@@ -5,7 +5,7 @@
 //! compare it with such a parser.
 
 mod collect;
-mod names;
+pub(crate) mod names;
 mod scope;
 mod skip;
 mod tag;

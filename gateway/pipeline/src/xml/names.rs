@@ -44,7 +44,7 @@ pub(super) fn continues_name(c: char) -> bool {
 }
 
 /// Whether `name` is a name without colon.
-pub(super) fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     name.starts_with(starts_name) && name.chars().all(continues_name)
 }
 
