@@ -99,4 +99,48 @@ quayside_model::codes! {
         "Write paths from the match in a `repeat` instead of from the root, avoid `//`, or split the document.";
     MAP_OUTPUT = "QS0258", "What a map makes is larger than the limit.",
         "Map fewer values: 16 MiB are the most, and 1 MiB for one value.";
+    COMPRESSED = "QS0260", "The compressed body is damaged, or ends too early.",
+        "Send it again, as gzip; compress the whole body.";
+    EXPANSION = "QS0261", "The body grows beyond the limit when it is decoded.",
+        "Send several smaller messages; a body that grows far more than usual is taken for an attack.";
+    BASE64 = "QS0262", "The body is not base64, or not quoted-printable, as it says.",
+        "Encode it with the standard alphabet, padded with `=` to whole groups of four.";
+    MULTIPART = "QS0263", "The multipart body is not of the form that its type says.",
+        "Give `boundary` in the content type, begin every part with it and end the last one with `--BOUNDARY--`.";
+    MULTIPART_LIMIT = "QS0264", "The multipart body has more parts, or longer headers, than the limit.",
+        "Send fewer parts, or put long values into the parts themselves.";
+    NO_BODY_PART = "QS0265", "No part of the multipart body is the one that is chosen as the body.",
+        "Send a part of the content type or position that the choice names.";
+    DECODE = "QS0266", "A body cannot be decoded as configured.",
+        "Name stages that exist, in the order in which the sender's wrapping comes off.";
+    ENCODE = "QS0267", "A body cannot be encoded as configured.",
+        "Name stages that exist, in the order in which they are put around; a character set comes first.";
+    UNMAPPABLE = "QS0268", "A body has a character that the character set of the receiver does not have.",
+        "Leave it out, or send in a character set that has it, such as UTF-8.";
+    SPLIT = "QS0270", "A body cannot be split as configured.",
+        "Correct the key that the message names; docs/pipelines.md has the keys of each format.";
+    NO_ENVELOPE = "QS0271", "The body is not the envelope, or has not the array, that it is to be split by.",
+        "Send it to the location for its type, or correct `path`.";
+    RECORD_TOO_LARGE = "QS0272", "A record is longer than the limit.",
+        "Send smaller records, or raise `max_record_bytes`.";
+    TOO_MANY_RECORDS = "QS0273", "The body has more records, or more bytes of records, than the limit.",
+        "Send several smaller bodies, or raise `max_records` or `max_total_bytes`.";
+    QUOTES = "QS0274", "A record has a quote where none may stand.",
+        "Quote the whole field and double the quotes inside of it, or set `quote = \"\"` if quotes mean nothing.";
+    OPEN_QUOTE = "QS0275", "A quote is never closed, so that nobody knows where the next record begins.",
+        "Close it: the message names the line on which it was opened.";
+    COLUMNS = "QS0276", "A record has not the columns that it should have.",
+        "Send each column, also empty ones; the message names the record and its line.";
+    CELL = "QS0277", "A value of a record is not of the type of its column, or is missing.",
+        "Correct the value in the column that the message names, or `type` and `required` of the column.";
+    TAG = "QS0278", "A line begins with no tag that is expected.",
+        "Send only lines whose tag is that of the head, of a record or of the trailer.";
+    HEAD = "QS0279", "The head of the body is missing, comes twice or cannot be read.",
+        "Begin the body with the line that the message asks for.";
+    TRAILER = "QS0280", "The trailer of the body is missing, is not the last line or cannot be read.",
+        "Send the whole body: one that was cut off looks like this.";
+    TRAILER_COUNT = "QS0281", "The trailer counts other than there is.",
+        "Send the whole body, or correct the number in its trailer.";
+    LATE_HEADER = "QS0282", "A value for every record of the body stands behind the first record.",
+        "Put it before the records, or do not name it in `header`.";
 }

@@ -61,15 +61,25 @@ impl<'a> Found<'a> {
         Invalid::new(code, offset, format!("`{}` {what}", self.rules[rule].name))
     }
 
+    /// How many values were found so far.
+    pub(crate) fn count(&self) -> usize {
+        self.values.iter().flatten().count()
+    }
+
     /// What was found, in the order of the names.
     ///
     /// # Errors
     /// The first required property that was not.
     pub(crate) fn finish(self, offset: u64) -> Result<Vec<(Name, Value)>, Invalid> {
+        self.so_far(offset)
+    }
+
+    /// What was found up to `offset`, as at the end.
+    pub(crate) fn so_far(&self, offset: u64) -> Result<Vec<(Name, Value)>, Invalid> {
         let mut properties = Vec::with_capacity(self.rules.len());
-        for (rule, value) in self.rules.iter().zip(self.values) {
+        for (rule, value) in self.rules.iter().zip(&self.values) {
             match value {
-                Some(value) => properties.push((rule.name.clone(), value)),
+                Some(value) => properties.push((rule.name.clone(), value.clone())),
                 None if rule.required => {
                     let detail = format!("the message has no `{}`", rule.name);
                     return Err(Invalid::new(codes::REQUIRED, offset, detail));
@@ -81,7 +91,8 @@ impl<'a> Found<'a> {
     }
 }
 
-fn in_words(value_type: ValueType) -> &'static str {
+/// `value_type` as a fault names it.
+pub(crate) fn in_words(value_type: ValueType) -> &'static str {
     match value_type {
         ValueType::String => "text",
         ValueType::Integer => "a whole number",

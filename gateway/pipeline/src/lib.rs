@@ -25,10 +25,15 @@
 //! A [`Schema`] says what a document has to look like beyond that, and finds what does not fit. A [`Map`] makes one
 //! document from others.
 //!
+//! [`decode`] takes off what is wrapped around a body, [`encode`] puts it around again, and [`split`] takes a body that is a batch apart into its records.
+//!
 //! Nothing here does I/O.
 
+mod chain;
 pub mod codes;
-mod decode;
+mod declaration;
+pub mod decode;
+pub mod encode;
 mod found;
 mod invalid;
 mod json;
@@ -39,6 +44,7 @@ pub mod map;
 mod promotions;
 mod scanner;
 mod schema;
+pub mod split;
 #[cfg(test)]
 mod testing;
 mod xml;

@@ -111,6 +111,12 @@ impl Promotions {
     }
 }
 
+/// `name` as that of a property, if it can be one. A name with a dot would be taken for one of the gateway's
+/// own, such as `msg.type`.
+pub(crate) fn property(name: &str) -> Option<Name> {
+    Name::new(name).ok().filter(|name| !name.contains('.'))
+}
+
 impl Compiled {
     fn new(
         name: &str,
@@ -121,8 +127,7 @@ impl Compiled {
         let before = faults.len();
         let mut fault =
             |code, path: &[&str], message| faults.push(Fault::error(code, path, message));
-        // A name with a dot would be taken for one of the gateway's own, such as `msg.type`.
-        let valid = Name::new(name).ok().filter(|name| !name.contains('.'));
+        let valid = property(name);
         if valid.is_none() {
             fault(
                 codes::RULE,

@@ -4,10 +4,12 @@
 //! any length costs the same.
 
 mod number;
+mod records;
 mod track;
 
 use quayside_model::{Code, Text};
 
+pub(crate) use self::records::Recorder;
 use self::{
     number::Number,
     track::{Tracker, Value},
@@ -15,7 +17,9 @@ use self::{
 use crate::{
     Invalid, Limits, codes,
     decode::{Encoding, Sink},
+    found::Found,
     scanner::{Numbered, Scanned},
+    split::Record,
 };
 
 /// Reads one document.
@@ -35,6 +39,8 @@ pub(crate) struct JsonScanner<'a> {
     run: u64,
     /// The first half of a surrogate pair, waiting for the second.
     high: Option<u16>,
+    /// Cuts records out of the document, if that is what is wanted.
+    recorder: Option<Box<Recorder<'a>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,13 +79,17 @@ impl Sink for JsonScanner<'_> {
         let mut done = 0;
         while done < text.len() {
             let at = offset + done as u64;
-            done += match self.state {
+            let used = match self.state {
                 State::String { key } => self.string(&text[done..], key, at)?,
                 _ => {
                     let used = self.byte(text.as_bytes()[done], at)?;
                     usize::from(used)
                 }
             };
+            if let Some(recorder) = &mut self.recorder {
+                recorder.pass(&text[done..done + used]);
+            }
+            done += used;
         }
         Ok(())
     }
@@ -108,7 +118,25 @@ impl<'a> JsonScanner<'a> {
             token_start: 0,
             run: 0,
             high: None,
+            recorder: None,
         }
+    }
+
+    /// Reads one document and cuts records out of it.
+    pub(crate) fn with_recorder(
+        expected: Vec<Numbered<'a>>,
+        limits: Limits,
+        recorder: Recorder<'a>,
+    ) -> Self {
+        Self {
+            recorder: Some(Box::new(recorder)),
+            ..Self::new(expected, limits)
+        }
+    }
+
+    /// The record that ended last, once.
+    pub(crate) fn ready(&mut self) -> Option<Record> {
+        self.recorder.as_mut()?.ready()
     }
 
     /// Ends the document at `offset`.
@@ -128,7 +156,11 @@ impl<'a> JsonScanner<'a> {
             };
             return Err(Invalid::new(codes::INCOMPLETE, offset, detail));
         }
-        track::choose(self.trackers, offset)
+        let scanned = track::choose(self.trackers, offset)?;
+        if let Some(recorder) = &self.recorder {
+            recorder.finish(scanned.properties.len(), offset)?;
+        }
+        Ok(scanned)
     }
 
     /// One byte outside of strings. Says whether it was used: a number ends at a byte that is not its.
@@ -178,6 +210,7 @@ impl<'a> JsonScanner<'a> {
     }
 
     fn value(&mut self, byte: u8, at: u64) -> Result<(), Invalid> {
+        self.record(at)?;
         match byte {
             b'{' => return self.container(true, at),
             b'[' => return self.container(false, at),
@@ -213,6 +246,17 @@ impl<'a> JsonScanner<'a> {
         Ok(())
     }
 
+    /// Begins a record, if the value that begins is one.
+    fn record(&mut self, at: u64) -> Result<(), Invalid> {
+        let Some(recorder) = self.recorder.as_mut().filter(|r| r.at_record()) else {
+            return Ok(());
+        };
+        let found = self.trackers.first().map(Tracker::found);
+        let count = found.map_or(0, Found::count);
+        let found = || found.map_or(Ok(Vec::new()), |found| found.so_far(at));
+        recorder.begin(at, (count, found))
+    }
+
     fn container(&mut self, object: bool, at: u64) -> Result<(), Invalid> {
         if self.open.len() == self.limits.depth {
             let detail = "objects and arrays are nested deeper than the limit";
@@ -224,6 +268,7 @@ impl<'a> JsonScanner<'a> {
         } else {
             State::ValueOrEnd
         };
+        self.recording(|recorder| recorder.open(object, at))?;
         track::each(&mut self.trackers, |tracker| tracker.open(at))
     }
 
@@ -233,17 +278,33 @@ impl<'a> JsonScanner<'a> {
         }
         self.open.pop();
         self.trackers.iter_mut().for_each(Tracker::close);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.close();
+        }
         self.after_value();
         Ok(())
     }
 
     fn next_element(&mut self, at: u64) -> Result<(), Invalid> {
         track::each(&mut self.trackers, |tracker| tracker.element(at))?;
+        self.recording(|recorder| recorder.element(at))?;
         self.state = State::Value;
         Ok(())
     }
 
+    fn recording(
+        &mut self,
+        event: impl FnOnce(&mut Recorder<'a>) -> Result<(), Invalid>,
+    ) -> Result<(), Invalid> {
+        self.recorder
+            .as_mut()
+            .map_or(Ok(()), |recorder| event(recorder))
+    }
+
     fn after_value(&mut self) {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.after_value();
+        }
         self.state = if self.open.is_empty() {
             State::End
         } else {
@@ -257,6 +318,7 @@ impl<'a> JsonScanner<'a> {
         track::each(&mut self.trackers, |tracker| {
             tracker.scalar(value, token, at)
         })?;
+        self.recording(|recorder| recorder.scalar(at))?;
         self.after_value();
         Ok(())
     }
@@ -286,6 +348,9 @@ impl<'a> JsonScanner<'a> {
         }
         let (token, at) = (&self.token, self.token_start);
         track::each(&mut self.trackers, |tracker| tracker.member(token, at))?;
+        if let Some(recorder) = &mut self.recorder {
+            recorder.member(token, at)?;
+        }
         self.state = State::Colon;
         Ok(())
     }

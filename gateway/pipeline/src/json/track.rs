@@ -122,6 +122,11 @@ impl<'a> Tracker<'a> {
         }
     }
 
+    /// What was found so far.
+    pub(super) fn found(&self) -> &Found<'a> {
+        &self.found
+    }
+
     /// Whether the next value is promoted.
     pub(super) fn wants_value(&self) -> bool {
         self.refused.is_none() && self.tracks.iter().any(Track::at_end)

@@ -1,7 +1,4 @@
-//! Following the promoted paths down a document.
-//!
-//! A path has child steps only, so at each depth an element is on it or off it: one number per path
-//! says how far the open elements follow it, and nothing else of the document is remembered.
+//! Collecting the promoted values of a document.
 
 use quayside_model::{Name, Text, Value};
 
@@ -9,7 +6,8 @@ use crate::{
     Invalid, codes,
     found::Found,
     promotions::Compiled,
-    xpath::{Target, Test, XPath},
+    xml::follow::Follower,
+    xpath::{Target, XPath},
 };
 
 /// An attribute with its namespace.
@@ -30,15 +28,12 @@ pub(super) struct Collector<'a> {
     taking: usize,
 }
 
-/// How far the open elements follow one path.
+/// One path and what was taken at its end.
 #[derive(Debug)]
 struct Track<'a> {
     rule: usize,
     path: &'a XPath,
-    /// How many of the open elements, from the root, are on the path.
-    on_path: usize,
-    /// For each step, how many siblings passed each of its position tests so far.
-    counts: Vec<Vec<u64>>,
+    steps: Follower<'a>,
     /// The text of the element at the end of the path, and where that begins.
     taken: Option<(String, u64)>,
 }
@@ -69,7 +64,7 @@ impl<'a> Collector<'a> {
     ) -> Result<(), Invalid> {
         self.depth += 1;
         for track in &mut self.tracks {
-            if !track.enter(self.depth, namespace, local) {
+            if !track.steps.enter(self.depth, namespace, local) {
                 continue;
             }
             if let Target::Attribute(test) = &track.path.target {
@@ -112,10 +107,9 @@ impl<'a> Collector<'a> {
 
     pub(super) fn end(&mut self) -> Result<(), Invalid> {
         for track in &mut self.tracks {
-            if track.on_path != self.depth {
+            if !track.steps.leave(self.depth) {
                 continue;
             }
-            track.on_path -= 1;
             if let Some((text, at)) = track.taken.take() {
                 self.taking -= 1;
                 // No text is no text node: nothing is found then.
@@ -128,6 +122,11 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
+    /// What was found so far.
+    pub(super) fn found(&self) -> &Found<'a> {
+        &self.found
+    }
+
     pub(super) fn finish(self, offset: u64) -> Result<Vec<(Name, Value)>, Invalid> {
         self.found.finish(offset)
     }
@@ -135,43 +134,11 @@ impl<'a> Collector<'a> {
 
 impl<'a> Track<'a> {
     fn new(rule: usize, path: &'a XPath) -> Self {
-        let counts = path
-            .steps
-            .iter()
-            .map(|tests| vec![0; tests.len()])
-            .collect();
         Self {
             rule,
             path,
-            on_path: 0,
-            counts,
+            steps: Follower::new(&path.steps),
             taken: None,
         }
-    }
-
-    /// Whether the element that opens at `depth` is the end of the path.
-    fn enter(&mut self, depth: usize, namespace: &str, local: &str) -> bool {
-        if self.on_path + 1 != depth || depth > self.path.steps.len() {
-            return false;
-        }
-        let tests = &self.path.steps[depth - 1];
-        let counts = &mut self.counts[depth - 1];
-        for (test, count) in tests.iter().zip(counts) {
-            let passes = match test {
-                Test::Name(name) => name.fits(namespace, local),
-                Test::Position(position) => {
-                    *count += 1;
-                    count == position
-                }
-            };
-            if !passes {
-                return false;
-            }
-        }
-        self.on_path = depth;
-        if let Some(below) = self.counts.get_mut(depth) {
-            below.fill(0);
-        }
-        depth == self.path.steps.len()
     }
 }

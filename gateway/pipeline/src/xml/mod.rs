@@ -5,7 +5,9 @@
 //! compare it with such a parser.
 
 mod collect;
+mod follow;
 pub(crate) mod names;
+mod records;
 mod scope;
 mod skip;
 mod tag;
@@ -13,10 +15,17 @@ mod tag;
 use quayside_model::{Code, Text};
 
 use self::{collect::Collector, scope::Scope, tag::StartTag};
+pub(crate) use self::{
+    names::{any_forbidden, escape, is_name},
+    records::{Recorder, in_time},
+    scope::RESERVED,
+};
 use crate::{
     Invalid, Limits, codes,
     decode::{Encoding, Sink},
+    found::Found,
     scanner::{Numbered, Scanned},
+    split::Record,
 };
 
 /// Reads one document.
@@ -42,6 +51,8 @@ pub(crate) struct XmlScanner<'a> {
     /// Which of the expected types the document is of.
     chosen: Option<usize>,
     collector: Option<Collector<'a>>,
+    /// Cuts records out of the document, if that is what is wanted.
+    recorder: Option<Box<Recorder<'a>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +88,7 @@ impl Sink for XmlScanner<'_> {
         while done < text.len() {
             let rest = &text[done..];
             let at = offset + done as u64;
-            done += match self.state {
+            let used = match self.state {
                 State::Text => self.plain(rest, at),
                 State::Reference => self.reference(rest, at),
                 State::Markup => self.markup(rest),
@@ -86,6 +97,10 @@ impl Sink for XmlScanner<'_> {
                 State::Comment { dashes } => self.comment(rest, dashes, at),
                 State::CData { brackets } => self.cdata(rest, brackets, at),
             }?;
+            if let Some(recorder) = &mut self.recorder {
+                recorder.pass(&rest[..used]);
+            }
+            done += used;
         }
         Ok(())
     }
@@ -113,7 +128,25 @@ impl<'a> XmlScanner<'a> {
             message_type: None,
             chosen: None,
             collector: None,
+            recorder: None,
         }
+    }
+
+    /// Reads one document and cuts records out of it.
+    pub(crate) fn with_recorder(
+        expected: Vec<Numbered<'a>>,
+        limits: Limits,
+        recorder: Recorder<'a>,
+    ) -> Self {
+        Self {
+            recorder: Some(Box::new(recorder)),
+            ..Self::new(expected, limits)
+        }
+    }
+
+    /// The record that ended last, once.
+    pub(crate) fn ready(&mut self) -> Option<Record> {
+        self.recorder.as_mut()?.ready()
     }
 
     /// Ends the document at `offset`.
@@ -129,6 +162,9 @@ impl<'a> XmlScanner<'a> {
         let properties = self
             .collector
             .map_or(Ok(Vec::new()), |c| c.finish(offset))?;
+        if let Some(recorder) = &self.recorder {
+            recorder.finish(properties.len(), offset)?;
+        }
         Ok(Scanned {
             message_type: self.message_type,
             expected: self.chosen,
@@ -419,7 +455,7 @@ impl<'a> XmlScanner<'a> {
             return self.end(names::trim_end(name));
         }
         let tag = StartTag::parse(inner, &self.limits).map_err(|(code, d)| self.fault(code, d))?;
-        self.start(&tag)?;
+        self.start(&tag, inner)?;
         if tag.empty {
             self.end(tag.name)
         } else {
@@ -427,7 +463,7 @@ impl<'a> XmlScanner<'a> {
         }
     }
 
-    fn start(&mut self, tag: &StartTag<'_>) -> Result<(), Invalid> {
+    fn start(&mut self, tag: &StartTag<'_>, raw: &str) -> Result<(), Invalid> {
         let root = match self.stage {
             Stage::Epilog => return Err(self.outside()),
             Stage::Root => false,
@@ -445,10 +481,19 @@ impl<'a> XmlScanner<'a> {
             self.message_type = Some(message_type);
             self.collector = collector;
         }
-        match &mut self.collector {
-            Some(collector) => collector.start(namespace, local, &attributes, at),
-            None => Ok(()),
+        if let Some(collector) = &mut self.collector {
+            collector.start(namespace, local, &attributes, at)?;
         }
+        let recorder = self.recorder.as_mut();
+        if let Some(recorder) = recorder
+            && recorder.enter(namespace, local)
+        {
+            let found = self.collector.as_ref().map(Collector::found);
+            let count = found.map_or(0, Found::count);
+            let found = || found.map_or(Ok(Vec::new()), |found| found.so_far(at));
+            recorder.begin(raw, tag, &self.scope, at, (count, found))?;
+        }
+        Ok(())
     }
 
     fn end(&mut self, name: &str) -> Result<(), Invalid> {
@@ -463,6 +508,9 @@ impl<'a> XmlScanner<'a> {
         }
         if let Some(collector) = &mut self.collector {
             collector.end()?;
+        }
+        if let Some(recorder) = &mut self.recorder {
+            recorder.leave();
         }
         if self.scope.leave() == 0 {
             self.stage = Stage::Epilog;

@@ -22,7 +22,7 @@ pub(super) fn extraordinary(byte: u8) -> bool {
 }
 
 /// Whether XML forbids any character of `text`.
-pub(super) fn any_forbidden(text: &str) -> bool {
+pub(crate) fn any_forbidden(text: &str) -> bool {
     (0..text.len()).any(|i| forbidden(&text.as_bytes()[i..]))
 }
 
@@ -46,6 +46,22 @@ pub(super) fn continues_name(c: char) -> bool {
 /// Whether `name` is a name without colon.
 pub(crate) fn is_name(name: &str) -> bool {
     name.starts_with(starts_name) && name.chars().all(continues_name)
+}
+
+/// Writes `text` so that it reads the same as text and as a value in double quotes.
+pub(crate) fn escape(text: &str, out: &mut String) {
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\t' => out.push_str("&#9;"),
+            '\n' => out.push_str("&#10;"),
+            '\r' => out.push_str("&#13;"),
+            _ => out.push(c),
+        }
+    }
 }
 
 /// Splits `prefix:local`; no prefix is the empty one. `None`: not a qualified name.

@@ -2,15 +2,13 @@
 
 use quayside_model::Code;
 
-use super::{
-    collect::Attribute,
-    names,
-    tag::{RawAttribute, StartTag},
-};
+use super::{collect::Attribute, names, tag::StartTag};
 use crate::{Invalid, Limits, codes};
 
 type Fault = (Code, String);
 
+/// Namespaces that no element can be in.
+pub(crate) const RESERVED: [&str; 2] = [XML, XMLNS];
 const XML: &str = "http://www.w3.org/XML/1998/namespace";
 const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
 
@@ -43,7 +41,7 @@ impl Scope {
         self.starts.push(self.names.len());
         self.names.push_str(tag.name);
         for attribute in &tag.attributes {
-            if let Some(prefix) = declared(attribute) {
+            if let Some(prefix) = attribute.declared() {
                 self.declare(prefix, &attribute.value, limits)?;
             }
         }
@@ -106,7 +104,7 @@ impl Scope {
         tag: &'t StartTag<'_>,
     ) -> Result<Vec<Attribute<'s>>, Fault> {
         let mut attributes = Vec::with_capacity(tag.attributes.len());
-        for raw in tag.attributes.iter().filter(|raw| declared(raw).is_none()) {
+        for raw in tag.attributes.iter().filter(|raw| raw.declared().is_none()) {
             // An attribute without prefix is in no namespace, whatever the default one is.
             let namespace = if raw.prefix.is_empty() {
                 ""
@@ -136,6 +134,19 @@ impl Scope {
         }
     }
 
+    /// The namespaces in force around the innermost element, by prefix.
+    pub(super) fn around(&self) -> impl Iterator<Item = (&str, &str)> {
+        let depth = self.starts.len();
+        let outer = self.bindings.partition_point(|b| b.depth < depth);
+        let outer = &self.bindings[..outer];
+        let in_force = outer.iter().enumerate().filter(move |(i, binding)| {
+            let hidden = outer[i + 1..].iter().any(|b| b.prefix == binding.prefix);
+            // `xml` needs no declaration, and an empty default namespace is what there is without one.
+            !hidden && binding.prefix != "xml" && !binding.uri.is_empty()
+        });
+        in_force.map(|(_, binding)| (&*binding.prefix, &*binding.uri))
+    }
+
     /// The name of the innermost open element.
     pub(super) fn innermost(&self) -> Option<&str> {
         self.starts.last().map(|&start| &self.names[start..])
@@ -151,15 +162,6 @@ impl Scope {
             self.bindings.pop();
         }
         self.starts.len()
-    }
-}
-
-/// The prefix that `attribute` declares, if it is a namespace declaration.
-fn declared<'t>(attribute: &RawAttribute<'t>) -> Option<&'t str> {
-    match (attribute.prefix, attribute.local) {
-        ("", "xmlns") => Some(""),
-        ("xmlns", prefix) => Some(prefix),
-        _ => None,
     }
 }
 

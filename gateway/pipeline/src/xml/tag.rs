@@ -44,6 +44,23 @@ impl<'t> StartTag<'t> {
             empty,
         })
     }
+
+    /// Whether it says what `prefix` stands for; the empty one is the default namespace.
+    pub(super) fn declares(&self, prefix: &str) -> bool {
+        let mut declared = self.attributes.iter().filter_map(RawAttribute::declared);
+        declared.any(|declared| declared == prefix)
+    }
+}
+
+impl<'t> RawAttribute<'t> {
+    /// The prefix that it declares, if it is a namespace declaration.
+    pub(super) fn declared(&self) -> Option<&'t str> {
+        match (self.prefix, self.local) {
+            ("", "xmlns") => Some(""),
+            ("xmlns", prefix) => Some(prefix),
+            _ => None,
+        }
+    }
 }
 
 fn qualified<'t>(name: &'t str, limits: &Limits) -> Result<(&'t str, &'t str), Fault> {
