@@ -310,3 +310,91 @@ async fn every_approval_ends_once_whatever_is_killed() {
         "{count} approvals ended once each over {kills} kills, {with_work} of them with instances in hand"
     ));
 }
+
+/// The fixture `claims`, whose summaries go to the partner.
+fn claims(partner: SocketAddr) -> String {
+    let fixture = fs::read_to_string(format!("{CLAIMS}/app.toml")).expect("the fixture");
+    let (text, _) = fixture
+        .split_once("[send.summaries.primary.file]")
+        .expect("its send port");
+    format!(
+        "{text}retry = {{ attempts = 1000, first = \"50ms\", factor = 1.5, max = \"500ms\" }}\n\
+         [send.summaries.primary.http]\nurl = \"http://{partner}/summaries\"\n"
+    )
+}
+
+const CLAIMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/apps/claims");
+/// How many parts each claim has.
+const PARTS: usize = 3;
+
+/// The messages of a claim race for one instance, over as many machines as there are: whichever comes first starts it, the
+/// others find it, and all that they hold is in its summary.
+async fn claims_are_gathered(store: Store, machines: usize) {
+    let site = Site::prepared(store, machines, &claims, &|folder| {
+        fs::create_dir(folder.join("maps")).expect("a folder");
+        for file in ["claims.orchestration.yaml", "maps/claim-to-summary.toml"] {
+            fs::copy(format!("{CLAIMS}/{file}"), folder.join(file)).expect("a copy");
+        }
+    });
+    let site = site.await;
+    let servers = site.servers();
+    let part = async |claim: usize, part: usize| {
+        let (name, body) = match part {
+            0 => ("Claim", format!("<Parts>{PARTS}</Parts>")),
+            no => ("Part", format!("<Amount>{no}0.25</Amount>")),
+        };
+        let body = format!(
+            "<{name} xmlns='urn:claims'><Id>bid:{claim}</Id><Country>DE</Country>{body}</{name}>"
+        );
+        let key = format!("{claim}-{part}");
+        // Each begins at another machine.
+        let turned: Vec<_> = (0..servers.len())
+            .map(|no| servers[(no + part) % servers.len()])
+            .collect();
+        hand_in(&turned, "/in/claims", &key, body.into()).await;
+    };
+    let all = (0..40).flat_map(|claim| (0..=PARTS).map(move |part| (claim, part)));
+    join_all(all.map(|(claim, no)| part(claim, no))).await;
+    wait_for("every claim to be gathered", PATIENCE, async || {
+        let completed = instances(&site, "?state=completed&limit=100").await?;
+        match completed.len() {
+            40 => Ok(()),
+            other => Err(format!(
+                "{other}: {:?}",
+                instances(&site, "?limit=100").await?
+            )),
+        }
+    })
+    .await;
+    assert_eq!(instances(&site, "?limit=100").await.expect("all").len(), 40);
+    site.gateway().drained(PATIENCE).await;
+    let summaries = at(&site, "/summaries").await;
+    assert_eq!(summaries.len(), 40);
+    assert!(summaries.values().all(|e| e.effects == 1), "{summaries:?}");
+    let path = "messages?message_type=urn:claims%23Summary&limit=100";
+    let told = site.gateway().api(path).await.expect("the summaries");
+    for message in items(&told) {
+        let id = message["id"].as_str().expect("an id");
+        let path = format!("/api/v1/messages/{id}/body");
+        let admin = site.gateway().admin;
+        let request = client::request("GET", admin, &path, &[], Bytes::new());
+        let body = client::once(admin, request, PATIENCE)
+            .await
+            .expect("a body");
+        let text = body.text();
+        assert!(
+            text.contains("<Parts>3</Parts><Amount>60.75</Amount>"),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_gathered_by_one_instance_on_sqlite() {
+    claims_are_gathered(Store::Sqlite, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_is_gathered_by_one_instance_over_two_machines() {
+    claims_are_gathered(Store::Postgres, 2).await;
+}

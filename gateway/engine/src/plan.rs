@@ -8,12 +8,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use quayside_adapter_api::Block;
 use quayside_model::{Name, OnOrderFailure, Priority, RetryPolicy, Timestamp};
-use quayside_orchestration::{Activation, Definition, Environment, Want};
-use quayside_pipeline::{Promotions, Schema};
+use quayside_orchestration::{Activation, Definition, Environment};
+use quayside_pipeline::{Map, Promotions, Schema};
 
 use crate::{
     filter::{Filter, FilterError},
-    process::document,
     window::ServiceWindow,
 };
 
@@ -26,6 +25,8 @@ pub struct Plan {
     pub send: Vec<SendPort>,
     /// The orchestrations.
     pub orchestrations: Vec<OrchestrationPlan>,
+    /// The maps, by their names.
+    pub maps: BTreeMap<Name, Arc<MapPlan>>,
     /// SHA-256 over the configuration's text, in hex.
     pub hash: String,
     /// The text itself, as it is kept with the version.
@@ -74,6 +75,19 @@ pub struct MessagePlan {
     pub promotions: Promotions,
     /// What the body has to look like.
     pub schema: Option<Schema>,
+}
+
+/// A map.
+#[derive(Debug, Clone)]
+pub struct MapPlan {
+    /// `APP.MAP`.
+    pub name: Name,
+    /// What it does.
+    pub map: Map,
+    /// The messages that it is made from, `APP.MESSAGE`, in the order of its sources, where it says so.
+    pub from: Option<Vec<Name>>,
+    /// The message that it makes, `APP.MESSAGE`, where it says so.
+    pub to: Option<Name>,
 }
 
 /// What happens to a message that does not fit the schema of its type.
@@ -240,6 +254,8 @@ pub struct OrchestrationPlan {
     pub activations: Vec<(Activation, Option<Filter>)>,
     /// The messages of its application.
     pub messages: Vec<Arc<MessagePlan>>,
+    /// The maps of its application, by their full names.
+    pub maps: BTreeMap<Name, Arc<MapPlan>>,
 }
 
 impl OrchestrationPlan {
@@ -253,7 +269,7 @@ impl OrchestrationPlan {
         definition: Definition,
         source: String,
         environment: Environment,
-        messages: Vec<Arc<MessagePlan>>,
+        (messages, maps): (Vec<Arc<MessagePlan>>, BTreeMap<Name, Arc<MapPlan>>),
     ) -> Result<Self, Vec<(Name, FilterError)>> {
         let (mut activations, mut faults) = (Vec::new(), Vec::new());
         let mut terms = Vec::new();
@@ -291,27 +307,16 @@ impl OrchestrationPlan {
             subscription,
             activations,
             messages,
+            maps,
         })
     }
 
-    /// The full name of what the definition calls `local`: a port or another orchestration.
+    /// The full name of what the definition calls `local`: a port, a map or another orchestration.
     #[must_use]
     pub fn full(&self, local: &Name) -> Name {
         let app = self.name.split_once('.').map_or("", |(app, _)| app);
         Name::new(format!("{app}.{local}")).unwrap_or_else(|_| local.clone())
     }
-}
-
-/// Whether an orchestration can read `path` in a document.
-///
-/// # Errors
-/// Why not, for a person.
-pub fn readable_path(
-    namespaces: &BTreeMap<String, String>,
-    path: &str,
-    want: Want,
-) -> Result<(), String> {
-    document::check(namespaces, path, want)
 }
 
 /// `text` as a literal of a filter.

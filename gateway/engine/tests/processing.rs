@@ -330,7 +330,7 @@ fn application(yaml: &str) -> Plan {
         definition,
         yaml.to_owned(),
         environment,
-        messages,
+        (messages, BTreeMap::new()),
     );
     Plan {
         send: ports.map(|(name, answers)| port(name, answers)).to_vec(),

@@ -397,6 +397,7 @@ async fn what_a_location_suspends_for_good_is_not_resumed() {
     port.messages = vec![Arc::new(MessagePlan {
         name: name("app.order"),
         message_type: None,
+        namespaces: std::collections::BTreeMap::new(),
         promotions: Promotions::default(),
         schema: None,
     })];
@@ -420,6 +421,7 @@ async fn a_resubmission_names_what_is_wrong_with_the_content() {
     port.messages = vec![Arc::new(MessagePlan {
         name: name("app.order"),
         message_type: None,
+        namespaces: std::collections::BTreeMap::new(),
         promotions: Promotions::default(),
         schema: None,
     })];

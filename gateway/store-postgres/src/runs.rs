@@ -147,7 +147,9 @@ impl Runs for PostgresStore {
     }
 
     async fn order_run(&self, id: RunId, order: &str) -> Result<OrderOutcome, StoreError> {
-        let id = Id::from(id);
+        // It comes back with a claim, as a text: one that is none would hold every claim up.
+        let order = Text::new(order).map_err(|e| StoreError::new(StoreErrorKind::Data, KEEP, e))?;
+        let (id, order) = (Id::from(id), order.as_str());
         let work = self.surely(Use::Work, KEEP, async |conn| {
             let params: Params<'_> = vec![&id, &order];
             conn.rows(KEEP, Sql::RunOrder, params).await

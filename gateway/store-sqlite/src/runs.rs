@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use quayside_store::{
-    Runs, StoreError,
+    Runs, StoreError, StoreErrorKind,
     browse::MAX_PAGE,
     codes,
     model::{
@@ -136,7 +136,10 @@ impl Runs for SqliteStore {
     }
 
     async fn order_run(&self, id: RunId, order: &str) -> Result<OrderOutcome, StoreError> {
-        let order = order.to_owned();
+        let order = Text::new(order).map_err(|error| {
+            let cause = format!("an order that no claim could read: {error}");
+            StoreError::new(StoreErrorKind::Data, "order run", cause)
+        })?;
         self.write("order run", move |tx| {
             let sql = include_str!("../sql/run_order.sql");
             if tx.execute(sql, (id.to_bytes(), order.as_str()))? == 1 {

@@ -238,6 +238,7 @@ macro_rules! store_conformance {
                 an_answer_wakes_who_asked
                 what_becomes_of_a_question_is_told
                 a_question_for_nobody_is_told
+                a_question_asked_again_forgets_the_answer
                 a_closed_exchange_is_over
                 a_step_answers_a_request
                 a_repeat_does_no_harm

@@ -165,6 +165,34 @@ pub async fn a_question_for_nobody_is_told(backend: &dyn Backend) {
     }
 }
 
+/// A run that asks once more in the same exchange gets the answer to the new message.
+pub async fn a_question_asked_again_forgets_the_answer(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let (_, exchange, _) = scene.asked().await;
+    let claim = scene.claim("out", 1).await.remove(0).claim;
+    scene.done(claim, answered(exchange, "first")).await;
+    let claimed = scene.the_run().await;
+    let (_, mut again) = scene.question(Some(claimed.claim.run), &["out"]);
+    again.exchange = again.exchange.map(|asked| NewExchange {
+        id: exchange,
+        ..asked
+    });
+    let message = again.message.id;
+    let step = rest(claimed.claim, claimed.wakes);
+    let publish = Op::Publish(Box::new(again));
+    scene.group_done(&[op(&step), publish]).await;
+    let answers = scene.store.answers(&[exchange]).await;
+    assert_eq!(answers.expect("answers"), []);
+    let claim = scene.claim("out", 1).await.remove(0).claim;
+    scene.done(claim, answered(exchange, "second")).await;
+    let claimed = scene.the_run().await;
+    assert_eq!(claimed.asked.len(), 1);
+    assert_eq!(claimed.asked[0].message, message);
+    assert!(
+        matches!(&claimed.asked[0].end, AskedEnd::Answered { body: of, .. } if *of == body("second"))
+    );
+}
+
 /// A question on its way is not told; closed, what becomes of it wakes nobody.
 pub async fn a_closed_exchange_is_over(backend: &dyn Backend) {
     let scene = Scene::open(backend).await;

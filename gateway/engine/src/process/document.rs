@@ -1,14 +1,20 @@
-//! What orchestrations read in documents: values at paths, and the type and properties of answers.
+//! What orchestrations do with documents: values at paths, maps, and the type and properties of answers.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use quayside_model::{Content, Message, Text, Value};
-use quayside_orchestration::{Datum, Want};
-use quayside_pipeline::{Kind, Limits, Promotions, Rule, Scanner};
+use quayside_model::{Content, INLINE_MAX, Message, Text, Value};
+use quayside_orchestration::{Datum, MapCall, Want};
+use quayside_pipeline::{
+    Kind, Limits, Scanner,
+    map::{self, Given, Input, Selector},
+};
 use quayside_store::StoreError;
 
-use crate::{plan::MessagePlan, shared::Shared};
+use crate::{
+    plan::{MapPlan, MessagePlan},
+    shared::Shared,
+};
 
 /// The largest document that is read, in bytes.
 pub(crate) const MOST: u64 = 4 * 1024 * 1024;
@@ -59,61 +65,76 @@ pub(crate) fn promote(messages: &[Arc<MessagePlan>], message: &mut Message) {
     }
 }
 
-/// What stands in `body` at `path`. `Err`: why nothing can be read there, for a person.
-pub(crate) fn read(
-    body: &Bytes,
-    content_type: Option<&str>,
-    namespaces: &BTreeMap<String, String>,
-    path: &str,
-    want: Want,
-) -> Result<Datum, String> {
-    let promotions = promotions(namespaces, path)?;
-    let kind = Kind::sniff(content_type, body);
-    let mut scanner = Scanner::new(kind, vec![(None, &promotions)], Limits::default());
-    let scanned = scanner.push(body).and_then(|()| scanner.finish());
-    let scanned = scanned.map_err(|invalid| format!("{}: {}", invalid.code, invalid.detail))?;
-    let found = scanned.properties.into_iter().next();
-    let found = found.map(|(_, value)| value.to_string());
-    if want == Want::Found {
-        return Ok(Datum::One(Value::Boolean(found.is_some())));
+/// What stands in `body` at the path of `selector`. `Err`: why nothing can be read there, for a person.
+pub(crate) fn read(body: &Bytes, selector: &Selector, want: Want) -> Result<Datum, String> {
+    let texts = selector.texts(body).map_err(|error| error.to_string())?;
+    match want {
+        Want::Found => return Ok(Datum::One(Value::Boolean(!texts.is_empty()))),
+        Want::Items => {
+            let items = texts.iter().map(|text| Value::Text(Text::lossy(text)));
+            return Ok(Datum::Many(items.collect()));
+        }
+        Want::Text | Want::Decimal | Want::Integer => {}
     }
-    let text = found.ok_or_else(|| format!("there is nothing at `{path}`"))?;
+    let text = match texts.as_slice() {
+        [text] => text,
+        [] => return Err("there is nothing at this path".to_owned()),
+        several => return Err(format!("there are {} values at this path", several.len())),
+    };
     let value = match want {
-        Want::Text | Want::Items | Want::Found => Some(Value::Text(Text::lossy(&text))),
         Want::Decimal => text.trim().parse().ok().map(Value::Decimal),
         Want::Integer => text.trim().parse().ok().map(Value::Integer),
+        _ => Some(Value::Text(Text::lossy(text))),
     };
-    let value = value.ok_or_else(|| format!("`{text}` at `{path}` is no number"))?;
-    Ok(match want {
-        Want::Items => Datum::Many(vec![value]),
-        _ => Datum::One(value),
-    })
+    let value = value.ok_or_else(|| format!("`{text}` is no number"))?;
+    Ok(Datum::One(value))
 }
 
-/// Whether `path` can be read.
-///
-/// # Errors
-/// Why not, for a person.
-pub(crate) fn check(
-    namespaces: &BTreeMap<String, String>,
-    path: &str,
-    want: Want,
-) -> Result<(), String> {
-    if want == Want::Items {
-        return Err("lists of a document cannot be read yet: promote what you need".to_owned());
+/// Makes the message that a map makes of `from`. `Err`: why it makes none, for a person.
+pub(crate) fn map(
+    plan: &MapPlan,
+    from: &[(Arc<Message>, Bytes)],
+    call: &MapCall,
+) -> Result<Made, String> {
+    let inputs: Vec<Input<'_>> = from
+        .iter()
+        .map(|(message, body)| Input {
+            kind: Kind::sniff(message.body().content_type.as_deref(), body),
+            body,
+        })
+        .collect();
+    let params = call.with.iter().map(|(name, datum)| {
+        let given = match datum {
+            Datum::One(value) => Given::One(value.clone()),
+            Datum::Many(values) => Given::Many(values.clone()),
+        };
+        (name.clone(), given)
+    });
+    let params = params.collect();
+    let first = from.first().map(|(message, _)| &message.context);
+    let promoted = first.into_iter().flat_map(|context| context.iter());
+    let promoted = promoted.filter(|(_, property)| property.promoted);
+    let properties = promoted.map(|(name, p)| (name.clone(), p.value.clone()));
+    let made = plan.map.apply(&map::Call {
+        inputs: &inputs,
+        params: &params,
+        properties: &properties.collect(),
+    });
+    let made = made.map_err(|error| error.to_string())?;
+    if made.body.len() > INLINE_MAX {
+        return Err(format!(
+            "the map makes {} bytes, and in an orchestration {INLINE_MAX} are the most",
+            made.body.len()
+        ));
     }
-    promotions(namespaces, path).map(drop)
+    Ok(Made {
+        body: made.body.into(),
+        content_type: Text::lossy(made.content_type),
+    })
 }
 
-/// The path as the one promotion of a message.
-fn promotions(namespaces: &BTreeMap<String, String>, path: &str) -> Result<Promotions, String> {
-    let rule = match path.starts_with('$') {
-        true => Rule::jsonpath(path),
-        false => Rule::xpath(path),
-    };
-    let rules = BTreeMap::from([("value".to_owned(), rule)]);
-    Promotions::compile(namespaces, &rules).map_err(|faults| {
-        let first = faults.into_iter().next();
-        first.map_or_else(String::new, |fault| fault.message)
-    })
+/// What a map has made.
+pub(crate) struct Made {
+    pub(crate) body: Bytes,
+    pub(crate) content_type: Text,
 }

@@ -6,17 +6,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use quayside_model::{DeliveryId, Message, MessageId, Monotonic, Timestamp};
+use quayside_model::{
+    Content, Context, DeliveryId, Message, MessageId, Monotonic, Part, Text, Timestamp,
+};
 use quayside_orchestration::{
     Arrived, Datum, Definition, Lookup, MapCall, Mapped, Need, State, Want, World,
 };
+use quayside_pipeline::map::Selector;
 use quayside_store::{
     StoreError,
     runs::{NewRun, RunClaim},
 };
+use tokio::task::spawn_blocking;
 
 use super::{document, inbox::Waiting};
-use crate::{plan::OrchestrationPlan, shared::Shared};
+use crate::{plan::OrchestrationPlan, send::decide::body_name, shared::Shared};
+
+/// Up to how many bytes of documents a map works in the task of the instance.
+const AT_ONCE: usize = 16 * 1024;
 
 /// An instance in hand.
 pub(crate) struct Hand {
@@ -95,12 +102,64 @@ impl Hand {
                     self.at_hand.bodies.insert(id, body);
                 }
                 Need::Map(call) => {
-                    let why = format!("there is no map `{}`", call.map);
-                    self.at_hand.mapped.insert(call.id, Err(why));
+                    let made = self.apply(shared, &call).await?;
+                    self.at_hand.mapped.insert(call.id, made.map(Arc::new));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Applies a map. `Err` inside: why it makes nothing, for a person.
+    async fn apply(
+        &mut self,
+        shared: &Shared,
+        call: &MapCall,
+    ) -> Result<Result<Message, String>, StoreError> {
+        let Some(plan) = self
+            .plan
+            .maps
+            .get(&self.plan.full(&call.map))
+            .map(Arc::clone)
+        else {
+            return Ok(Err(format!("there is no map `{}`", call.map)));
+        };
+        let mut from = Vec::with_capacity(call.from.len());
+        for id in &call.from {
+            let Some(message) = self.message(shared, *id).await? else {
+                return Ok(Err("a message is not kept any more".to_owned()));
+            };
+            match document::body(shared, &message).await? {
+                Ok(body) => from.push((message, body)),
+                Err(why) => return Ok(Err(why)),
+            }
+        }
+        let bytes: usize = from.iter().map(|(_, body)| body.len()).sum();
+        let made = if bytes <= AT_ONCE {
+            document::map(&plan, &from, call)
+        } else {
+            let call = call.clone();
+            // No more of it at once than the machine has processors. The semaphore is never closed.
+            let _place = shared.validators.acquire().await;
+            let done = spawn_blocking(move || document::map(&plan, &from, &call)).await;
+            done.unwrap_or_else(|_| Err("the map failed".to_owned()))
+        };
+        Ok(made.map(|made| {
+            let mut message = Message {
+                id: call.id,
+                received_at: self.now(shared),
+                origin: Text::lossy(&self.plan.name),
+                message_type: None,
+                context: Context::new(),
+                parts: vec![Part {
+                    name: body_name(),
+                    content_type: Some(made.content_type),
+                    content: Content::Inline(made.body),
+                }],
+            };
+            document::promote(&self.plan.messages, &mut message);
+            message
+        }))
     }
 
     /// Forgets what the instance names no more.
@@ -147,8 +206,9 @@ impl World for Sight<'_> {
         let none = BTreeMap::new();
         let plan = self.plan.messages.iter().find(of_type);
         let namespaces = plan.map_or(&none, |plan| &plan.namespaces);
-        let content_type = message.body().content_type.as_deref();
-        match document::read(body, content_type, namespaces, path, want) {
+        let read = Selector::compile(path, namespaces)
+            .and_then(|selector| document::read(body, &selector, want));
+        match read {
             Ok(datum) => Lookup::Ready(datum),
             Err(why) => Lookup::Failed(why),
         }

@@ -8,7 +8,7 @@
 //! Whoever dies in between leaves a claim that the sweep gives back; what it had not committed did not happen.
 //! Nothing of an instance that waits is in memory here.
 
-pub(crate) mod document;
+mod document;
 mod effects;
 mod entry;
 mod hand;

@@ -38,6 +38,7 @@ mod limits;
 mod plan;
 mod read;
 mod scalar;
+mod select;
 mod source;
 mod toml;
 mod work;
@@ -48,7 +49,10 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use quayside_model::{Code, Name, Value};
 
-pub use self::defect::{Defect, Place};
+pub use self::{
+    defect::{Defect, Place},
+    select::Selector,
+};
 use crate::{Kind, codes};
 
 /// A compiled map. Cheap to clone.

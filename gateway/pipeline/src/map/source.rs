@@ -189,7 +189,7 @@ impl<'d> Document<'d> {
 }
 
 /// The value of a place in JSON; nothing of `null`.
-fn value(json: &Json<'_>) -> Result<Option<Scalar>, Stop> {
+pub(super) fn value(json: &Json<'_>) -> Result<Option<Scalar>, Stop> {
     Ok(Some(match json {
         Json::Null => return Ok(None),
         Json::Boolean(truth) => Scalar::Boolean(*truth),

@@ -23,6 +23,7 @@ const TEXT_UNIT: u64 = 16;
 pub(super) struct XPath {
     text: String,
     traits: Traits,
+    nodes: bool,
     evaluators: Vec<XPathEvaluator>,
 }
 
@@ -56,9 +57,10 @@ impl XPath {
             }
             evaluator
         });
-        let compiled = Self {
+        let mut compiled = Self {
             text: text.to_owned(),
             traits,
+            nodes: true,
             evaluators: evaluators.collect(),
         };
         // The engine has no way to compile alone: over a document without content it says the same.
@@ -76,8 +78,16 @@ impl XPath {
                 0,
                 "a `repeat` goes over elements or attributes, not over a text or number".to_owned(),
             )),
-            Ok(_) => Ok(compiled),
+            Ok(_) => {
+                compiled.nodes = false;
+                Ok(compiled)
+            }
         }
+    }
+
+    /// Whether it leads to nodes, and not to a text, number or truth that it computes.
+    pub(super) fn leads_to_nodes(&self) -> bool {
+        self.nodes
     }
 
     /// What it comes to at the node `at`.

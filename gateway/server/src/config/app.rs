@@ -4,20 +4,22 @@ use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use quayside_engine::plan::{OrchestrationPlan, ReceivePort, SendPort};
+use quayside_engine::plan::{MapPlan, OrchestrationPlan, ReceivePort, SendPort};
 use quayside_model::Name;
 
 use super::{
     codes,
+    files::Files,
     group::Group,
+    map,
     message::{self, Outline},
     orchestration::Surroundings,
     properties::Wanted,
     receive,
     report::{Report, SourceId},
-    schema::Schemas,
     section::{Section, suggestion},
     send,
     spans::Node,
@@ -50,7 +52,7 @@ pub(crate) struct Reading<'a> {
     pub(crate) app: Name,
     pub(crate) messages: Vec<String>,
     pub(crate) send_ports: Vec<String>,
-    pub(crate) schemas: &'a Schemas,
+    pub(crate) files: &'a Files,
     wanted: RefCell<Vec<Wanted>>,
 }
 
@@ -85,6 +87,8 @@ pub(crate) struct App {
     pub(crate) wanted: Vec<Wanted>,
     /// Its messages as they were written.
     pub(crate) outlines: Vec<Outline>,
+    /// Its maps.
+    pub(crate) maps: Vec<Arc<MapPlan>>,
 }
 
 /// Reads an application.
@@ -95,7 +99,7 @@ pub(crate) fn read(
     adapters: &Adapters,
     data_dir: &Path,
     group: Option<&Group>,
-    (schemas, files): (&Schemas, &BTreeMap<String, PathBuf>),
+    (files, yaml): (&Files, &BTreeMap<String, PathBuf>),
 ) -> Option<App> {
     let file = Section::new(report, source, String::new(), root);
     let (name, at) = name(&file);
@@ -120,7 +124,7 @@ pub(crate) fn read(
             .unwrap_or_else(|| Name::new("app").expect("`app` is a name")),
         messages: keys("message"),
         send_ports: keys("send"),
-        schemas,
+        files,
         wanted: RefCell::default(),
     };
     let faults = report.errors();
@@ -153,17 +157,21 @@ pub(crate) fn read(
     let (send, unsound): (Vec<_>, Vec<_>) = send.into_iter().partition(|read| read.is_whole);
     let ports = |read: Vec<send::Read>| read.into_iter().map(|read| read.port).collect();
     let sends_whole = report.errors() == faults;
+    let maps = file.named("map").into_iter();
+    let maps = maps.filter_map(|(name, section)| map::read(&reading, name, section));
+    let maps: Vec<_> = maps.collect();
     let surroundings = Surroundings {
         report,
         reading: &reading,
         messages: &messages,
+        maps: &maps,
         ports: send
             .iter()
             .chain(&unsound)
             .map(|read| &read.port.value)
             .collect(),
     };
-    let (orchestrations, yaml) = surroundings.read(&file, files);
+    let (orchestrations, yaml) = surroundings.read(&file, yaml);
     file.finish();
     let wanted = reading.wanted.into_inner();
     Some(App {
@@ -181,6 +189,7 @@ pub(crate) fn read(
         promoted,
         wanted,
         outlines,
+        maps,
     })
 }
 
@@ -251,6 +260,18 @@ impl Reading<'_> {
             }
         }
         Name::new(name).ok()
+    }
+
+    /// Refuses the name of a message that the application does not define; it stands at `node`.
+    pub(crate) fn check_message(&self, section: &Section<'_>, name: &str, node: &Node) -> bool {
+        let known: Vec<&str> = self.messages.iter().map(String::as_str).collect();
+        if known.contains(&name) {
+            return true;
+        }
+        let message = format!("there is no message `{name}`{}", suggestion(name, &known));
+        let report = section.report;
+        report.error(codes::UNKNOWN_MESSAGE, section.source, node.key_at, message);
+        false
     }
 
     /// Notes that something names a property; whether anything sets it is known at the end.

@@ -27,7 +27,7 @@ quayside_model::codes! {
         "Remove either `ordered` or `[send.NAME.backup]`.";
     TWO_WAY = "QS0613", "A request would not have exactly one subscriber that answers.",
         "Give one send port with `answers = true` whose filter fits the request.";
-    UNKNOWN_MESSAGE = "QS0614", "A receive port names a message that the application does not define.",
+    UNKNOWN_MESSAGE = "QS0614", "A message is named that the application does not define.",
         "Add `[message.NAME]`, or correct the name.";
     UNKNOWN_HOST = "QS0615", "A port names a host that the group does not define.",
         "Add `[host.NAME]` to the group's file, or correct the name.";

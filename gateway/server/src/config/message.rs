@@ -70,7 +70,7 @@ fn schema(reading: &Reading<'_>, section: &Section<'_>) -> Option<Option<Schema>
     let Some(path) = section.text("schema") else {
         return Some(None);
     };
-    let schema = reading.schemas.compile(path);
+    let schema = reading.files.schema(path);
     if let Err(why) = &schema {
         section.error(pipeline::SCHEMA, "schema", format!("`{path}`: {why}"));
     }

@@ -18,10 +18,12 @@ mod agent;
 pub(crate) mod app;
 pub(crate) mod cluster;
 pub(crate) mod codes;
+mod files;
 pub(crate) mod group;
 mod literal;
 pub(crate) mod log;
 mod machine;
+mod map;
 mod message;
 pub(crate) mod node;
 mod orchestration;
@@ -35,7 +37,6 @@ pub(crate) mod report;
 mod rounds;
 mod routing;
 mod rules;
-mod schema;
 mod section;
 mod send;
 mod spans;
@@ -44,13 +45,13 @@ mod vars;
 mod window;
 
 use app::App;
+use files::Files;
 use group::Group;
 pub(crate) use message::Outline;
 pub(crate) use node::{Defaults, NodeConfig};
 pub(crate) use properties::reserved_group;
 pub(crate) use report::Report;
 use report::SourceId;
-use schema::Schemas;
 pub(crate) use section::{is_name, nearest, suggestion};
 use spans::{Node, Source};
 use transport::Adapters;
@@ -342,7 +343,7 @@ impl Loader<'_> {
         vars.put_in(self.report, source, &mut root);
         let defined = self.report.errors() == faults;
         literal::check(self.report, source, &root);
-        let schemas = Schemas::in_folder(folder);
+        let files = Files::in_folder(folder);
         let app = app::read(
             self.report,
             source,
@@ -350,9 +351,10 @@ impl Loader<'_> {
             adapters,
             data_dir,
             group,
-            (&schemas, &orchestration::files(folder)),
+            (&files, &orchestration::files(folder)),
         );
-        self.text.push_str(&schemas.lines());
+        self.text.push_str(&files.lines());
+        self.files.extend(files.paths());
         let mut app = app?;
         self.text.push_str(&app.yaml);
         let yaml = app.orchestrations.iter();
@@ -491,6 +493,8 @@ fn plan(apps: Vec<App>, text: String) -> Plan {
         let orchestrations = app.orchestrations.into_iter();
         plan.orchestrations
             .extend(orchestrations.map(|one| one.value));
+        let maps = app.maps.into_iter();
+        plan.maps.extend(maps.map(|map| (map.name.clone(), map)));
     }
     plan
 }

@@ -7,10 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use quayside_engine::plan::{MessagePlan, OrchestrationPlan, SendPort, readable_path};
+use quayside_engine::plan::{MapPlan, MessagePlan, OrchestrationPlan, SendPort};
 use quayside_model::{Name, Text};
-use quayside_orchestration::{Defect, Definition, Environment, MessageSpec, Place, PortSpec};
-use quayside_pipeline::codes as pipeline;
+use quayside_orchestration::{
+    Defect, Definition, Environment, MapSpec, MessageSpec, Place, PortSpec,
+};
+use quayside_pipeline::{codes as pipeline, map::Selector};
 
 use super::{
     app::{Placed, Reading},
@@ -42,6 +44,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) reading: &'a Reading<'a>,
     pub(crate) messages: &'a [Arc<MessagePlan>],
     pub(crate) ports: Vec<&'a SendPort>,
+    pub(crate) maps: &'a [Arc<MapPlan>],
 }
 
 impl Surroundings<'_> {
@@ -125,9 +128,17 @@ impl Surroundings<'_> {
             };
             Some((local(&plan.name)?, spec))
         };
+        let map = |plan: &Arc<MapPlan>| {
+            let from = plan.from.as_ref();
+            let spec = MapSpec {
+                from: from.map(|names| names.iter().filter_map(local).collect()),
+                to: plan.to.as_ref().and_then(local),
+            };
+            Some((local(&plan.name)?, spec))
+        };
         Environment {
             messages: self.messages.iter().filter_map(message).collect(),
-            maps: BTreeMap::new(),
+            maps: self.maps.iter().filter_map(map).collect(),
             ports: self.ports.iter().filter_map(port).collect(),
             orchestrations: files
                 .keys()
@@ -171,9 +182,11 @@ impl Surroundings<'_> {
             return None;
         }
         let full = Name::new(format!("{}.{name}", self.reading.app)).ok()?;
-        let messages = self.messages.to_vec();
+        let maps = self.maps.iter();
+        let maps = maps.map(|plan| (plan.name.clone(), Arc::clone(plan)));
+        let of_app = (self.messages.to_vec(), maps.collect());
         let plan =
-            OrchestrationPlan::new(full, host?, definition, yaml, environment.clone(), messages);
+            OrchestrationPlan::new(full, host?, definition, yaml, environment.clone(), of_app);
         match plan {
             Ok(plan) => Some(plan),
             Err(faults) => {
@@ -196,7 +209,7 @@ impl Surroundings<'_> {
             let none = BTreeMap::new();
             let plan = self.messages.iter().find(of);
             let namespaces = plan.map_or(&none, |plan| &plan.namespaces);
-            if let Err(why) = readable_path(namespaces, &path.path, path.want) {
+            if let Err(why) = Selector::compile(&path.path, namespaces) {
                 let at = byte_of(yaml, path.place);
                 let message = format!("`{}` in `{}`: {why}", path.path, path.step);
                 self.report.error(pipeline::XPATH, source, at, message);

@@ -10,7 +10,7 @@ use super::{
     app::{ON_FAILURE, Placed, Reading},
     codes,
     properties::{Use, Wanted},
-    section::{Section, list, suggestion},
+    section::{Section, list},
     spans::Value,
     transport::{self, Direction},
     window,
@@ -106,13 +106,8 @@ fn messages_of(
         // A message that is there but faulty has its own fault already.
         match find(name) {
             Some(message) => found.push(message),
-            None if reading.messages.iter().any(|known| known == name) => {}
             None => {
-                let known: Vec<&str> = reading.messages.iter().map(String::as_str).collect();
-                let message = format!("there is no message `{name}`{}", suggestion(name, &known));
-                section
-                    .report
-                    .error(codes::UNKNOWN_MESSAGE, section.source, node.key_at, message);
+                reading.check_message(section, name, node);
             }
         }
     }

@@ -25,6 +25,7 @@ const APP: &str = r#"
 name = "a"
 [message.NAME]
 promote.NAME = { xpath = "/a" }
+[map.NAME]
 [receive.NAME]
 dedupe = { key = "msg.sha256" }
 [receive.NAME.location.NAME]

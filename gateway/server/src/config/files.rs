@@ -1,4 +1,4 @@
-//! The schemas of an application: files in its folder, which name others there.
+//! The files that an application names: schemas, which name others, and maps.
 
 use std::{
     collections::BTreeMap,
@@ -10,18 +10,20 @@ use std::{
 use quayside_pipeline::{ReadFile, Schema};
 use sha2::{Digest, Sha256};
 
-/// The largest file of a schema, in bytes.
+/// The largest of these files, in bytes.
 const FILE_MAX: u64 = 16 * 1024 * 1024;
 
-/// Reads schemas from the folder of an application, and remembers what it has read: they are part of the configuration.
+/// Reads files from the folder of an application, and remembers what it has read: they are part of the configuration.
 #[derive(Debug)]
-pub(crate) struct Schemas {
+pub(crate) struct Files {
     folder: PathBuf,
-    /// Hashes of the files, by their paths from the folder.
-    seen: Arc<Mutex<BTreeMap<String, String>>>,
+    seen: Arc<Mutex<Seen>>,
 }
 
-impl Schemas {
+/// Hashes of the files, by what they are and by their paths from the folder.
+type Seen = BTreeMap<(&'static str, String), String>;
+
+impl Files {
     pub(crate) fn in_folder(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
@@ -33,24 +35,50 @@ impl Schemas {
     ///
     /// # Errors
     /// Why it cannot be used.
-    pub(crate) fn compile(&self, path: &str) -> Result<Schema, String> {
+    pub(crate) fn schema(&self, path: &str) -> Result<Schema, String> {
         let (folder, seen) = (self.folder.clone(), Arc::clone(&self.seen));
         let read: ReadFile = Arc::new(move |path| {
             let bytes = read(&folder, path)?;
-            let hash = super::hex(&Sha256::digest(&bytes));
-            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.insert(path.to_owned(), hash);
+            note(&seen, "schema", path, &bytes);
             Ok(bytes)
         });
         Schema::compile(path, &read)
     }
 
+    /// The text of the map in the file at `path` from the folder.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(crate) fn map(&self, path: &str) -> Result<String, String> {
+        let bytes = read(&self.folder, path)?;
+        note(&self.seen, "map", path, &bytes);
+        String::from_utf8(bytes).map_err(|_| format!("{path} is not UTF-8"))
+    }
+
+    /// Where the file at `path` is, for a person.
+    pub(crate) fn place(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// The files that were read.
+    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.keys().map(|(_, path)| self.place(path)).collect()
+    }
+
     /// A line for each file that was read, to tell one version of the configuration from another.
     pub(crate) fn lines(&self) -> String {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = |(path, hash): (&String, &String)| format!("# schema {path} {hash}\n");
-        seen.iter().map(line).collect()
+        let lines = seen.iter();
+        let lines = lines.map(|((what, path), hash)| format!("# {what} {path} {hash}\n"));
+        lines.collect()
     }
+}
+
+fn note(seen: &Mutex<Seen>, what: &'static str, path: &str, bytes: &[u8]) {
+    let hash = super::hex(&Sha256::digest(bytes));
+    let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    seen.insert((what, path.to_owned()), hash);
 }
 
 /// Reads a file of the folder, wherever links in it lead, as long as that is in the folder.
@@ -83,21 +111,24 @@ mod tests {
         }
         std::os::unix::fs::symlink(dir.path().join("outside.json"), app.join("link.json"))
             .expect("a link");
-        let schemas = Schemas::in_folder(&app);
-        assert_eq!(schemas.lines(), "");
-        assert!(schemas.compile("a.json").is_ok());
+        let files = Files::in_folder(&app);
+        assert_eq!(files.lines(), "");
+        assert!(files.schema("a.json").is_ok());
         for path in [
             "../outside.json",
             "link.json",
             "/etc/hostname.json",
             "b.json",
         ] {
-            assert!(schemas.compile(path).is_err(), "{path}");
+            assert!(files.schema(path).is_err(), "{path}");
+            assert!(files.map(path).is_err(), "{path}");
         }
-        let lines = schemas.lines();
+        let lines = files.lines();
         assert!(
             lines.starts_with("# schema a.json ") && lines.lines().count() == 1,
             "{lines}"
         );
+        assert_eq!(files.map("a.json").as_deref(), Ok(schema));
+        assert!(files.lines().starts_with("# map a.json "));
     }
 }
