@@ -1,4 +1,4 @@
-//! XPath 1.0 over a document in memory, within bounds: `docs/decisions/0019-maps-in-process.md`.
+//! XPath 1.0 over a document in memory, within bounds: `docs/decisions/0020-maps-in-process.md`.
 
 use std::{collections::BTreeMap, fmt};
 

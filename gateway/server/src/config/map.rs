@@ -86,7 +86,7 @@ fn from(
         && read != given
     {
         let path = section.name_of("from");
-        let message = format!("`{path}` names {given} messages, and the map has {read} sources");
+        let message = format!("`{path}` names {given} messages, and the map reads {read}");
         section.error(codes::WRONG_VALUE, "from", message);
         return None;
     }

@@ -26,6 +26,7 @@ name = "a"
 [message.NAME]
 promote.NAME = { xpath = "/a" }
 [map.NAME]
+[orchestration.NAME]
 [receive.NAME]
 dedupe = { key = "msg.sha256" }
 [receive.NAME.location.NAME]
