@@ -283,6 +283,7 @@ impl World {
             clustered: Vec::new(),
             roles: Roles {
                 receive: false,
+                process: false,
                 send: true,
                 track: false,
             },
