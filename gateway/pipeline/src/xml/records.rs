@@ -32,7 +32,7 @@ pub(crate) struct Recorder<'a> {
     /// Whether the tag at hand ends the record.
     ends: bool,
     number: u64,
-    /// The declarations in force around the records, until an element around them opens or closes.
+    /// The declarations in force around the records, until an element around them opens.
     around: Option<Vec<Declaration>>,
     /// What was found around the records before the first one.
     shared: Option<Shared>,
@@ -136,9 +136,6 @@ impl<'a> Recorder<'a> {
             self.ends = true;
         }
         self.depth -= 1;
-        if self.depth + 1 < self.end {
-            self.around = None;
-        }
     }
 
     /// The document ends at `offset`, with `count` values found around the records.

@@ -94,6 +94,23 @@ fn a_faulty_line_is_an_outcome_of_its_own() {
 }
 
 #[test]
+fn a_carriage_return_behind_a_quote_is_of_the_line_end_or_a_fault() {
+    let split = compiled(json!({"format": "csv", "columns": [{"name": "a"}]}));
+    assert_eq!(
+        outcomes(&split, "\"A\"\r\n\"B\"\rx\n\"C\"\r\r\n\"D\"\r"),
+        (
+            vec![
+                good(r#"{"a":"A"}"#),
+                Err(codes::QUOTES),
+                Err(codes::QUOTES),
+                good(r#"{"a":"D"}"#)
+            ],
+            None
+        )
+    );
+}
+
+#[test]
 fn bytes_that_are_no_text_are_the_fault_of_their_line() {
     let (records, end) = run(&csv(json!({})), b"\xc3,1,\nB,\xa4,1\n\xc3,\xa4,\nD,4,0\n");
     assert_eq!(
