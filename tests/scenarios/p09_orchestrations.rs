@@ -8,13 +8,14 @@ use std::{
     collections::BTreeMap,
     fs,
     net::SocketAddr,
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use quayside_harness::{Effects, client, effects, items, order_xml, wait_for};
+use quayside_harness::{Effects, Node, client, effects, items, order_xml, wait_for};
 use quayside_tests::{Site, Store, note, post_with};
 use serde_json::Value;
 
@@ -106,12 +107,13 @@ path = "/in/answers"
 }
 
 /// Machines with the application, whose partner answers with a receipt.
-async fn site(store: Store, machines: usize) -> Site {
+async fn site(store: Store, machines: usize, fail_points: &str) -> Site {
     // The orchestration has to be there before the first process starts.
-    let site = Site::prepared(store, machines, &app, &|folder| {
+    let files = |folder: &Path| {
         fs::write(folder.join("approval.orchestration.yaml"), APPROVAL).expect("a definition");
-    });
-    let site = site.await;
+    };
+    let made = |node: Node| node.with_env("QUAYSIDE_FAIL_POINTS", fail_points);
+    let site = Site::prepared(store, machines, &app, &files, &made).await;
     let headers = [("content-type", "application/xml")];
     let receipt = Bytes::from_static(b"<Receipt xmlns='urn:stock'/>");
     let addr = site.partner.addr();
@@ -163,7 +165,7 @@ async fn at(site: &Site, path: &str) -> BTreeMap<String, Effects> {
 }
 
 async fn an_approval(store: Store) {
-    let site = site(store, 1).await;
+    let site = site(store, 1, "").await;
     let servers = site.servers();
     hand_in(&servers, "/in/orders", "1", order_xml("1", "k", 300)).await;
     hand_in(&servers, "/in/orders", "2", order_xml("2", "k", 300)).await;
@@ -226,47 +228,30 @@ fn approvals() -> usize {
     }
 }
 
-/// Two processes work on approvals while one of them is killed every two seconds.
-#[tokio::test(flavor = "multi_thread")]
-async fn every_approval_ends_once_whatever_is_killed() {
-    let count = approvals();
-    let mut site = site(Store::Postgres, 2).await;
-    let servers = site.servers();
-    let done = AtomicBool::new(false);
+/// Hands in all orders and their answers, and says when that is done.
+async fn hand_all_in(servers: &[SocketAddr], count: usize, done: &AtomicBool) {
     let client = async |client: usize| {
         for id in (client..count).step_by(CLIENTS) {
             let id = id.to_string();
-            hand_in(&servers, "/in/orders", &id, order_xml(&id, "k", 300)).await;
+            hand_in(servers, "/in/orders", &id, order_xml(&id, "k", 300)).await;
             let decision = if id.ends_with('7') { "no" } else { "yes" };
             let answer = answer_xml(&id, decision);
-            hand_in(&servers, "/in/answers", &format!("a{id}"), answer).await;
+            hand_in(servers, "/in/answers", &format!("a{id}"), answer).await;
         }
     };
-    let clients = async {
-        join_all((0..CLIENTS).map(&client)).await;
-        done.store(true, Ordering::SeqCst);
-    };
-    let (mut kills, mut with_work) = (0, 0);
-    let held = "SELECT count(*) FROM run WHERE state = 1";
-    let killer = async {
-        while !done.load(Ordering::SeqCst) {
-            tokio::time::sleep(KILL_EVERY).await;
-            let victim = kills % 2;
-            site.gateways[victim].process.pause().await;
-            with_work += usize::from(site.number(held).await > 0);
-            site.gateways[victim].kill9();
-            kills += 1;
-            site.restart(victim).await;
-        }
-    };
-    tokio::join!(clients, killer);
+    join_all((0..CLIENTS).map(&client)).await;
+    done.store(true, Ordering::SeqCst);
+}
+
+/// Every instance ends once, every partner call has one effect under one key, and nothing is left over.
+async fn judge(site: &Site, count: usize) {
     wait_for("every instance to end", PATIENCE, async || {
         let live = "SELECT count(*) FROM run WHERE state < 4";
         match site.number(live).await {
             0 => Ok(()),
             left => Err(format!(
                 "{left} are left: {:?}",
-                instances(&site, "?limit=5").await?
+                instances(site, "?limit=5").await?
             )),
         }
     })
@@ -298,7 +283,7 @@ async fn every_approval_ends_once_whatever_is_killed() {
         ("/erp", count - refused),
         ("/release", refused),
     ] {
-        let there = at(&site, path).await;
+        let there = at(site, path).await;
         assert_eq!(there.len(), wanted, "{path}");
         let odd: Vec<_> = there
             .iter()
@@ -306,6 +291,39 @@ async fn every_approval_ends_once_whatever_is_killed() {
             .collect();
         assert!(odd.is_empty(), "{path}: {odd:?}");
     }
+}
+
+/// Between any two points at which an instance is kept it is given back, so that any process may make the next step.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_step_may_be_made_by_another_process() {
+    let site = site(Store::Postgres, 2, "steps-apart").await;
+    hand_all_in(&site.servers(), 100, &AtomicBool::new(false)).await;
+    judge(&site, 100).await;
+}
+
+/// Two processes work on approvals while one of them is killed every two seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_approval_ends_once_whatever_is_killed() {
+    let count = approvals();
+    let mut site = site(Store::Postgres, 2, "").await;
+    let servers = site.servers();
+    let done = AtomicBool::new(false);
+    let clients = hand_all_in(&servers, count, &done);
+    let (mut kills, mut with_work) = (0, 0);
+    let held = "SELECT count(*) FROM run WHERE state = 1";
+    let killer = async {
+        while !done.load(Ordering::SeqCst) {
+            tokio::time::sleep(KILL_EVERY).await;
+            let victim = kills % 2;
+            site.gateways[victim].process.pause().await;
+            with_work += usize::from(site.number(held).await > 0);
+            site.gateways[victim].kill9();
+            kills += 1;
+            site.restart(victim).await;
+        }
+    };
+    tokio::join!(clients, killer);
+    judge(&site, count).await;
     note(&format!(
         "{count} approvals ended once each over {kills} kills, {with_work} of them with instances in hand"
     ));
@@ -330,13 +348,13 @@ const PARTS: usize = 3;
 /// The messages of a claim race for one instance, over as many machines as there are: whichever comes first starts it, the
 /// others find it, and all that they hold is in its summary.
 async fn claims_are_gathered(store: Store, machines: usize) {
-    let site = Site::prepared(store, machines, &claims, &|folder| {
+    let files = |folder: &Path| {
         fs::create_dir(folder.join("maps")).expect("a folder");
         for file in ["claims.orchestration.yaml", "maps/claim-to-summary.toml"] {
             fs::copy(format!("{CLAIMS}/{file}"), folder.join(file)).expect("a copy");
         }
-    });
-    let site = site.await;
+    };
+    let site = Site::prepared(store, machines, &claims, &files, &|node| node).await;
     let servers = site.servers();
     let part = async |claim: usize, part: usize| {
         let (name, body) = match part {

@@ -94,18 +94,20 @@ impl Site {
         Self::all(server, machines, app, &|_| {}, made).await
     }
 
-    /// The same with further files, which `files` writes into the folder of the application.
+    /// The same with further files, which `files` writes into the folder of the application, and with machines that `made`
+    /// has the last word on.
     pub async fn prepared(
         store: Store,
         machines: usize,
         app: &dyn Fn(SocketAddr) -> String,
         files: &dyn Fn(&Path),
+        made: &dyn Fn(Node) -> Node,
     ) -> Self {
         let server = match store {
             Store::Sqlite => None,
             Store::Postgres => Some(Postgres::start().await),
         };
-        Self::all(server, machines, app, files, &|node| node).await
+        Self::all(server, machines, app, files, made).await
     }
 
     async fn all(

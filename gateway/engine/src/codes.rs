@@ -57,6 +57,8 @@ quayside_model::codes! {
         "Put it back until they have ended (`quayside orchestrations list`), or terminate them.";
     ANSWER_TOO_LARGE = "QS0829", "The answer of an orchestration is too large.",
         "Answer with a smaller document, and send the large one to a port.";
+    INBOX_FULL = "QS0830", "An orchestration instance does not take the messages that lie before the one that it may wait for.",
+        "Look at what it waits for and at its inbox (`quayside orchestrations show`); terminate it, or correct the definition for those that follow.";
     FORMER_LEFT = "QS0823", "The connections of the former owner of a clustered host could not be closed at once.",
         "Look whether the management API in `takeover` answers and lets its user in; it is tried again, and until then the broker may keep messages for the former owner.";
 }

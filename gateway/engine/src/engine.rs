@@ -19,6 +19,7 @@ use crate::{
     counters::Counters,
     options::{EngineError, PUBLISH_WITHIN},
     plan::Plan,
+    process,
     publish::{Extras, places_until, prepare},
     receive::{
         body,
@@ -194,6 +195,8 @@ impl Engine {
         let parts = body::copy_parts(&self.shared, &old).await?;
         let copies = parts.clone();
         let mut context = old.context.clone();
+        // The key of a call is for its own attempts.
+        context.remove(process::CALL_KEY);
         if let Ok(name) = Name::new(RESUBMITTED_FROM) {
             context.write(name, Text::lossy(&id.to_string()));
         }

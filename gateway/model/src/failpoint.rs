@@ -13,7 +13,7 @@ use std::sync::{
 };
 
 /// The names a process knows.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 7] = [
     // Trust does not end by the clock, as for a machine that does not know that it was paused.
     "no-gate",
     "no-idempotency-key",
@@ -22,6 +22,8 @@ pub const NAMES: [&str; 6] = [
     "no-sync",
     // The database lets a client that is paused within a transaction hold its locks for ever.
     "no-idle-limit",
+    // An orchestration instance is given back after each step, for any process to go on with.
+    "steps-apart",
 ];
 
 /// The places at which work can be held.

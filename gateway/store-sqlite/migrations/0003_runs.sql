@@ -52,6 +52,7 @@ CREATE INDEX delivery_run ON delivery (run, seq) WHERE run IS NOT NULL;
 -- operator does it; messages of nobody's request pay nothing for it.
 ALTER TABLE exchange ADD COLUMN run BLOB;
 CREATE INDEX exchange_run ON exchange (run) WHERE run IS NOT NULL;
+CREATE INDEX exchange_asked ON exchange (message) WHERE run IS NOT NULL;
 CREATE TRIGGER exchange_answered AFTER UPDATE OF answered_at ON exchange WHEN NEW.run IS NOT NULL BEGIN
   UPDATE run SET wakes = wakes + 1, state = CASE state WHEN 2 THEN 0 ELSE state END
   WHERE id = NEW.run AND state < 4;

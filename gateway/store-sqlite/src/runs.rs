@@ -276,6 +276,12 @@ fn asked(row: &Row<'_>) -> DbResult<Option<Asked>> {
         }
         (None, Some(_), _) => return Ok(None),
         (None, None, Some("sent" | "sent-by-backup")) => AskedEnd::Delivered,
+        // It has reached its target, unless that was because it failed.
+        (None, None, Some("consumed"))
+            if !cell::<Option<bool>>(row, 9, "history.detail")?.unwrap_or(false) =>
+        {
+            AskedEnd::Delivered
+        }
         (None, None, ended) => {
             let detail = ended.unwrap_or("unrouted");
             AskedEnd::Failed {

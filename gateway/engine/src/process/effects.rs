@@ -24,7 +24,7 @@ use crate::{
 /// How long a request of an instance is kept: the instance closes it, or ends.
 const KEPT: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// The property by which a partner sees all attempts of a call as one: see [`call_key`].
-const CALL_KEY: &str = "orchestration.call";
+pub(crate) const CALL_KEY: &str = "orchestration.call";
 /// The status of an answer that an orchestration gives.
 const ANSWERED: u16 = 200;
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quayside_model::{Code, Failure, FailureClass, Name, RunId, Text, Transport};
+use quayside_model::{Code, EndResult, Failure, FailureClass, Name, RunId, Text, Transport};
 use quayside_orchestration::{Route, State};
 use quayside_store::{
     Change, Claimed, GroupOutcome, Op, Outcome,
@@ -23,7 +23,7 @@ const LOOKS: u32 = 6;
 /// The pause before the second look. It doubles.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a start that met another one is made again, before it is left to a later look.
-const RACES: usize = 8;
+const RACES: usize = 4;
 
 /// Takes a claimed message to where it belongs.
 pub(crate) async fn take(shared: &Shared, claimed: Claimed) {
@@ -32,13 +32,20 @@ pub(crate) async fn take(shared: &Shared, claimed: Claimed) {
         release(shared, &claimed).await;
         return;
     };
+    let mut taken = false;
     for _ in 0..RACES {
         if enter(shared, &plan, &claimed).await {
             return;
         }
         match start(shared, &plan, &claimed).await {
             Some(Driven::Done) => return,
-            Some(Driven::Taken) => {}
+            // One that it may enter has it; or one that takes no message of this type, and then it is the same again.
+            Some(Driven::Taken) if !taken => taken = true,
+            Some(Driven::Taken) => {
+                let detail = "an instance with the same values is not over yet";
+                give_up(shared, &claimed, codes::KEY_TAKEN, detail).await;
+                return;
+            }
             Some(Driven::Stillborn(code, detail)) => {
                 give_up(shared, &claimed, code, &detail).await;
                 return;
@@ -99,8 +106,11 @@ async fn start(
     let (run, step) = match &claimed.rendered {
         Some(rendered) => {
             let started: Started = serde_json::from_str(rendered).ok()?;
-            let (first, _) = plan.activations.first()?;
-            (started.run, first.step.clone())
+            let of = claimed.message.message_type.as_ref();
+            let mut fitting = plan.activations.iter();
+            let (found, _) =
+                fitting.find(|(activation, _)| Some(&activation.message_type) == of)?;
+            (started.run, found.step.clone())
         }
         None => {
             let facts = Facts::new(&claimed.message);
@@ -115,9 +125,8 @@ async fn start(
         }
     };
     shared.process.hold(run);
-    let driven = begin(shared, plan, claimed, run, step).await;
-    shared.process.drop(run);
-    Some(driven)
+    let _in_hand = super::InHand(shared, super::InHandOf::Run(run));
+    Some(begin(shared, plan, claimed, run, step).await)
 }
 
 async fn begin(
@@ -168,6 +177,16 @@ async fn begin(
 async fn nobody(shared: &Shared, claimed: &Claimed) {
     let detail = "no instance waits for a message with its properties, and it starts none";
     if claimed.attempts >= LOOKS {
+        if others_have_it(shared, claimed).await {
+            let change = Change::End {
+                result: EndResult::Consumed,
+                attempts: claimed.attempts,
+                detail: Text::lossy("no instance of this orchestration waits for it"),
+                answer: None,
+            };
+            shared.committer.settle(claimed.claim, change).await;
+            return;
+        }
         give_up(shared, claimed, codes::NO_INSTANCE, detail).await;
         return;
     }
@@ -179,6 +198,14 @@ async fn nobody(shared: &Shared, claimed: &Claimed) {
         in_doubt: false,
     };
     shared.committer.settle(claimed.claim, change).await;
+}
+
+/// Whether somebody else subscribes to it: then it is not lost, and may only have been meant for them.
+async fn others_have_it(shared: &Shared, claimed: &Claimed) -> bool {
+    match shared.store.message(claimed.message.id).await {
+        Ok(Some(way)) => way.row.deliveries > 1,
+        _ => false,
+    }
 }
 
 async fn give_up(shared: &Shared, claimed: &Claimed, code: Code, detail: &str) {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
@@ -45,11 +45,16 @@ pub(crate) struct Hand {
     pub(crate) at_hand: AtHand,
 }
 
+/// What was read: of which message, where, and as what.
+type Reading = (MessageId, Arc<str>, Want);
+
 /// What was fetched or made for an instance.
 #[derive(Default)]
 pub(crate) struct AtHand {
     pub(crate) messages: HashMap<MessageId, Arc<Message>>,
     bodies: HashMap<MessageId, Result<Bytes, String>>,
+    /// What was read in them: a run is made again whenever it lacks something, and a loop reads the same again.
+    read: Mutex<HashMap<Reading, Result<Datum, String>>>,
     pub(crate) mapped: HashMap<MessageId, Result<Arc<Message>, String>>,
 }
 
@@ -169,8 +174,11 @@ impl Hand {
         let AtHand {
             messages,
             bodies,
+            read,
             mapped,
         } = &mut self.at_hand;
+        let read = read.get_mut().unwrap_or_else(PoisonError::into_inner);
+        read.retain(|(id, ..), _| named.contains(id) || waits(id));
         messages.retain(|id, _| named.contains(id) || waits(id));
         bodies.retain(|id, _| named.contains(id) || waits(id));
         mapped.retain(|id, _| named.contains(id));
@@ -200,6 +208,12 @@ impl World for Sight<'_> {
             Ok(body) => body,
             Err(why) => return Lookup::Failed(why.clone()),
         };
+        let reading = (id, Arc::clone(path), want);
+        let done = at_hand.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(done) = done.get(&reading) {
+            return lookup(done.clone());
+        }
+        drop(done);
         let of_type = |plan: &&Arc<crate::plan::MessagePlan>| {
             plan.message_type.as_deref() == message.message_type.as_deref()
         };
@@ -208,10 +222,9 @@ impl World for Sight<'_> {
         let namespaces = plan.map_or(&none, |plan| &plan.namespaces);
         let read = Selector::compile(path, namespaces)
             .and_then(|selector| document::read(body, &selector, want));
-        match read {
-            Ok(datum) => Lookup::Ready(datum),
-            Err(why) => Lookup::Failed(why),
-        }
+        let mut done = at_hand.read.lock().unwrap_or_else(PoisonError::into_inner);
+        done.insert(reading, read.clone());
+        lookup(read)
     }
 
     fn map(&self, call: &MapCall) -> Lookup<Mapped> {
@@ -226,5 +239,12 @@ impl World for Sight<'_> {
                 })
             }
         }
+    }
+}
+
+fn lookup(read: Result<Datum, String>) -> Lookup<Datum> {
+    match read {
+        Ok(datum) => Lookup::Ready(datum),
+        Err(why) => Lookup::Failed(why),
     }
 }

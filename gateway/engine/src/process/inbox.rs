@@ -105,7 +105,10 @@ pub(crate) fn asked(
     };
     let mut answer = None;
     let (route, at) = match end {
-        AskedEnd::Delivered if notified => (Route::Delivered(message), now),
+        // What was answered was delivered.
+        AskedEnd::Delivered | AskedEnd::Answered { .. } if notified => {
+            (Route::Delivered(message), now)
+        }
         AskedEnd::Delivered => {
             let code = Text::lossy(codes::NO_REPLY.code);
             let detail = Text::lossy("the message was delivered, but nothing came back");

@@ -18,12 +18,12 @@ mod pinned;
 mod worker;
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use quayside_model::{Monotonic, Name, RunId};
+use quayside_model::{Claim, Monotonic, Name, RunId};
 use quayside_store::{StoreError, Want};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
@@ -31,7 +31,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-pub(crate) use effects::call_key;
+pub(crate) use effects::{CALL_KEY, call_key};
 pub use order::Order;
 pub(crate) use pinned::{definition, keep_definitions};
 
@@ -47,28 +47,35 @@ const COMPARE_EVERY: Duration = Duration::from_secs(5);
 /// The instances in hand.
 #[derive(Debug, Default)]
 pub(crate) struct Process {
-    held: Mutex<HashSet<RunId>>,
+    /// With how many tasks have each: one that was given back may be claimed again before its first task has ended.
+    held: Mutex<HashMap<RunId, usize>>,
     pinned: pinned::Book,
     /// Something may have come for an instance or orchestration.
     pub(crate) wake: Notify,
 }
 
 impl Process {
-    fn lock(&self) -> MutexGuard<'_, HashSet<RunId>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, usize>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes note of an instance in hand, before the store can have it.
     fn hold(&self, run: RunId) {
-        self.lock().insert(run);
+        *self.lock().entry(run).or_default() += 1;
     }
 
     fn drop(&self, run: RunId) {
-        self.lock().remove(&run);
+        let mut held = self.lock();
+        if let Some(tasks) = held.get_mut(&run) {
+            *tasks -= 1;
+            if *tasks == 0 {
+                held.remove(&run);
+            }
+        }
     }
 
     fn held(&self) -> Vec<RunId> {
-        self.lock().iter().copied().collect()
+        self.lock().keys().copied().collect()
     }
 }
 
@@ -83,6 +90,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         places: Arc::new(Semaphore::new(PLACES)),
         works: JoinSet::new(),
         compared: shared.options.clock.monotonic(),
+        turn: 0,
         shared: Arc::clone(&shared),
     };
     let mut pace = PACE.0;
@@ -115,6 +123,8 @@ struct Round {
     places: Arc<Semaphore>,
     works: JoinSet<()>,
     compared: Monotonic,
+    /// Which orchestration is asked for first.
+    turn: usize,
 }
 
 impl Round {
@@ -128,10 +138,14 @@ impl Round {
             self.compared = now;
             self.compare().await?;
         }
-        let names = self.orchestrations();
+        let mut names = self.orchestrations();
         if names.is_empty() {
             return Ok(0);
         }
+        // Where there is not room for all of them, each has its turn.
+        names.sort();
+        self.turn = (self.turn + 1) % names.len();
+        names.rotate_left(self.turn);
         // Instances first: what is begun is finished before more is begun.
         Ok(self.claim_runs(&names).await? + self.claim_messages(&names).await?)
     }
@@ -147,7 +161,8 @@ impl Round {
     }
 
     async fn claim_runs(&mut self, names: &[Name]) -> Result<usize, StoreError> {
-        let room = self.places.available_permits();
+        // Some places are for messages, however many instances there are to be finished.
+        let room = self.places.available_permits().saturating_sub(PLACES / 8);
         let wants = shares(names, room);
         if wants.is_empty() {
             return Ok(0);
@@ -162,9 +177,8 @@ impl Round {
             let place = self.place().await;
             let shared = Arc::clone(&shared);
             self.works.spawn(async move {
-                let id = run.claim.run;
+                let _in_hand = InHand(&shared, InHandOf::Run(run.claim.run));
                 worker::work(&shared, run).await;
-                shared.process.drop(id);
                 drop(place);
                 shared.process.wake.notify_one();
             });
@@ -197,9 +211,8 @@ impl Round {
             let place = self.place().await;
             let shared = Arc::clone(&shared);
             self.works.spawn(async move {
-                let claim = claimed.claim;
+                let _in_hand = InHand(&shared, InHandOf::Message(claimed.claim));
                 entry::take(&shared, claimed).await;
-                shared.held.remove(claim);
                 drop(place);
                 shared.process.wake.notify_one();
             });
@@ -237,6 +250,23 @@ impl Round {
         tokio::select! {
             () = all => {}
             () = shared.cut.cancelled() => {}
+        }
+    }
+}
+
+/// Something that a task has in hand: until it ends, also if it panics, so that what it leaves is found and given back.
+struct InHand<'a>(&'a Shared, InHandOf);
+
+enum InHandOf {
+    Run(RunId),
+    Message(Claim),
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        match self.1 {
+            InHandOf::Run(run) => self.0.process.drop(run),
+            InHandOf::Message(claim) => self.0.held.remove(claim),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Work on one instance: the machine runs, its commit is made, and so on, until the instance rests.
 
-use quayside_model::{Code, Text};
-use quayside_orchestration::{Advance, Commit, Event, Input, State, advance};
+use quayside_model::{Code, Text, failpoint};
+use quayside_orchestration::{Advance, Commit, Event, Input, State, Status, advance};
 use quayside_store::{
     GroupOutcome, Op, Outcome, StoreError,
-    runs::{ClaimedRun, INBOX_PAGE, RunStatus, StepOutcome},
+    runs::{ClaimedRun, INBOX_PAGE, RunStatus, Step, StepOutcome},
 };
 use tracing::{info, warn};
 
@@ -19,6 +19,8 @@ use crate::{codes, committer::chain, publish::commit_group, shared::Shared};
 
 /// How many things one run of the machine may lack, one after the other.
 const FETCHES: usize = 1000;
+/// After how many commits in a row an instance is given back, so that an order for it is read and others have their turn.
+const TURN: usize = 64;
 
 /// Works on a claimed instance until it rests, and gives it back then. After a failure of the store its claim stays,
 /// and is given back by the next comparison.
@@ -56,7 +58,7 @@ async fn take_up(shared: &Shared, claimed: ClaimedRun) -> Result<Option<Hand>, S
     let (definition, state) = match (definition, decoded) {
         (Some(definition), Ok(state)) => (definition, state),
         (_, Err((code, detail))) => {
-            strand(shared, &claimed, code, &detail).await;
+            set_aside(shared, &claimed, code, &detail).await;
             return Ok(None);
         }
         (None, Ok(_)) => return Ok(None),
@@ -96,19 +98,44 @@ async fn take_up(shared: &Shared, claimed: ClaimedRun) -> Result<Option<Hand>, S
     }))
 }
 
-/// Suspends an instance that this program cannot read, as it is.
-async fn strand(shared: &Shared, claimed: &ClaimedRun, code: Code, detail: &str) {
+/// Suspends an instance that this program cannot run, as it is.
+async fn strand(shared: &Shared, hand: &Hand, code: Code, detail: &str, ordered: bool) {
+    warn!(code = %code, run = %hand.claim.run, orchestration = %hand.plan.name, detail,
+        "an orchestration instance cannot go on");
+    let step = Step {
+        status: RunStatus::Suspended {
+            code: Text::lossy(code.code),
+            detail: Text::lossy(detail),
+            step: hand.plan.name.clone(),
+        },
+        ..resting(hand, &hand.state, ordered)
+    };
+    let ops = vec![Op::Step(Box::new(step))];
+    drop(shared.committer.together(ops, None).await);
+}
+
+/// What becomes of an instance whose state or definition this program does not take: an operator can end it, and otherwise
+/// it is suspended.
+async fn set_aside(shared: &Shared, claimed: &ClaimedRun, code: Code, detail: &str) {
     warn!(code = %code, run = %claimed.claim.run, orchestration = %claimed.orchestration, detail,
         "an orchestration instance cannot be run here");
-    let step = quayside_store::runs::Step {
-        claim: claimed.claim,
-        create: None,
-        state: None,
-        status: RunStatus::Suspended {
+    let order = claimed.order.as_deref().and_then(Order::decode);
+    let status = match order {
+        Some(Order::Terminate(reason)) => RunStatus::Ended {
+            completed: false,
+            reason,
+        },
+        _ => RunStatus::Suspended {
             code: Text::lossy(code.code),
             detail: Text::lossy(detail),
             step: claimed.orchestration.clone(),
         },
+    };
+    let step = Step {
+        claim: claimed.claim,
+        create: None,
+        state: None,
+        status,
         due: None,
         wakes: claimed.wakes,
         hold: false,
@@ -152,12 +179,19 @@ pub(crate) async fn drive(
         }
         None => Event::Wake,
     };
+    let mut commits = 0;
     loop {
         let commit = match run(shared, hand, &event).await {
             Ok(Some(commit)) => commit,
             Ok(None) if event != Event::Wake => {
                 event = Event::Wake;
                 continue;
+            }
+            Ok(None) if hand.partial && may_wait_for_more(&hand.state) => {
+                let detail =
+                    format!("{INBOX_PAGE} messages wait for it, and it takes none of them");
+                strand(shared, hand, codes::INBOX_FULL, &detail, ordered).await;
+                return Driven::Done;
             }
             Ok(None) => {
                 rest(shared, hand, ordered).await;
@@ -168,12 +202,18 @@ pub(crate) async fn drive(
                 event = Event::Wake;
                 continue;
             }
-            Err(Halt::Refused(code, detail)) => {
+            Err(Halt::Refused(code, detail)) if hand.create.is_some() => {
                 return Driven::Stillborn(code, detail);
+            }
+            Err(Halt::Refused(code, detail)) => {
+                strand(shared, hand, code, &detail, ordered).await;
+                return Driven::Done;
             }
             Err(Halt::Store) => return Driven::Done,
         };
-        let hold = !shared.stopping.is_cancelled();
+        commits += 1;
+        let hold =
+            !shared.stopping.is_cancelled() && commits < TURN && !failpoint::enabled("steps-apart");
         let members = match Members::of(shared, hand, &commit, (ordered, hold)).await {
             Ok(members) => members,
             Err(Stuck::Cannot(code, detail)) if hand.create.is_some() => {
@@ -205,6 +245,7 @@ pub(crate) async fn drive(
             }
         }
         settle(hand, &commit);
+        tell(hand);
         ordered = false;
         event = Event::Wake;
         if !(commit.more && hold) {
@@ -228,9 +269,10 @@ enum Halt {
 
 /// One run of the machine, with all that it lacks fetched. `None`: there is nothing to do.
 async fn run(shared: &Shared, hand: &mut Hand, event: &Event) -> Result<Option<Commit>, Halt> {
+    // One time for all looks of a run: ids of what it makes may come from it, and what was made is found by its id.
+    let now = hand.now(shared);
+    let arrived = hand.arrived();
     for _ in 0..FETCHES {
-        let arrived = hand.arrived();
-        let now = hand.now(shared);
         let world = Sight {
             plan: &hand.plan,
             at_hand: &hand.at_hand,
@@ -324,9 +366,23 @@ fn settle(hand: &mut Hand, commit: &Commit) {
     hand.forget();
 }
 
+/// Tells whoever watches the log what needs an operator.
+fn tell(hand: &Hand) {
+    if let Status::Suspended(failure) = hand.state.status() {
+        warn!(code = %failure.code, run = %hand.claim.run, orchestration = %hand.plan.name,
+            step = %failure.step, detail = %failure.detail, "an orchestration instance is suspended");
+    }
+}
+
 /// The only delivery of a message that an instance has made.
 fn first(message: quayside_model::MessageId) -> quayside_model::DeliveryId {
     quayside_model::DeliveryId { message, no: 0 }
+}
+
+/// Whether an instance that has taken nothing of a full page of its inbox may wait for what lies behind: it would never
+/// see it, so that an operator has to know.
+fn may_wait_for_more(state: &State) -> bool {
+    matches!(state.status(), Status::Active)
 }
 
 /// Gives an instance back that has nothing to do.

@@ -15,6 +15,7 @@ use tracing::warn;
 use super::port::SendRuntime;
 use crate::{
     committer::chain,
+    process,
     publish::{Extras, commit_together, places_until, prepare},
     receive::body,
     shared::Shared,
@@ -115,7 +116,9 @@ pub(crate) fn failed_message(
     let now = shared.options.clock.now();
     let id = MessageId::new(now, &*shared.options.entropy);
     let mut context = Context::new();
-    for (name, property) in message.context.iter() {
+    // The key of a call is for its own attempts.
+    let of_call = |name: &str| name == process::CALL_KEY;
+    for (name, property) in message.context.iter().filter(|(name, _)| !of_call(name)) {
         context.write(name.clone(), property.value.clone());
     }
     context.promote_text("error.code", &failure.code);

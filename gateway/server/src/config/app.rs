@@ -75,6 +75,8 @@ pub(crate) struct App {
     pub(crate) send: Vec<Placed<SendPort>>,
     /// What could be read of those that have a fault.
     pub(crate) unsound: Vec<Placed<SendPort>>,
+    /// Whether all of its orchestrations could be read, too.
+    pub(crate) runs_whole: bool,
     /// Its orchestrations.
     pub(crate) orchestrations: Vec<Placed<OrchestrationPlan>>,
     /// Their texts.
@@ -165,12 +167,14 @@ pub(crate) fn read(
         reading: &reading,
         messages: &messages,
         maps: &maps,
+        map_names: keys("map"),
         ports: send
             .iter()
             .chain(&unsound)
             .map(|read| &read.port.value)
             .collect(),
     };
+    let all_files = yaml.len();
     let (orchestrations, yaml) = surroundings.read(&file, yaml);
     file.finish();
     let wanted = reading.wanted.into_inner();
@@ -183,6 +187,7 @@ pub(crate) fn read(
         receive,
         send: ports(send),
         unsound: ports(unsound),
+        runs_whole: orchestrations.len() == all_files,
         orchestrations,
         yaml,
         unread,

@@ -31,6 +31,11 @@ impl Files {
         }
     }
 
+    /// The folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Compiles the schema in the file at `path` from the folder.
     ///
     /// # Errors

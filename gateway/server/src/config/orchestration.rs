@@ -38,6 +38,22 @@ pub(crate) fn files(folder: &Path) -> BTreeMap<String, PathBuf> {
     named.collect()
 }
 
+/// The files of the folder that are named like an orchestration and are none.
+pub(crate) fn misnamed(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let like = |name: &String| {
+        let small = name.to_lowercase();
+        !name.ends_with(ENDING)
+            && [ENDING, ".orchestration.yml"]
+                .iter()
+                .any(|end| small.ends_with(end))
+    };
+    let mut names: Vec<String> = names.filter(like).collect();
+    names.sort();
+    names
+}
+
 /// What an application gives its orchestrations.
 pub(crate) struct Surroundings<'a> {
     pub(crate) report: &'a Report,
@@ -45,6 +61,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) messages: &'a [Arc<MessagePlan>],
     pub(crate) ports: Vec<&'a SendPort>,
     pub(crate) maps: &'a [Arc<MapPlan>],
+    /// The names of all maps, also of those that have a fault, which is told at them.
+    pub(crate) map_names: Vec<String>,
 }
 
 impl Surroundings<'_> {
@@ -66,12 +84,23 @@ impl Surroundings<'_> {
             hosts.insert(name.to_owned(), self.reading.host(&section, "process"));
             section.finish();
         }
+        for name in misnamed(self.reading.files.folder()) {
+            let message =
+                format!("`{name}` is named like an orchestration, but only `NAME{ENDING}` is one");
+            file.error(codes::BAD_NAME, "", message);
+        }
         let environment = self.environment(files);
         let (mut plans, mut text) = (Vec::new(), String::new());
         for (name, path) in files {
-            let host = hosts.remove(name).unwrap_or_else(|| default.clone());
             let Some((source, yaml)) = self.source(path) else {
                 continue;
+            };
+            let host = match hosts.remove(name) {
+                Some(host) => host,
+                None => {
+                    self.check_default_host(source, name);
+                    default.clone()
+                }
             };
             text.push_str(&format!("# --- orchestration {name}\n{yaml}\n"));
             let plan = self.plan(name, host, source, (yaml, &environment));
@@ -82,6 +111,23 @@ impl Surroundings<'_> {
             }));
         }
         (plans, text)
+    }
+
+    /// Whether the host of an orchestration that names none runs orchestrations.
+    fn check_default_host(&self, source: SourceId, name: &str) {
+        let Some(group) = self.reading.group else {
+            return;
+        };
+        let host = super::app::DEFAULT_HOST;
+        let (code, why) = match group.hosts.get(host) {
+            None => (codes::UNKNOWN_HOST, "which the group does not define"),
+            Some(known) if !known.has_role("process") => (codes::ROLE, "which does not process"),
+            Some(_) => return,
+        };
+        let message = format!(
+            "`{name}` runs in the host `{host}`, {why}: name another one by `[orchestration.{name}] host`"
+        );
+        self.report.error(code, source, 0, message);
     }
 
     fn source(&self, path: &Path) -> Option<(SourceId, String)> {
@@ -138,7 +184,12 @@ impl Surroundings<'_> {
         };
         Environment {
             messages: self.messages.iter().filter_map(message).collect(),
-            maps: self.maps.iter().filter_map(map).collect(),
+            maps: self
+                .map_names
+                .iter()
+                .filter_map(|name| Some((Name::new(name.as_str()).ok()?, MapSpec::default())))
+                .chain(self.maps.iter().filter_map(map))
+                .collect(),
             ports: self.ports.iter().filter_map(port).collect(),
             orchestrations: files
                 .keys()

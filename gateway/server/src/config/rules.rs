@@ -62,9 +62,11 @@ fn subscriptions(report: &Report, apps: &[App]) {
         ports.map(|port| one.value.full(&port))
     });
     let used: BTreeSet<_> = used.collect();
+    // Which ports one sends to that cannot be read is not known.
+    let whole = apps.iter().all(|app| app.runs_whole);
     for port in apps.iter().flat_map(|app| &app.send) {
         let quiet = port.value.filter.is_none() && port.value.group_filters.is_empty();
-        if quiet && !used.contains(&port.value.name) {
+        if quiet && whole && !used.contains(&port.value.name) {
             let message = format!(
                 "send port `{}` subscribes to nothing: it has no `filter` and is in no group",
                 port.value.name
@@ -237,7 +239,7 @@ fn two_way(report: &Report, port: &Placed<ReceivePort>, origins: &[Origin<'_>], 
         let message = match fitting.as_slice() {
             [_] => continue,
             // What cannot be read may be the one that answers: that fault is the one to tell.
-            [] if !apps.iter().all(|app| app.sends_whole) => continue,
+            [] if !apps.iter().all(|app| app.sends_whole && app.runs_whole) => continue,
             [] => {
                 format!(
                     "`{name}` waits for an answer, but no send port with `answers = true` fits, and no \

@@ -45,7 +45,11 @@ impl Dev {
 
     /// `quayside dev` with this application.
     pub(crate) fn with(app: &str) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
+        Self::in_folder(tempfile::tempdir().expect("a folder"), app)
+    }
+
+    /// The same in a folder that has further files already.
+    pub(crate) fn in_folder(folder: tempfile::TempDir, app: &str) -> Self {
         let listen = |flag| [flag, "127.0.0.1:0"];
         let args = [
             &["dev", ".", "--data-dir", "data"][..],

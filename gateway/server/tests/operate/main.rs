@@ -5,6 +5,7 @@ mod backup;
 mod cluster;
 mod dev;
 mod doubts;
+mod orchestrations;
 mod tls;
 mod told;
 mod verbs;
