@@ -34,6 +34,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "quayside-lease",
             "quayside-store",
             "quayside-pipeline",
+            "quayside-orchestration",
             "quayside-adapter-api",
         ],
     ),
