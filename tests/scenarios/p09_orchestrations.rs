@@ -9,14 +9,17 @@ use std::{
     fs,
     net::SocketAddr,
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use quayside_harness::{Effects, Node, client, effects, items, order_xml, wait_for};
-use quayside_tests::{Site, Store, note, post_with};
+use quayside_harness::{Effects, Node, Session, client, effects, items, order_xml, wait_for};
+use quayside_tests::{DATABASE, Site, Store, note, post_with};
 use serde_json::Value;
 
 /// How long a run may take to come to where it is wanted, kills included.
@@ -219,6 +222,8 @@ async fn an_approval_is_booked_or_released_on_postgres() {
 const CLIENTS: usize = 8;
 /// How often a process is killed.
 const KILL_EVERY: Duration = Duration::from_secs(2);
+/// How often it is looked whether others work on what it had.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How many approvals: more by wish than every run of the tests has time for.
 fn approvals() -> usize {
@@ -301,31 +306,101 @@ async fn each_step_may_be_made_by_another_process() {
     judge(&site, 100).await;
 }
 
+/// The instances that a killed process had in hand, by id and token of its claim.
+struct Lost {
+    at: Instant,
+    ids: Vec<String>,
+    tokens: Vec<i32>,
+}
+
+impl Lost {
+    /// What `node`, which was killed just now, has in hand.
+    async fn of(session: &Session, node: &str) -> Self {
+        let at = Instant::now();
+        let held = "SELECT r.id::text, r.token FROM run r JOIN instance i ON i.id = r.instance \
+                    WHERE r.state = 1 AND i.node = $1";
+        let rows = session.query(held, &[&node]).await.expect("what it holds");
+        Self {
+            at,
+            ids: rows.iter().map(|row| row.get(0)).collect(),
+            tokens: rows.iter().map(|row| row.get(1)).collect(),
+        }
+    }
+
+    /// Whether another process has had each of them in hand since.
+    async fn is_over(&self, session: &Session) -> bool {
+        let left = "SELECT count(*) FROM unnest($1::text[], $2::int[]) AS l(id, token) \
+                    JOIN run r ON r.id = l.id::uuid AND r.token = l.token WHERE r.state < 2";
+        let row = session.query_one(left, &[&self.ids, &self.tokens]).await;
+        row.expect("what is left").get::<_, i64>(0) == 0
+    }
+}
+
+/// Notes how long it takes until what the killed had in hand is worked on elsewhere, until all is `done`.
+async fn watch(session: &Session, lost: &Mutex<Vec<Lost>>, done: &AtomicBool) -> Vec<Duration> {
+    let mut times = Vec::new();
+    loop {
+        let all = std::mem::take(&mut *lost.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut left = Vec::new();
+        for one in all {
+            match one.is_over(session).await {
+                true => times.push(one.at.elapsed()),
+                false => left.push(one),
+            }
+        }
+        let over = left.is_empty() && done.load(Ordering::SeqCst);
+        lost.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(left);
+        if over {
+            return times;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
 /// Two processes work on approvals while one of them is killed every two seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_approval_ends_once_whatever_is_killed() {
     let count = approvals();
     let mut site = site(Store::Postgres, 2, "").await;
     let servers = site.servers();
-    let done = AtomicBool::new(false);
+    let server = site.server.as_ref().expect("a server");
+    let (watching, asking) = (
+        server.connect(DATABASE).await,
+        server.connect(DATABASE).await,
+    );
+    let (done, lost) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let clients = hand_all_in(&servers, count, &done);
-    let (mut kills, mut with_work) = (0, 0);
-    let held = "SELECT count(*) FROM run WHERE state = 1";
+    let mut kills = 0;
     let killer = async {
+        let mut turns = tokio::time::interval(KILL_EVERY);
+        turns.tick().await;
         while !done.load(Ordering::SeqCst) {
-            tokio::time::sleep(KILL_EVERY).await;
+            turns.tick().await;
             let victim = kills % 2;
-            site.gateways[victim].process.pause().await;
-            with_work += usize::from(site.number(held).await > 0);
             site.gateways[victim].kill9();
+            let held = Lost::of(&asking, ["node-a", "node-b"][victim]).await;
+            if !held.ids.is_empty() {
+                lost.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(held);
+            }
             kills += 1;
             site.restart(victim).await;
         }
     };
-    tokio::join!(clients, killer);
+    let (mut times, (), ()) = tokio::join!(watch(&watching, &lost, &done), clients, killer);
     judge(&site, count).await;
+    times.sort_unstable();
+    let at = |share: usize| times.get((times.len() * share).div_ceil(100).saturating_sub(1));
     note(&format!(
-        "{count} approvals ended once each over {kills} kills, {with_work} of them with instances in hand"
+        "{count} approvals ended once each over {kills} kills, {} of them with instances in hand; these went on elsewhere \
+         after (p50, p99, at most) {:?}, {:?}, {:?}",
+        times.len(),
+        at(50),
+        at(99),
+        times.last(),
     ));
 }
 
