@@ -13,12 +13,14 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use quayside_harness::{Effects, Node, Session, client, effects, items, order_xml, wait_for};
+use quayside_harness::{
+    Effects, Node, Session, Stopwatch, client, effects, items, order_xml, wait_for,
+};
 use quayside_tests::{DATABASE, Site, Store, note, post_with};
 use serde_json::Value;
 
@@ -308,7 +310,7 @@ async fn each_step_may_be_made_by_another_process() {
 
 /// The instances that a killed process had in hand, by id and token of its claim.
 struct Lost {
-    at: Instant,
+    at: Stopwatch,
     ids: Vec<String>,
     tokens: Vec<i32>,
 }
@@ -316,7 +318,7 @@ struct Lost {
 impl Lost {
     /// What `node`, which was killed just now, has in hand.
     async fn of(session: &Session, node: &str) -> Self {
-        let at = Instant::now();
+        let at = Stopwatch::start();
         let held = "SELECT r.id::text, r.token FROM run r JOIN instance i ON i.id = r.instance \
                     WHERE r.state = 1 AND i.node = $1";
         let rows = session.query(held, &[&node]).await.expect("what it holds");

@@ -4,7 +4,11 @@
 //! `orders.archive` is the send port `archive` of the application `orders`, `orders.orders.web` its
 //! receive location `web` of the receive port `orders`.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use quayside_adapter_api::Block;
 use quayside_model::{Name, OnOrderFailure, Priority, RetryPolicy, Timestamp};
@@ -254,6 +258,8 @@ pub struct OrchestrationPlan {
     pub activations: Vec<(Activation, Option<Filter>)>,
     /// The messages of its application.
     pub messages: Vec<Arc<MessagePlan>>,
+    /// Earlier definitions that live instances are bound to: messages still find these.
+    pub older: Vec<Arc<Definition>>,
     /// The maps of its application, by their full names.
     pub maps: BTreeMap<Name, Arc<MapPlan>>,
 }
@@ -272,13 +278,7 @@ impl OrchestrationPlan {
         (messages, maps): (Vec<Arc<MessagePlan>>, BTreeMap<Name, Arc<MapPlan>>),
     ) -> Result<Self, Vec<(Name, FilterError)>> {
         let (mut activations, mut faults) = (Vec::new(), Vec::new());
-        let mut terms = Vec::new();
         for activation in definition.activations() {
-            let of_type = format!("msg.type == {}", quoted(&activation.message_type));
-            terms.push(match &activation.filter {
-                Some(filter) => format!("({of_type} && ({filter}))"),
-                None => of_type,
-            });
             match activation
                 .filter
                 .as_deref()
@@ -289,14 +289,10 @@ impl OrchestrationPlan {
                 Err(error) => faults.push((activation.step, error)),
             }
         }
-        for correlation in definition.correlations() {
-            let types = correlation.types.iter();
-            terms.extend(types.map(|of| format!("msg.type == {}", quoted(of))));
-        }
         if !faults.is_empty() {
             return Err(faults);
         }
-        let subscription = Filter::compile(&terms.join(" || "));
+        let subscription = subscription(&definition, &[]);
         let subscription = subscription.map_err(|error| vec![(name.clone(), error)])?;
         Ok(Self {
             name,
@@ -307,8 +303,19 @@ impl OrchestrationPlan {
             subscription,
             activations,
             messages,
+            older: Vec::new(),
             maps,
         })
+    }
+
+    /// Lets messages find instances of `older` definitions, too.
+    ///
+    /// # Errors
+    /// The filter cannot be compiled.
+    pub fn remember(&mut self, older: Vec<Arc<Definition>>) -> Result<(), FilterError> {
+        self.subscription = subscription(&self.definition, &older)?;
+        self.older = older;
+        Ok(())
     }
 
     /// The full name of what the definition calls `local`: a port, a map or another orchestration.
@@ -317,6 +324,25 @@ impl OrchestrationPlan {
         let app = self.name.split_once('.').map_or("", |(app, _)| app);
         Name::new(format!("{app}.{local}")).unwrap_or_else(|_| local.clone())
     }
+}
+
+/// Which messages a definition wants, and what instances of older ones may wait for.
+fn subscription(definition: &Definition, older: &[Arc<Definition>]) -> Result<Filter, FilterError> {
+    let mut terms = Vec::new();
+    for activation in definition.activations() {
+        let of_type = format!("msg.type == {}", quoted(&activation.message_type));
+        terms.push(match &activation.filter {
+            Some(filter) => format!("({of_type} && ({filter}))"),
+            None => of_type,
+        });
+    }
+    let all = std::iter::once(definition).chain(older.iter().map(|one| &**one));
+    let types: BTreeSet<_> = all
+        .flat_map(|one| one.correlations())
+        .flat_map(|correlation| correlation.types)
+        .collect();
+    terms.extend(types.iter().map(|of| format!("msg.type == {}", quoted(of))));
+    Filter::compile(&terms.join(" || "))
 }
 
 /// `text` as a literal of a filter.

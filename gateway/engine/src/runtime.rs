@@ -72,10 +72,10 @@ impl Runtimes {
     pub(crate) async fn apply(&self, shared: &Arc<Shared>, plan: Plan) -> Result<i64, EngineError> {
         let _one = self.swap.lock().await;
         check(&plan, &shared.options)?;
-        let plan = lanes::keep(shared, &self.waiting, &self.plan(), plan).await?;
+        let mut plan = lanes::keep(shared, &self.waiting, &self.plan(), plan).await?;
+        process::keep_definitions(shared, &mut plan).await?;
         let subscribers = subscribers(&plan, &shared.options)?;
         let controls = shared.store.controls().await?;
-        process::keep_definitions(shared, &plan).await?;
         // The last thing that can fail: no version is recorded that then does not run.
         let version = shared.store.apply_config(&plan.hash, &plan.text).await?;
         let plan = Arc::new(plan);

@@ -447,6 +447,33 @@ async fn a_refused_approval_is_undone_and_one_that_fails_waits_for_an_operator()
     engine.stop(PATIENCE).await;
 }
 
+/// A changed file is for new instances: the old ones go on by their own, and messages still find them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_goes_on_by_the_definition_that_it_was_started_with() {
+    let world = World::new();
+    let scene = Scene::open(&world).await;
+    let engine = world.engine(application(APPROVAL)).await;
+    scene.stored(order(&scene, "5")).await;
+    world.run(RunState::Waiting).await;
+    wait_for("the approvers to be told", PATIENCE, async || {
+        match world.partners.seen_by("app.approvers").len() {
+            1 => Ok(()),
+            other => Err(format!("{other} requests")),
+        }
+    })
+    .await;
+    engine.stop(PATIENCE).await;
+    // It follows nothing any more, and ends elsewhere.
+    let changed = "about: Nothing of the old.\nmessages:\n  order: order\nsteps:\n  - receive: order\n    \
+                   activate: true\n  - send: order\n    to: release\n";
+    let engine = world.engine(application(changed)).await;
+    scene.stored(answer(&scene, "5", "yes")).await;
+    world.run(RunState::Completed).await;
+    assert_eq!(world.partners.seen_by("app.erp").len(), 1);
+    assert_eq!(world.partners.seen_by("app.release"), []);
+    engine.stop(PATIENCE).await;
+}
+
 /// The filter that an orchestration subscribes by takes what starts it and what may follow.
 #[test]
 fn an_orchestration_subscribes_to_what_it_takes() {

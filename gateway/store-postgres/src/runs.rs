@@ -107,6 +107,19 @@ impl Runs for PostgresStore {
         self.run(KEEP, 1, self.work_timeout(), work).await
     }
 
+    async fn bound_definitions(&self) -> Result<Vec<(Name, [u8; 16], String)>, StoreError> {
+        let work = self.work(SHOW, async |conn| {
+            let rows = conn.rows(SHOW, Sql::DefinitionBound, vec![]).await?;
+            let read = rows.iter().map(|row| {
+                let row = Reader::new(row, SHOW, "definition");
+                let fingerprint = fingerprint(&row, "fingerprint")?;
+                Ok((row.text("orchestration")?, fingerprint, row.get("text")?))
+            });
+            read.collect()
+        });
+        self.run(SHOW, 1, self.work_timeout(), work).await
+    }
+
     async fn live_runs(&self, cap: u32) -> Result<Vec<(Name, u64)>, StoreError> {
         let cap = i64::from(cap);
         let work = self.work(SHOW, async |conn| {
@@ -254,7 +267,7 @@ fn read_claimed(row: &Reader<'_>, instance: InstanceId) -> Result<ClaimedRun, St
             token: row.number::<i32, _>("token")?,
         },
         orchestration: row.text("orchestration")?,
-        definition: fingerprint(row)?,
+        definition: fingerprint(row, "definition")?,
         state: row.bytes_opt("data")?.unwrap_or_default(),
         wakes: row.get("wakes")?,
         order: row.text_opt("ordered")?,
@@ -333,7 +346,7 @@ fn read_row(row: &Reader<'_>) -> Result<RunRow, StoreError> {
     Ok(RunRow {
         id: row.id("id")?,
         orchestration: row.text("orchestration")?,
-        definition: fingerprint(row)?,
+        definition: fingerprint(row, "definition")?,
         state: state(row)?,
         started_at: row.time("started_at")?,
         changed_at: row.time("changed_at")?,
@@ -345,8 +358,8 @@ fn read_row(row: &Reader<'_>) -> Result<RunRow, StoreError> {
     })
 }
 
-fn fingerprint(row: &Reader<'_>) -> Result<[u8; 16], StoreError> {
-    Ok(row.array_opt("definition")?.unwrap_or_default())
+fn fingerprint(row: &Reader<'_>, column: &'static str) -> Result<[u8; 16], StoreError> {
+    Ok(row.array_opt(column)?.unwrap_or_default())
 }
 
 fn state(row: &Reader<'_>) -> Result<RunState, StoreError> {

@@ -50,6 +50,7 @@ statements! {
     DedupeFind "dedupe_find"
     DedupeInsert "dedupe_insert"
     DedupeRetract "dedupe_retract"
+    DefinitionBound "definition_bound"
     DefinitionDelete "definition_delete"
     DefinitionGet "definition_get"
     DefinitionKeep "definition_keep"

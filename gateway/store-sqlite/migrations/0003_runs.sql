@@ -22,7 +22,7 @@ CREATE TABLE run (
 CREATE INDEX run_ready ON run (orchestration, changed_at) WHERE state = 0;
 CREATE INDEX run_due ON run (orchestration, due) WHERE state = 2 AND due IS NOT NULL;
 CREATE INDEX run_claimed ON run (instance) WHERE state = 1;
-CREATE INDEX run_listed ON run (orchestration, state, id);
+CREATE INDEX run_listed ON run (orchestration, definition, state, id);
 CREATE INDEX run_over ON run (changed_at) WHERE state >= 4;
 
 -- By which keys messages find a run. One run has a key.

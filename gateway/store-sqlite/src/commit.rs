@@ -8,7 +8,7 @@ use quayside_store::{
     StoreError, StoreErrorKind,
     commit::Birth,
     model::{Claim, InstanceId, RunId, Text},
-    runs::{Enter, EnterOutcome, Step, StepOutcome},
+    runs::{Enter, EnterOutcome, RunStatus, Step, StepOutcome},
 };
 
 use crate::{
@@ -224,6 +224,15 @@ fn run_group(tx: &Tx<'_>, instance: InstanceId, items: &[Item]) -> DbResult<Grou
                 return Ok(Err(GroupOutcome::Undone { member, outcome }));
             }
             outcomes.push(outcome);
+        }
+        // What a run that ends has asked by its last step.
+        for item in items {
+            if let Item::Step(step) = item
+                && matches!(step.status, RunStatus::Ended { .. })
+            {
+                let sql = include_str!("../sql/exchange_clear.sql");
+                tx.execute(sql, [step.claim.run.to_bytes()])?;
+            }
         }
         Ok(Ok(GroupOutcome::Done(outcomes)))
     })

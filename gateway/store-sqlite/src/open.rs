@@ -60,6 +60,7 @@ const TRANSACTIONS: &[&str] = &[
     "release runs",
     "keep definition",
     "read definition",
+    "list definitions",
     "count runs",
     "list runs",
     "show run",

@@ -101,6 +101,19 @@ impl Runs for SqliteStore {
         .await
     }
 
+    async fn bound_definitions(&self) -> Result<Vec<(Name, [u8; 16], String)>, StoreError> {
+        self.read("list definitions", move |tx| {
+            tx.all(include_str!("../sql/definition_bound.sql"), [], |row| {
+                Ok((
+                    cell(row, 0, "definition.orchestration")?,
+                    cell(row, 1, "definition.fingerprint")?,
+                    row.get(2)?,
+                ))
+            })
+        })
+        .await
+    }
+
     async fn live_runs(&self, cap: u32) -> Result<Vec<(Name, u64)>, StoreError> {
         self.read("count runs", move |tx| {
             let all = tx.all(include_str!("../sql/run_live.sql"), [cap], |row| {

@@ -61,6 +61,9 @@ pub trait Runs: Send + Sync {
         fingerprint: [u8; 16],
     ) -> Result<Option<String>, StoreError>;
 
+    /// The definitions that live runs are bound to: orchestration, fingerprint and text.
+    async fn bound_definitions(&self) -> Result<Vec<(Name, [u8; 16], String)>, StoreError>;
+
     /// The orchestrations that have live runs, with how many of each, counting at most `cap`.
     async fn live_runs(&self, cap: u32) -> Result<Vec<(Name, u64)>, StoreError>;
 

@@ -465,6 +465,20 @@ pub async fn definitions_stay_while_they_are_needed(backend: &dyn Backend) {
     assert_eq!(kept([1; 16]).await.as_deref(), Some("one"));
     let other = scene.store.definition(&name("other.one"), [1; 16]).await;
     assert_eq!(other.expect("definition"), None);
+    let bound = async || {
+        let bound = scene.store.bound_definitions().await;
+        bound.expect("definitions")
+    };
+    assert_eq!(bound().await, []);
+    let mut step = begin(scene.me, scene.run_id());
+    step.hold = true;
+    scene.stepped(&step).await;
+    let told = (of.clone(), DEFINITION, "bound".to_owned());
+    assert_eq!(bound().await, [told]);
+    let mut over = rest(step.claim, 0);
+    over.status = completed();
+    scene.stepped(&over).await;
+    assert_eq!(bound().await, [], "its run is over");
     scene.stepped(&begin(scene.me, scene.run_id())).await;
     if !backend.virtual_time() {
         return;

@@ -65,13 +65,18 @@ async fn enter(shared: &Shared, plan: &OrchestrationPlan, claimed: &Claimed) -> 
     let Some(of) = &message.message_type else {
         return false;
     };
-    let definition = &plan.definition;
-    let ways = definition.correlations().into_iter();
-    let ways = ways.filter(|way| way.types.contains(of));
-    let keys = ways.filter_map(|way| definition.correlation_key(way.group, &message.context));
-    let keys: Vec<_> = keys
-        .map(|key| (key.to_bytes(), Way::Key(key).encode()))
-        .collect();
+    let mut keys: Vec<_> = Vec::new();
+    for definition in std::iter::once(&plan.definition).chain(&plan.older) {
+        let ways = definition.correlations().into_iter();
+        let ways = ways.filter(|way| way.types.contains(of));
+        let found = ways.filter_map(|way| definition.correlation_key(way.group, &message.context));
+        for key in found {
+            let one = (key.to_bytes(), Way::Key(key).encode());
+            if !keys.contains(&one) {
+                keys.push(one);
+            }
+        }
+    }
     if keys.is_empty() || claimed.rendered.is_some() {
         return false;
     }

@@ -36,11 +36,12 @@ struct Kept {
     environment: Environment,
 }
 
-/// Keeps the definitions of `plan`, to which new instances will be bound.
+/// Keeps the definitions of `plan`, to which new instances will be bound, and lets messages find the instances that are
+/// bound to earlier ones.
 ///
 /// # Errors
 /// The store fails, or an orchestration that has live instances is not in the plan any more.
-pub(crate) async fn keep_definitions(shared: &Shared, plan: &Plan) -> Result<(), EngineError> {
+pub(crate) async fn keep_definitions(shared: &Shared, plan: &mut Plan) -> Result<(), EngineError> {
     let live = shared.store.live_runs(1).await?;
     let known = |name: &Name| plan.orchestrations.iter().any(|one| one.name == *name);
     if let Some((name, _)) = live.into_iter().find(|(name, _)| !known(name)) {
@@ -63,6 +64,20 @@ pub(crate) async fn keep_definitions(shared: &Shared, plan: &Plan) -> Result<(),
             .store
             .keep_definition(&one.name, fingerprint, &text)
             .await?;
+    }
+    let bound = shared.store.bound_definitions().await?;
+    for one in &mut plan.orchestrations {
+        let current = one.definition.fingerprint().to_bytes();
+        let of_it = bound
+            .iter()
+            .filter(|(name, fingerprint, _)| *name == one.name && *fingerprint != current);
+        // One that this program does not take is told of when an instance of it is claimed.
+        let older = of_it.filter_map(|(_, _, text)| compile(text).ok().map(Arc::new));
+        one.remember(older.collect())
+            .map_err(|error| EngineError::Coded {
+                code: codes::DEFINITION_LOST,
+                detail: format!("{}: {}", one.name, error.message),
+            })?;
     }
     Ok(())
 }
