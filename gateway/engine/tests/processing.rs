@@ -474,6 +474,45 @@ async fn an_instance_goes_on_by_the_definition_that_it_was_started_with() {
     engine.stop(PATIENCE).await;
 }
 
+/// Takes answers until there are enough of them.
+const GATHERING: &str = r#"
+messages: { order: order, answer: answer }
+variables: { seen: 0 }
+correlations: { by_number: Number }
+steps:
+  - receive: order
+    activate: true
+    initialise: by_number
+  - loop: seen < 600
+    steps:
+      - receive: answer
+        follow: by_number
+      - assign: { seen: seen + 1 }
+"#;
+
+/// More messages than come along with one claim are taken all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_inbox_is_taken_page_by_page() {
+    let world = World::new();
+    let scene = Scene::open(&world).await;
+    let engine = world.engine(application(GATHERING)).await;
+    scene.stored(order(&scene, "6")).await;
+    let run = world.run(RunState::Waiting).await;
+    let order = async |order: Order| {
+        let left = world.store.order_run(run.id, &order.encode()).await;
+        left.expect("it is left");
+    };
+    order(Order::Suspend(scene::text("first fill its inbox"))).await;
+    world.run(RunState::Suspended).await;
+    for _ in 0..600 {
+        scene.stored(answer(&scene, "6", "yes")).await;
+    }
+    order(Order::Resume).await;
+    let run = world.run(RunState::Completed).await;
+    assert_eq!(run.discarded, 0);
+    engine.stop(PATIENCE).await;
+}
+
 /// The filter that an orchestration subscribes by takes what starts it and what may follow.
 #[test]
 fn an_orchestration_subscribes_to_what_it_takes() {

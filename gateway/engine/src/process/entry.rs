@@ -161,6 +161,7 @@ async fn begin(
         kept: std::collections::BTreeMap::new(),
         wakes: 0,
         partial: false,
+        took: false,
         create: Some(NewRun {
             orchestration: plan.name.clone(),
             definition: plan.definition.fingerprint().to_bytes(),

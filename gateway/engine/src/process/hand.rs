@@ -38,6 +38,8 @@ pub(crate) struct Hand {
     pub(crate) wakes: i64,
     /// Whether more waits in the store than came along.
     pub(crate) partial: bool,
+    /// Whether it has taken something of what came along, so that another claim brings what stands behind.
+    pub(crate) took: bool,
     /// The instance is born with the first step.
     pub(crate) create: Option<NewRun>,
     /// The store's clock when it was claimed, and this process's then.

@@ -92,6 +92,7 @@ async fn take_up(shared: &Shared, claimed: ClaimedRun) -> Result<Option<Hand>, S
         kept: claimed.kept.iter().map(|id| (id.message, *id)).collect(),
         wakes: claimed.wakes,
         partial,
+        took: false,
         create: None,
         claimed: (claimed.now, then),
         at_hand,
@@ -187,7 +188,8 @@ pub(crate) async fn drive(
                 event = Event::Wake;
                 continue;
             }
-            Ok(None) if hand.partial && may_wait_for_more(&hand.state) => {
+            // It would never see what stands behind a page of which it takes nothing, and might wait for that.
+            Ok(None) if hand.partial && !hand.took && *hand.state.status() == Status::Active => {
                 let detail =
                     format!("{INBOX_PAGE} messages wait for it, and it takes none of them");
                 strand(shared, hand, codes::INBOX_FULL, &detail, ordered).await;
@@ -345,6 +347,7 @@ fn settle(hand: &mut Hand, commit: &Commit) {
             continue;
         };
         let taken = hand.inbox.remove(at);
+        hand.took = true;
         if named.contains(id) {
             let delivery = match taken.from {
                 From::Delivery(delivery) => delivery,
@@ -379,17 +382,11 @@ fn first(message: quayside_model::MessageId) -> quayside_model::DeliveryId {
     quayside_model::DeliveryId { message, no: 0 }
 }
 
-/// Whether an instance that has taken nothing of a full page of its inbox may wait for what lies behind: it would never
-/// see it, so that an operator has to know.
-fn may_wait_for_more(state: &State) -> bool {
-    matches!(state.status(), Status::Active)
-}
-
 /// Gives an instance back that has nothing to do.
 async fn rest(shared: &Shared, hand: &Hand, ordered: bool) {
-    // A message too many in its inbox must not keep it awake for ever: nothing of the page was taken.
     let mut step = resting(hand, &hand.state, ordered);
-    step.again = false;
+    // A page of which nothing is taken must not keep it awake for ever.
+    step.again = hand.partial && hand.took;
     let ops = vec![Op::Step(Box::new(step))];
     if let Some(GroupOutcome::Undone { .. }) = shared.committer.together(ops, None).await {
         info!(run = %hand.claim.run, "an orchestration instance was taken over by another process");
