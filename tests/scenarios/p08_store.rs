@@ -181,16 +181,22 @@ async fn restart_with(cluster: &mut Cluster, fail_points: &str) {
     settled(&cluster.site).await;
 }
 
-/// The backend that the owner has left within a transaction, if there is one.
-async fn open_transaction(server: &Postgres, owner: &Owner) -> Result<i32, String> {
+/// The backends that the owner has left within a transaction, at least one: its commits go side by side.
+async fn open_transactions(server: &Postgres, owner: &Owner) -> Result<Vec<i32>, String> {
     let client = server.connect(DATABASE).await;
     let open = "SELECT pid FROM pg_stat_activity
                 WHERE application_name = $1 AND state = 'idle in transaction'";
     let name = format!("qs:{}", owner.instance);
-    let row = client.query_opt(open, &[&name]).await;
-    let row = row.map_err(|e| e.to_string())?;
-    row.map(|row| row.get(0))
-        .ok_or_else(|| format!("none of {owner:?}"))
+    let rows = client.query(open, &[&name]).await;
+    let open: Vec<i32> = rows
+        .map_err(|e| e.to_string())?
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    if open.is_empty() {
+        return Err(format!("none of {owner:?}"));
+    }
+    Ok(open)
 }
 
 /// The owner's node is paused while a transaction of its process is open, which the database would leave open for
@@ -206,7 +212,7 @@ async fn paused_in_a_transaction(cluster: &mut Cluster) {
     moved.expect("the order is taken");
     let server = server(&cluster.site);
     let gateways = &cluster.site.gateways;
-    let (held, backend) = wait_for(
+    let (held, backends) = wait_for(
         "the owner to be paused in a transaction",
         PATIENCE,
         async || {
@@ -214,11 +220,11 @@ async fn paused_in_a_transaction(cluster: &mut Cluster) {
             if held.node != "node-a" {
                 return Err(format!("{held:?}"));
             }
-            open_transaction(server, &held).await?;
+            open_transactions(server, &held).await?;
             let family = gateways[0].family();
             signal_all(&family, Signal::STOP);
             // It may have given that transaction up just before.
-            let open = open_transaction(server, &held).await;
+            let open = open_transactions(server, &held).await;
             if open.is_err() {
                 signal_all(&family, Signal::CONT);
             }
@@ -243,9 +249,12 @@ async fn paused_in_a_transaction(cluster: &mut Cluster) {
     assert!(taken.epoch > held.epoch, "{taken:?} after {held:?}");
     let client = server.connect(DATABASE).await;
     let left = client
-        .query("SELECT FROM pg_stat_activity WHERE pid = $1", &[&backend])
+        .query(
+            "SELECT FROM pg_stat_activity WHERE pid = ANY($1)",
+            &[&backends],
+        )
         .await;
-    assert_eq!(left.expect("activity").len(), 0, "its backend was ended");
+    assert_eq!(left.expect("activity").len(), 0, "its backends were ended");
     let told = gateways[1].process.stderr();
     assert!(told.contains("had open at the store"), "{told}");
     cluster.site.gateways[0].kill9();
