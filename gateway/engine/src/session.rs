@@ -12,7 +12,10 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Fu
 use quayside_lease::{Observer, SessionLease, Sighting};
 use quayside_model::{Clock, InstanceId, Monotonic, SessionId, Text};
 use quayside_store::{AnyStore, StoreError, StoreErrorKind, sessions::NewInstance};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -24,7 +27,7 @@ use crate::{
     trust::Trust,
 };
 
-/// How often the other nodes' sessions are looked at.
+/// How often the other nodes' sessions are looked at, beside the moments at which one of them may be over.
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
 
 /// How many renewals are under way at once, of which all but the last are late.
@@ -59,6 +62,8 @@ pub(crate) struct Watcher {
     own: SessionId,
     within: Duration,
     observer: Observer,
+    /// Told when a session was ended: what its processes had in hand can be given back.
+    ended: Arc<Notify>,
 }
 
 impl Session {
@@ -119,13 +124,14 @@ impl Session {
     }
 
     /// The other half of staying alive.
-    pub(crate) fn watcher(&self) -> Watcher {
+    pub(crate) fn watcher(&self, ended: Arc<Notify>) -> Watcher {
         Watcher {
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
             own: self.session,
             within: self.client_timeout * 3,
             observer: Observer::new(),
+            ended,
         }
     }
 
@@ -253,7 +259,7 @@ impl Watcher {
     pub(crate) async fn run(mut self, cut: CancellationToken) {
         let looks = async {
             loop {
-                tokio::time::sleep(OBSERVE_EVERY).await;
+                tokio::time::sleep(self.pause()).await;
                 self.look().await;
             }
         };
@@ -261,6 +267,12 @@ impl Watcher {
             () = looks => {}
             () = cut.cancelled() => {}
         }
+    }
+
+    fn pause(&self) -> Duration {
+        let now = self.clock.monotonic();
+        let due = self.observer.next_due(now).map(|due| due.since(now));
+        due.map_or(OBSERVE_EVERY, |due| due.min(OBSERVE_EVERY))
     }
 
     /// Ends sessions that are silent. What was not looked at in between is not known to be silent.
@@ -283,7 +295,10 @@ impl Watcher {
             .collect();
         for (session, seq) in self.observer.observe(asked, answered, &sightings) {
             match self.store.expire_session(session, seq).await {
-                Ok(true) => info!(%session, "ended the session of a silent node"),
+                Ok(true) => {
+                    info!(%session, "ended the session of a silent node");
+                    self.ended.notify_one();
+                }
                 Ok(false) => {}
                 Err(error) => warn!(code = %error.kind.code(), error = %chain(&error),
                     "ending a silent session failed"),

@@ -53,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) process: Process,
     /// Wakes the claimer: something may have become ready, or room has been made.
     pub(crate) wake_claimer: Notify,
+    /// Wakes the sweeper: somebody has died.
+    pub(crate) wake_sweeper: Arc<Notify>,
     /// How many rounds of claims have begun.
     pub(crate) claim_rounds: AtomicU64,
     /// Ends when the engine stops taking work.
@@ -125,6 +127,7 @@ impl Shared {
             validators: Semaphore::new(available_parallelism().map_or(2, NonZero::get)),
             process: Process::default(),
             wake_claimer: Notify::new(),
+            wake_sweeper: Arc::default(),
             claim_rounds: AtomicU64::new(0),
             stopping,
             cut,

@@ -38,6 +38,7 @@ pub(crate) async fn sweep(shared: Arc<Shared>, runtimes: Arc<Runtimes>) {
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
+            () = shared.wake_sweeper.notified() => {}
             () = shared.stopping.cancelled() => return,
         }
     }
@@ -72,6 +73,7 @@ async fn release_dead(shared: &Shared) -> Result<(), StoreError> {
             let counter = &shared.counters.released;
             counter.fetch_add(released.into(), std::sync::atomic::Ordering::Relaxed);
             shared.wake_claimer.notify_one();
+            shared.process.wake.notify_one();
         }
         if released < RELEASE_LIMIT {
             break;

@@ -17,11 +17,19 @@ pub struct Sighting {
     pub overdue: bool,
 }
 
+/// A session as it was seen.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    seq: i64,
+    since: Monotonic,
+    ttl: Duration,
+}
+
 /// Watches sessions over time. Start a new one after a look that failed: what was not looked at is not
 /// known to have been silent.
 #[derive(Debug, Default)]
 pub struct Observer {
-    seen: HashMap<SessionId, (i64, Monotonic)>,
+    seen: HashMap<SessionId, Seen>,
 }
 
 impl Observer {
@@ -45,17 +53,27 @@ impl Observer {
             .retain(|session, _| sightings.iter().any(|s| s.session == *session));
         let mut silent = Vec::new();
         for sighting in sightings {
-            let (seq, since) = self
-                .seen
-                .entry(sighting.session)
-                .or_insert((sighting.seq, answered));
-            if *seq != sighting.seq {
-                (*seq, *since) = (sighting.seq, answered);
+            let new = Seen {
+                seq: sighting.seq,
+                since: answered,
+                ttl: sighting.ttl,
+            };
+            let seen = self.seen.entry(sighting.session).or_insert(new);
+            if seen.seq != sighting.seq {
+                *seen = new;
             }
-            if sighting.overdue && asked.since(*since) >= sighting.ttl {
+            if sighting.overdue && asked.since(seen.since) >= sighting.ttl {
                 silent.push((sighting.session, sighting.seq));
             }
         }
         silent
+    }
+
+    /// The first moment behind `now` at which a session may be ended unless it is renewed: who looks then loses
+    /// nothing to the pace of its looks.
+    #[must_use]
+    pub fn next_due(&self, now: Monotonic) -> Option<Monotonic> {
+        let due = self.seen.values().map(|seen| seen.since.plus(seen.ttl));
+        due.filter(|due| *due > now).min()
     }
 }

@@ -63,6 +63,12 @@ proptest! {
                 .map(|s| (s.session, s.seq))
                 .collect();
             prop_assert_eq!(named, expected);
+            let due = sightings.iter().filter_map(|s| {
+                let no = sessions.iter().position(|id| *id == s.session).expect("one of three");
+                let due = shown[no].1.expect("it was just shown") + TTL_MS;
+                (due > now).then(|| at(due))
+            });
+            prop_assert_eq!(observer.next_due(at(now)), due.min());
         }
     }
 }

@@ -76,7 +76,8 @@ impl Engine {
                 // What nobody has is ours from the start, as all hosts are on a single machine.
                 keeper.ask().await;
                 let (lost, cut) = (session.lost(), &shared.cut);
-                spawn(&mut tasks, "watcher", session.watcher().run(cut.clone()));
+                let watcher = session.watcher(Arc::clone(&shared.wake_sweeper));
+                spawn(&mut tasks, "watcher", watcher.run(cut.clone()));
                 spawn(&mut tasks, "session", session.run(cut.clone()));
                 (Some(lost), Some(keeper))
             }
