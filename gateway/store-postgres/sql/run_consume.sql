@@ -1,12 +1,12 @@
--- run_consume: deliveries that the run $1 has in its inbox or keeps end. Unknown ones ended in an earlier run of the group.
+-- run_consume: deliveries that runs have in their inboxes or keep end. Unknown ones ended in an earlier run of the group.
 WITH ended AS (
   DELETE FROM delivery d
   USING (
-    SELECT f.place FROM unnest($3::uuid[], $4::int[]) AS e(message, no)
+    SELECT e.run, f.place FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS e(run, message, no)
     CROSS JOIN LATERAL (SELECT ctid AS place FROM delivery
                         WHERE message = e.message AND no = e.no OFFSET 0) f) e
-  WHERE d.ctid = e.place AND d.state + 0 = 5 AND d.run = $1::uuid
-  RETURNING d.message, d.no, d.token, d.port, d.attempts
+  WHERE d.ctid = e.place AND d.state + 0 = 5 AND d.run = e.run
+  RETURNING d.message, d.no, d.token, d.port, d.attempts, d.run
 )
 INSERT INTO history (at, message, no, token, port, event, attempts, detail)
-SELECT $2::bigint, message, no, token, port, 'consumed', attempts, 'by the orchestration instance ' || $1::uuid FROM ended
+SELECT $4::bigint, message, no, token, port, 'consumed', attempts, 'by the orchestration instance ' || run FROM ended

@@ -1,7 +1,7 @@
--- run_keep: deliveries that the run $1 has consumed and keeps.
+-- run_keep: deliveries that runs have consumed and keep.
 UPDATE delivery d SET route = NULL
 FROM (
-  SELECT f.place FROM unnest($2::uuid[], $3::int[]) AS e(message, no)
+  SELECT e.run, f.place FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS e(run, message, no)
   CROSS JOIN LATERAL (SELECT ctid AS place FROM delivery
                       WHERE message = e.message AND no = e.no OFFSET 0) f) e
-WHERE d.ctid = e.place AND d.state + 0 = 5 AND d.run = $1::uuid
+WHERE d.ctid = e.place AND d.state + 0 = 5 AND d.run = e.run

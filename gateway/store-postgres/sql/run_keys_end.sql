@@ -1,2 +1,2 @@
 -- run_keys_end: waits for whoever is just entering by one of them.
-DELETE FROM subscription WHERE run = $1
+DELETE FROM subscription WHERE run = ANY ($1::uuid[])

@@ -1,13 +1,16 @@
--- run_step: what a step of the run $3 under the token $10 makes of its row. $5: 2 active, 3 suspended, 4 completed, 5
--- terminated. $6: it stays in hand. $7: the wakes that were seen; an order that came after them stays, and any that stays
--- is something to do. $12: it has something to do at once. No row: the claim does not hold.
-UPDATE run r SET changed_at = $2::bigint, due = CASE WHEN $5::smallint < 4 THEN $8::bigint END, reason = $9::text,
-  data = CASE WHEN $5 < 4 THEN coalesce($4::bytea, r.data) END,
-  ordered = CASE WHEN $5 < 4 AND NOT ($11::boolean AND r.ordered_wakes <= $7) THEN r.ordered END,
-  state = CASE WHEN $5 >= 4 THEN $5 WHEN $5 <= 2 AND $6::boolean THEN 1
-               WHEN r.ordered IS NOT NULL AND NOT ($11 AND r.ordered_wakes <= $7) THEN 0
-               WHEN $5 = 3 THEN 3 WHEN $12::boolean OR r.wakes <> $7::bigint THEN 0 ELSE 2 END,
-  instance = CASE WHEN $5 <= 2 AND $6 THEN r.instance END,
-  since = CASE WHEN $5 <= 2 AND $6 THEN r.since ELSE $2 END
-WHERE r.id = $3::uuid AND (r.state, r.instance, r.token) IS NOT DISTINCT FROM (1::smallint, $1::uuid, $10::int)
+-- run_step: what steps make of the rows of their runs, each under its token. status: 2 active, 3 suspended, 4 completed, 5
+-- terminated. hold: it stays in hand. wakes: those that were seen; an order that came after them stays, and any that stays
+-- is something to do. again: it has something to do at once. Runs that do not come back: their claims do not hold.
+UPDATE run r SET changed_at = $2::bigint, due = CASE WHEN s.status < 4 THEN s.due END, reason = s.reason,
+  data = CASE WHEN s.status < 4 THEN coalesce(s.data, r.data) END,
+  ordered = CASE WHEN s.status < 4 AND NOT (s.ordered AND r.ordered_wakes <= s.wakes) THEN r.ordered END,
+  state = CASE WHEN s.status >= 4 THEN s.status WHEN s.status <= 2 AND s.hold THEN 1
+               WHEN r.ordered IS NOT NULL AND NOT (s.ordered AND r.ordered_wakes <= s.wakes) THEN 0
+               WHEN s.status = 3 THEN 3 WHEN s.again OR r.wakes <> s.wakes THEN 0 ELSE 2 END,
+  instance = CASE WHEN s.status <= 2 AND s.hold THEN r.instance END,
+  since = CASE WHEN s.status <= 2 AND s.hold THEN r.since ELSE $2 END
+FROM unnest($3::uuid[], $4::bytea[], $5::smallint[], $6::boolean[], $7::bigint[], $8::bigint[], $9::text[], $10::boolean[],
+            $11::int[], $12::boolean[])
+     AS s(run, data, status, hold, wakes, due, reason, again, token, ordered)
+WHERE r.id = s.run AND (r.state, r.instance, r.token) IS NOT DISTINCT FROM (1::smallint, $1::uuid, s.token)
 RETURNING r.id

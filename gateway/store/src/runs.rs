@@ -164,7 +164,8 @@ pub enum AskedEnd {
     },
 }
 
-/// A step of a run: everything that changes with it. Publications are further members of its group.
+/// A step of a run: everything that changes with it. Publications are further members of its group. A group may have the
+/// steps of many runs, at most one of each.
 #[derive(Debug, Clone)]
 pub struct Step {
     /// The proof. With [`Step::create`] the run is born held by the instance, under the token 1.
@@ -222,7 +223,8 @@ pub enum RunStatus {
         /// The step.
         step: Name,
     },
-    /// It is over: keys, timer and exchanges are gone. What is left in its inbox ends as discarded.
+    /// It is over: keys, timer and exchanges are gone. What it has kept ends as consumed, what is left in its inbox as
+    /// discarded.
     Ended {
         /// Whether its steps were done; `false`: it was terminated.
         completed: bool,

@@ -232,6 +232,7 @@ macro_rules! store_conformance {
                 a_key_has_one_run
                 nobody_has_the_key
                 an_end_discards_what_is_left
+                many_runs_share_a_group
                 what_a_run_keeps_stays_readable
             }
             orchestrated {

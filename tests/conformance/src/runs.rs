@@ -530,6 +530,82 @@ pub async fn an_end_discards_what_is_left(backend: &dyn Backend) {
     assert_eq!(scene.shown(next).await.inbox.len(), 1);
 }
 
+/// The steps of many runs are one group. A repeat of it says the same, and one that is not fine undoes all.
+pub async fn many_runs_share_a_group(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let (mut ops, mut runs) = (Vec::new(), Vec::new());
+    for body in ["a", "b", "c"] {
+        let claim = scene.arrived(body).await;
+        let mut step = begin(scene.me, scene.run_id());
+        step.subscribe = vec![run_key(body)];
+        step.kept = vec![claim.delivery];
+        step.hold = true;
+        ops.extend([enter(claim, Some(step.claim.run), &[]), op(&step)]);
+        runs.push(step.claim);
+    }
+    let done = scene.group_done(&ops).await;
+    for (outcomes, claim) in done.chunks(2).zip(&runs) {
+        let entered = Outcome::Entered(EnterOutcome::Entered(claim.run));
+        assert_eq!(outcomes, [entered, Outcome::Stepped(StepOutcome::Done)]);
+    }
+    assert_eq!(scene.group_done(&ops).await, done, "once more");
+    // One of them is somebody else's.
+    let stale = RunClaim {
+        token: 2,
+        ..runs[1]
+    };
+    let next = [runs[0], stale, runs[2]].map(|claim| Step {
+        state: Some(Bytes::from_static(b"never")),
+        ..rest(claim, 0)
+    });
+    let undone = scene.group_by(scene.me, &next.each_ref().map(op)).await;
+    let fenced = GroupOutcome::Undone {
+        member: 1,
+        outcome: Outcome::Stepped(StepOutcome::Fenced),
+    };
+    assert_eq!(undone, fenced);
+    // Two of them want one key.
+    let wish = [runs[0], runs[2]].map(|claim| Step {
+        subscribe: vec![run_key("wanted")],
+        hold: true,
+        ..rest(claim, 0)
+    });
+    let undone = scene.group_by(scene.me, &wish.each_ref().map(op)).await;
+    let taken = |outcome: &Outcome| matches!(outcome, Outcome::Stepped(StepOutcome::Taken { .. }));
+    assert!(
+        matches!(&undone, GroupOutcome::Undone { outcome, .. } if taken(outcome)),
+        "{undone:?}"
+    );
+    for (claim, key) in runs.iter().zip(["a", "b", "c"]) {
+        let shown = scene.shown(claim.run).await;
+        assert_eq!(shown.data, Some(Bytes::from_static(b"begun")));
+        assert_eq!(shown.keys, [run_key(key)]);
+    }
+    // Each becomes something else.
+    let mut last = runs.clone().into_iter().map(|claim| rest(claim, 0));
+    let mut last = [(); 3].map(|()| last.next().expect("three"));
+    last[0].status = completed();
+    last[1].unsubscribe = vec![run_key("b")];
+    last[2].status = RunStatus::Suspended {
+        code: text("QS0830"),
+        detail: text("too many"),
+        step: name("wait"),
+    };
+    scene.group_done(&last.each_ref().map(op)).await;
+    let mut states = Vec::new();
+    for claim in &runs {
+        let shown = scene.shown(claim.run).await;
+        states.push((shown.row.state, shown.keys.len()));
+    }
+    let wanted = [
+        (RunState::Completed, 0),
+        (RunState::Waiting, 0),
+        (RunState::Suspended, 1),
+    ];
+    assert_eq!(states, wanted);
+    scene.no_run().await;
+}
+
 /// The body of a message stays as long as a run has it.
 pub async fn what_a_run_keeps_stays_readable(backend: &dyn Backend) {
     let scene = Scene::open(backend).await;

@@ -91,8 +91,11 @@ impl Members {
             }
         }
         let named = commit.state.messages();
-        let gone = hand.kept.iter().filter(|(id, _)| !named.contains(id));
-        members.step.consumed.extend(gone.map(|(_, id)| *id));
+        // With a run that is over goes all that it has kept.
+        if !matches!(members.step.status, RunStatus::Ended { .. }) {
+            let gone = hand.kept.iter().filter(|(id, _)| !named.contains(id));
+            members.step.consumed.extend(gone.map(|(_, id)| *id));
+        }
         Ok(members)
     }
 

@@ -134,7 +134,12 @@ async fn attempt(
         steps.extend(of_runs);
         let answers = conn.trip(steps).await.map_err(in_transaction)?;
         settlements.learn(&answers[settled])?;
-        let learned = runs.learned(&told, &answers[first..])?;
+        let mut learned = runs.learned(&told, &answers[first..])?;
+        if learned.is_open() {
+            let (again, told) = runs.again(conn, &me, &now, &learned);
+            let answers = conn.trip(again).await.map_err(in_transaction)?;
+            runs.learn(&told, &answers, &mut learned)?;
+        }
         runs.take(learned);
         settlements.explain(conn).await?;
         let mut all = settlements.outcomes().chain(runs.outcomes());

@@ -2,31 +2,47 @@
 //!
 //! Entrances come first, wherever they stand: a step may consume what enters beside it. A step locks its run
 //! before anything else; the schema says why nobody waits in a circle.
+//!
+//! A group may hold the steps of many runs, at most one of each: what they have in common is one statement for all of
+//! them. What such a statement does not find as it should be, a repeat or a claim that is lost, is looked at by itself.
+
+mod rows;
 
 use std::collections::HashSet;
 
 use quayside_store::{
     Op, Outcome, StoreError,
-    model::{Content, DeliveryId, RunId},
-    runs::{Enter, EnterOutcome, RunStatus, Step, StepOutcome},
+    model::RunId,
+    runs::{EnterOutcome, StepOutcome},
 };
 use tokio_postgres::Row;
 
+use self::rows::{Born, Changes, Ended, EnterRow, StepRow};
 use super::OPERATION;
 use crate::{
+    error::fail,
     pool::{self, Conn},
     row::{Id, Reader},
     sql::Sql,
 };
 
-/// The event of a delivery that a run has ended, in front of the run's id: the statements write it.
-const BY: &str = "by the orchestration instance ";
-
 /// The entrances and steps of a group, as the statements take them, and what became of them.
 #[derive(Debug, Default)]
 pub(super) struct RunOps<'a> {
+    /// Entrances, those into runs that the group creates at last.
     enters: Vec<EnterRow<'a>>,
+    /// How many of them go one by one.
+    found: usize,
     steps: Vec<StepRow<'a>>,
+    born: Born<'a>,
+    created: Changes<'a>,
+    changed: Changes<'a>,
+    consumed: Ended,
+    kept: Ended,
+    /// The runs that are over.
+    over: Vec<Id>,
+    /// Those of them that answer nobody, and close nothing by name.
+    silent: Vec<Id>,
     outcomes: Vec<(usize, Outcome)>,
 }
 
@@ -35,12 +51,30 @@ pub(super) struct RunOps<'a> {
 pub(super) enum Tells {
     /// What became of the entrance with this number.
     Entered(usize),
+    /// Which deliveries are in the runs that the group creates.
+    Born,
+    /// Which runs are held, of those that are created or changed.
+    Held,
     /// Whether the step with this number holds its run.
-    Held(usize),
+    HeldBy(usize),
     /// Who has a key that the step with this number wants.
     TakenBy(usize),
     /// Nothing.
     Nothing,
+}
+
+/// What became of the members, by their numbers; `None`: it is not known yet.
+#[derive(Debug)]
+pub(super) struct Learned {
+    entered: Vec<Option<EnterOutcome>>,
+    stepped: Vec<Option<StepOutcome>>,
+}
+
+impl Learned {
+    /// Whether some have to be looked at by themselves.
+    pub(super) fn is_open(&self) -> bool {
+        self.entered.iter().any(Option::is_none) || self.stepped.iter().any(Option::is_none)
+    }
 }
 
 impl<'a> RunOps<'a> {
@@ -62,6 +96,23 @@ impl<'a> RunOps<'a> {
                 Op::Publish(_) | Op::Settle(..) | Op::Next(_) => {}
             }
         }
+        // Deliveries in the order in which everybody locks them.
+        all.enters
+            .sort_by_key(|row| (row.created, row.message, row.no));
+        all.steps.sort_by_key(|row| row.run);
+        all.found = all.enters.partition_point(|row| !row.created);
+        all.born = Born::of(&all.enters[all.found..]);
+        let (new, old): (Vec<_>, Vec<_>) = all.steps.iter().partition(|row| row.is_new());
+        all.created = Changes::of(new);
+        all.changed = Changes::of(old);
+        all.consumed = Ended::of(&all.steps, |step| &step.consumed);
+        all.kept = Ended::of(&all.steps, |step| &step.kept);
+        let over = || all.steps.iter().filter(|row| row.ends);
+        let silent = over().filter(|row| !row.speaks());
+        (all.over, all.silent) = (
+            over().map(|row| row.run).collect(),
+            silent.map(|row| row.run).collect(),
+        );
         all
     }
 
@@ -72,10 +123,84 @@ impl<'a> RunOps<'a> {
         me: &'s Id,
         now: &'s i64,
     ) -> (Vec<pool::Step<'s>>, Vec<Tells>) {
+        let found = self.enters[..self.found].iter().enumerate();
+        let mut all: Vec<(Tells, pool::Step<'s>)> = found
+            .map(|(no, row)| (Tells::Entered(no), row.step(conn, me)))
+            .collect();
+        let mut add = |tells, wanted: bool, sql, params: pool::Params<'s>| {
+            if wanted {
+                all.push((tells, conn.step(sql, params)));
+            }
+        };
+        let (born, new, old) = (&self.born, &self.created, &self.changed);
+        add(
+            Tells::Born,
+            !born.is_empty(),
+            Sql::RunEnterBorn,
+            born.params(me),
+        );
+        add(
+            Tells::Held,
+            !new.is_empty(),
+            Sql::RunCreate,
+            new.create_params(me, now),
+        );
+        add(
+            Tells::Held,
+            !old.is_empty(),
+            Sql::RunStep,
+            old.step_params(me, now),
+        );
+        let ends = !self.over.is_empty();
+        add(Tells::Nothing, ends, Sql::RunKeysEnd, vec![&self.over]);
+        for (no, row) in self.steps.iter().enumerate() {
+            if let Some(params) = row.keys() {
+                add(Tells::TakenBy(no), true, Sql::RunKeys, params);
+            }
+        }
+        let (consumed, kept) = (&self.consumed, &self.kept);
+        add(
+            Tells::Nothing,
+            !consumed.is_empty(),
+            Sql::RunConsume,
+            consumed.params(Some(now)),
+        );
+        add(
+            Tells::Nothing,
+            !kept.is_empty(),
+            Sql::RunKeep,
+            kept.params(None),
+        );
+        for row in self.steps.iter().filter(|row| row.speaks()) {
+            add(Tells::Nothing, true, Sql::RunExchanges, row.exchanges(now));
+        }
+        add(
+            Tells::Nothing,
+            !self.silent.is_empty(),
+            Sql::RunExchangesEnd,
+            vec![&self.silent],
+        );
+        add(Tells::Nothing, ends, Sql::RunDiscard, vec![&self.over, now]);
+        let (tells, steps) = all.into_iter().unzip();
+        (steps, tells)
+    }
+
+    /// The statements that look at what is open by itself.
+    pub(super) fn again<'s>(
+        &'s self,
+        conn: &'s Conn,
+        me: &'s Id,
+        now: &'s i64,
+        learned: &Learned,
+    ) -> (Vec<pool::Step<'s>>, Vec<Tells>) {
         let entered = self.enters.iter().enumerate();
-        let entered = entered.map(|(no, row)| (Tells::Entered(no), row.step(conn, me)));
+        let entered = entered
+            .filter(|(no, _)| learned.entered[*no].is_none())
+            .map(|(no, row)| (Tells::Entered(no), row.step(conn, me)));
         let stepped = self.steps.iter().enumerate();
-        let stepped = stepped.flat_map(|(no, row)| row.steps(no, conn, me, now));
+        let stepped = stepped
+            .filter(|(no, row)| learned.stepped[*no].is_none() && row.is_new())
+            .map(|(no, row)| (Tells::HeldBy(no), row.create_again(conn, me, now)));
         let (tells, steps) = entered.chain(stepped).unzip();
         (steps, tells)
     }
@@ -85,35 +210,91 @@ impl<'a> RunOps<'a> {
         &self,
         tells: &[Tells],
         answers: &[Vec<Row>],
-    ) -> Result<Vec<(usize, Outcome)>, StoreError> {
-        let mut entered = Vec::new();
-        let mut stepped = vec![StepOutcome::Done; self.steps.len()];
+    ) -> Result<Learned, StoreError> {
+        let mut learned = Learned {
+            entered: vec![None; self.enters.len()],
+            stepped: vec![None; self.steps.len()],
+        };
+        self.learn(tells, answers, &mut learned)?;
+        // A run that is not created anew is held, or it is not.
+        for (row, stepped) in self.steps.iter().zip(&mut learned.stepped) {
+            if stepped.is_none() && !row.is_new() {
+                *stepped = Some(StepOutcome::Fenced);
+            }
+        }
+        Ok(learned)
+    }
+
+    /// The same of the statements of [`Self::again`].
+    pub(super) fn learn(
+        &self,
+        tells: &[Tells],
+        answers: &[Vec<Row>],
+        learned: &mut Learned,
+    ) -> Result<(), StoreError> {
+        let mut taken = Vec::new();
         for (tells, rows) in tells.iter().zip(answers) {
             match tells {
                 Tells::Entered(no) => {
-                    let row = &self.enters[*no];
-                    entered.push((row.at, Outcome::Entered(row.outcome(rows)?)));
+                    learned.entered[*no] = Some(self.enters[*no].outcome(rows)?);
                 }
-                Tells::Held(no) if rows.is_empty() => stepped[*no] = StepOutcome::Fenced,
-                Tells::TakenBy(no) if stepped[*no] == StepOutcome::Done => {
+                Tells::Born => {
+                    let inside: HashSet<Id> = ids(rows)?;
+                    for (no, row) in self.enters.iter().enumerate().skip(self.found) {
+                        if let (true, Some(run)) = (inside.contains(&row.message), row.known) {
+                            learned.entered[no] = Some(EnterOutcome::Entered(run));
+                        }
+                    }
+                }
+                Tells::Held => {
+                    let held: HashSet<Id> = ids(rows)?;
+                    for (no, row) in self.steps.iter().enumerate() {
+                        if held.contains(&row.run) {
+                            learned.stepped[no] = Some(StepOutcome::Done);
+                        }
+                    }
+                }
+                Tells::HeldBy(no) => {
+                    let held = !rows.is_empty();
+                    learned.stepped[*no] = Some(match held {
+                        true => StepOutcome::Done,
+                        false => StepOutcome::Fenced,
+                    });
+                }
+                Tells::TakenBy(no) => {
                     let by = rows.first().map(|row| {
                         Reader::new(row, OPERATION, "subscription").id_opt::<RunId>("taken_by")
                     });
                     if let Some(by) = by.transpose()?.flatten() {
-                        stepped[*no] = StepOutcome::Taken { by };
+                        taken.push((*no, by));
                     }
                 }
-                Tells::Held(_) | Tells::TakenBy(_) | Tells::Nothing => {}
+                Tells::Nothing => {}
             }
         }
-        let stepped = self.steps.iter().zip(stepped);
-        entered.extend(stepped.map(|(row, outcome)| (row.at, Outcome::Stepped(outcome))));
-        Ok(entered)
+        for (no, by) in taken {
+            if learned.stepped[no] == Some(StepOutcome::Done) {
+                learned.stepped[no] = Some(StepOutcome::Taken { by });
+            }
+        }
+        Ok(())
     }
 
     /// Takes in what was learned.
-    pub(super) fn take(&mut self, learned: Vec<(usize, Outcome)>) {
-        self.outcomes = learned;
+    pub(super) fn take(&mut self, learned: Learned) {
+        let entered = self.enters.iter().zip(learned.entered);
+        let entered = entered.map(|(row, outcome)| {
+            let outcome = outcome.unwrap_or(EnterOutcome::Fenced);
+            (row.at, Outcome::Entered(outcome))
+        });
+        let stepped = self.steps.iter().zip(learned.stepped);
+        let stepped = stepped.map(|(row, outcome)| {
+            let outcome = outcome.unwrap_or(StepOutcome::Fenced);
+            (row.at, Outcome::Stepped(outcome))
+        });
+        self.outcomes = entered.chain(stepped).collect();
+        // In the order of the members: the first that is not fine is the one that is told.
+        self.outcomes.sort_by_key(|(at, _)| *at);
     }
 
     /// The outcomes with the places of their members.
@@ -122,247 +303,7 @@ impl<'a> RunOps<'a> {
     }
 }
 
-#[derive(Debug)]
-struct EnterRow<'a> {
-    at: usize,
-    message: Id,
-    no: i32,
-    token: i32,
-    run: Option<Id>,
-    created: bool,
-    orchestration: &'a str,
-    keys: Vec<&'a [u8]>,
-    routes: Vec<&'a str>,
-    route: &'a str,
-}
-
-impl<'a> EnterRow<'a> {
-    fn of(at: usize, enter: &'a Enter, created: &HashSet<RunId>) -> Self {
-        Self {
-            at,
-            message: enter.claim.delivery.message.into(),
-            no: i32::from(enter.claim.delivery.no),
-            token: number(enter.claim.token),
-            run: enter.run.map(Id::from),
-            created: enter.run.is_some_and(|run| created.contains(&run)),
-            orchestration: &enter.orchestration,
-            keys: enter.keys.iter().map(|(key, _)| &key[..]).collect(),
-            routes: enter.keys.iter().map(|(_, route)| &**route).collect(),
-            route: &enter.route,
-        }
-    }
-
-    fn step<'s>(&'s self, conn: &'s Conn, me: &'s Id) -> pool::Step<'s> {
-        let params: pool::Params<'s> = vec![
-            me,
-            &self.message,
-            &self.no,
-            &self.token,
-            &self.run,
-            &self.created,
-            &self.orchestration,
-            &self.keys,
-            &self.routes,
-            &self.route,
-        ];
-        conn.step(Sql::RunEnter, params)
-    }
-
-    fn outcome(&self, rows: &[Row]) -> Result<EnterOutcome, StoreError> {
-        let Some(row) = rows.first() else {
-            return Ok(EnterOutcome::Fenced);
-        };
-        let row = Reader::new(row, OPERATION, "delivery");
-        if let Some(run) = row.id_opt::<RunId>("run")? {
-            return Ok(EnterOutcome::Entered(run));
-        }
-        let ended: Option<&str> = row.get("ended")?;
-        let by = ended.and_then(|detail| detail.strip_prefix(BY));
-        if let Some(run) = by.and_then(|run| run.parse().ok()) {
-            return Ok(EnterOutcome::Entered(run));
-        }
-        Ok(if row.get("mine")? {
-            EnterOutcome::Nobody
-        } else {
-            EnterOutcome::Fenced
-        })
-    }
-}
-
-#[derive(Debug)]
-struct StepRow<'a> {
-    at: usize,
-    step: &'a Step,
-    run: Id,
-    token: i32,
-    state: Option<&'a [u8]>,
-    status: i16,
-    due: Option<i64>,
-    reason: Option<String>,
-    created: Option<(&'a str, &'a [u8])>,
-    ends: bool,
-    consumed: Places,
-    kept: Places,
-    subscribe: Vec<&'a [u8]>,
-    unsubscribe: Vec<&'a [u8]>,
-    closed: Vec<Id>,
-    answers: Answers<'a>,
-}
-
-impl<'a> StepRow<'a> {
-    fn of(at: usize, step: &'a Step) -> Self {
-        let (status, reason) = match &step.status {
-            RunStatus::Active => (2, None),
-            RunStatus::Suspended { code, detail, step } => {
-                (3, Some(format!("{code} at {step}: {detail}")))
-            }
-            RunStatus::Ended { completed, reason } => {
-                let reason = (!reason.is_empty()).then(|| reason.to_string());
-                (if *completed { 4 } else { 5 }, reason)
-            }
-        };
-        let create = step.create.as_ref();
-        Self {
-            at,
-            step,
-            run: step.claim.run.into(),
-            token: number(step.claim.token),
-            state: step.state.as_deref(),
-            status,
-            due: step.due.map(quayside_store::model::Timestamp::as_micros),
-            reason,
-            created: create.map(|new| (new.orchestration.as_str(), &new.definition[..])),
-            ends: status > 3,
-            consumed: Places::of(&step.consumed),
-            kept: Places::of(&step.kept),
-            subscribe: step.subscribe.iter().map(|key| &key[..]).collect(),
-            unsubscribe: step.unsubscribe.iter().map(|key| &key[..]).collect(),
-            closed: step.closed.iter().map(|id| Id::from(*id)).collect(),
-            answers: Answers::of(step),
-        }
-    }
-
-    fn steps<'s>(
-        &'s self,
-        no: usize,
-        conn: &'s Conn,
-        me: &'s Id,
-        now: &'s i64,
-    ) -> Vec<(Tells, pool::Step<'s>)> {
-        let mut steps = vec![(Tells::Held(no), self.row(conn, me, now))];
-        if self.ends {
-            let params: pool::Params<'s> = vec![&self.run];
-            steps.push((Tells::Nothing, conn.step(Sql::RunKeysEnd, params)));
-        } else if !(self.subscribe.is_empty() && self.unsubscribe.is_empty()) {
-            let params: pool::Params<'s> = vec![&self.run, &self.unsubscribe, &self.subscribe];
-            steps.push((Tells::TakenBy(no), conn.step(Sql::RunKeys, params)));
-        }
-        let mut more = |sql, params: pool::Params<'s>| {
-            steps.push((Tells::Nothing, conn.step(sql, params)));
-        };
-        if !self.consumed.messages.is_empty() {
-            let (messages, nos) = (&self.consumed.messages, &self.consumed.nos);
-            more(Sql::RunConsume, vec![&self.run, now, messages, nos]);
-        }
-        if !self.kept.messages.is_empty() {
-            let (messages, nos) = (&self.kept.messages, &self.kept.nos);
-            more(Sql::RunKeep, vec![&self.run, messages, nos]);
-        }
-        if self.ends || !self.closed.is_empty() || !self.answers.messages.is_empty() {
-            let mut params: pool::Params<'s> = vec![&self.run, now, &self.ends, &self.closed];
-            params.extend(self.answers.params());
-            more(Sql::RunExchanges, params);
-        }
-        if self.ends {
-            more(Sql::RunDiscard, vec![&self.run, now]);
-        }
-        steps
-    }
-
-    /// The statement that changes the row, or makes it.
-    fn row<'s>(&'s self, conn: &'s Conn, me: &'s Id, now: &'s i64) -> pool::Step<'s> {
-        let mut params: pool::Params<'s> = vec![
-            me,
-            now,
-            &self.run,
-            &self.state,
-            &self.status,
-            &self.step.hold,
-            &self.step.wakes,
-            &self.due,
-            &self.reason,
-        ];
-        match &self.created {
-            Some((orchestration, definition)) => {
-                let rest: pool::Params<'s> = vec![orchestration, definition, &self.step.again];
-                params.extend(rest);
-                conn.step(Sql::RunCreate, params)
-            }
-            None => {
-                let rest: pool::Params<'s> =
-                    vec![&self.token, &self.step.ordered, &self.step.again];
-                params.extend(rest);
-                conn.step(Sql::RunStep, params)
-            }
-        }
-    }
-}
-
-/// Deliveries as columns, in the order in which everybody locks them.
-#[derive(Debug, Default)]
-struct Places {
-    messages: Vec<Id>,
-    nos: Vec<i32>,
-}
-
-impl Places {
-    fn of(deliveries: &[DeliveryId]) -> Self {
-        let mut sorted = deliveries.to_vec();
-        sorted.sort_unstable();
-        sorted.dedup();
-        Self {
-            messages: sorted.iter().map(|d| d.message.into()).collect(),
-            nos: sorted.iter().map(|d| i32::from(d.no)).collect(),
-        }
-    }
-}
-
-#[derive(Debug, Default)]
-struct Answers<'a> {
-    messages: Vec<Id>,
-    statuses: Vec<i32>,
-    content_types: Vec<Option<&'a str>>,
-    bytes: Vec<&'a [u8]>,
-}
-
-impl<'a> Answers<'a> {
-    fn of(step: &'a Step) -> Self {
-        let mut answers = Self::default();
-        for answer in &step.answers {
-            answers.messages.push(answer.message.into());
-            answers.statuses.push(i32::from(answer.status));
-            answers
-                .content_types
-                .push(answer.body.content_type.as_deref());
-            answers.bytes.push(match &answer.body.content {
-                Content::Inline(bytes) => bytes,
-                // An answer is inline by contract.
-                Content::Stored(_) => &[],
-            });
-        }
-        answers
-    }
-
-    fn params(&self) -> pool::Params<'_> {
-        vec![
-            &self.messages,
-            &self.statuses,
-            &self.content_types,
-            &self.bytes,
-        ]
-    }
-}
-
-fn number(token: u32) -> i32 {
-    i32::try_from(token).unwrap_or(i32::MAX)
+fn ids(rows: &[Row]) -> Result<HashSet<Id>, StoreError> {
+    let ids: Result<HashSet<Id>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+    ids.map_err(|e| fail(OPERATION, e))
 }
