@@ -6,21 +6,28 @@
 //! comes with it: its sender is told to come back, and whether the store has it is unknown. When a
 //! COMMIT is in the dark the same items run again with the same ids (`reference/store.md` 3).
 //!
-//! What must not come apart is a group ([`Committer::together`]), which has a transaction of its own.
+//! What must not come apart is a group ([`Committer::together`]), which has a transaction of its own. Steps of
+//! orchestration instances are groups too, many small ones: they have a queue of their own, and those that wait there
+//! share a transaction for as long as the store undoes none of them. One that it does is tried by itself, because what
+//! undid it may be what another one was about to write.
+
+mod items;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use quayside_model::{Claim, Clock, Content, InstanceId, Monotonic};
+use quayside_model::{Claim, Clock, InstanceId, Monotonic};
 use quayside_store::{
     AnyStore, Change, Claimed, GroupOutcome, Next, Op, Outcome, Publish, PublishOutcome,
-    SettleOutcome,
+    SettleOutcome, StoreErrorKind,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
+
+use items::{Item, Load, answer, group_of, inline_bytes, put_ops, take_ops};
 
 use crate::writable::Writable;
 
@@ -38,71 +45,22 @@ const MAX_WAITING: u32 = 64 * 1024;
 const QUEUE: usize = 4096;
 /// The first and the longest pause before a failed transaction is tried again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+/// How many groups of one transaction may be undone before all of the others go by themselves.
+const UNDONE: usize = 4;
 
 /// The front of the committer. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Committer {
     queue: mpsc::Sender<Item>,
+    /// Groups that may share a transaction.
+    steps: mpsc::Sender<Item>,
     /// Kibibytes of bodies that may still wait.
     room: Arc<Semaphore>,
     clock: Arc<dyn Clock>,
 }
 
-#[derive(Debug)]
-struct Item {
-    load: Load,
-    bytes: usize,
-    /// When a publication is given up, if ever; settlements never are.
-    deadline: Option<Monotonic>,
-    /// Its share of [`MAX_WAITING`], given back with the item.
-    room: Option<OwnedSemaphorePermit>,
-}
-
-/// What an item wants to be committed, with who waits for the answer.
-#[derive(Debug)]
-enum Load {
-    One(Op, oneshot::Sender<Outcome>),
-    /// All in one batch, but each with its own outcome.
-    Row(Vec<Op>, oneshot::Sender<Vec<Outcome>>),
-    /// All or none.
-    Group(Vec<Op>, oneshot::Sender<GroupOutcome>),
-}
-
-impl Item {
-    fn is_given_up(&self, now: Monotonic) -> bool {
-        let gone = match &self.load {
-            Load::One(_, reply) => reply.is_closed(),
-            Load::Row(_, reply) => reply.is_closed(),
-            Load::Group(_, reply) => reply.is_closed(),
-        };
-        self.deadline
-            .is_some_and(|deadline| now >= deadline || gone)
-    }
-
-    /// How many operations it is.
-    fn ops(&self) -> usize {
-        match &self.load {
-            Load::One(..) => 1,
-            Load::Row(ops, _) | Load::Group(ops, _) => ops.len(),
-        }
-    }
-
-    fn is_group(&self) -> bool {
-        matches!(self.load, Load::Group(..))
-    }
-
-    fn is_settlement(&self) -> bool {
-        match &self.load {
-            Load::One(op, _) => matches!(op, Op::Settle(..)),
-            Load::Row(ops, _) | Load::Group(ops, _) => {
-                ops.iter().any(|op| matches!(op, Op::Settle(..)))
-            }
-        }
-    }
-}
-
 impl Committer {
-    /// Starts the committer as a task of `tasks`. It ends when every front is gone and the queue is
+    /// Starts the committer as two tasks of `tasks`. They end when every front is gone and the queues are
     /// empty, or at once with `cut`.
     pub(crate) fn start(
         tasks: &mut JoinSet<&'static str>,
@@ -113,19 +71,34 @@ impl Committer {
         cut: CancellationToken,
     ) -> Self {
         let (queue, items) = mpsc::channel(QUEUE);
+        let (steps, groups) = mpsc::channel(QUEUE);
         let worker = Worker {
             store,
             instance,
             writable,
             clock: Arc::clone(&clock),
             cut,
+            shares: false,
+        };
+        let of_steps = Worker {
+            shares: true,
+            ..worker.clone()
         };
         tasks.spawn(async move {
             worker.run(items).await;
             "committer"
         });
+        tasks.spawn(async move {
+            of_steps.run(groups).await;
+            "committer of steps"
+        });
         let room = Arc::new(Semaphore::new(MAX_WAITING as usize));
-        Self { queue, room, clock }
+        Self {
+            queue,
+            steps,
+            room,
+            clock,
+        }
     }
 
     /// Publishes, by `deadline` if there is one. `None`: the store did not take it in time; it may still
@@ -218,7 +191,11 @@ impl Committer {
                 deadline,
                 room,
             };
-            self.queue.send(item).await.ok()?;
+            let queue = match item.is_step() {
+                true => &self.steps,
+                false => &self.queue,
+            };
+            queue.send(item).await.ok()?;
             answer.await.ok()
         };
         // The committer answers by the deadline too, but only between two tries: a try that hangs in a
@@ -231,16 +208,6 @@ impl Committer {
     }
 }
 
-/// How many bytes of `publish` wait in memory.
-fn inline_bytes(publish: &Publish) -> usize {
-    let parts = publish.message.parts.iter();
-    let bytes = parts.map(|part| match &part.content {
-        Content::Inline(bytes) => bytes.len(),
-        Content::Stored(_) => 0,
-    });
-    bytes.sum()
-}
-
 #[derive(Clone)]
 struct Worker {
     store: AnyStore,
@@ -249,6 +216,8 @@ struct Worker {
     writable: Arc<Writable>,
     clock: Arc<dyn Clock>,
     cut: CancellationToken,
+    /// Whether groups share transactions.
+    shares: bool,
 }
 
 impl Worker {
@@ -273,7 +242,7 @@ impl Worker {
             };
             let Some(first) = first else { break };
             let worker = self.clone();
-            if first.is_group() {
+            if self.is_alone(&first) {
                 running.spawn(async move { worker.commit_group(first).await });
                 continue;
             }
@@ -283,11 +252,21 @@ impl Worker {
                 .await;
             under_way = batch.len();
             let full = std::mem::replace(&mut batch, Vec::with_capacity(MAX_ITEMS));
-            running.spawn(async move { worker.commit(full).await });
+            running.spawn(async move {
+                match worker.shares {
+                    true => worker.commit_groups(full).await,
+                    false => worker.commit(full).await,
+                }
+            });
         }
         while let Some(end) = running.join_next().await {
             note_end(Some(end));
         }
+    }
+
+    /// Whether an item has a transaction for itself.
+    fn is_alone(&self, item: &Item) -> bool {
+        item.is_group() && !self.shares
     }
 
     /// Adds what waits to a batch that was begun. Gives back a group that was met: it goes by itself.
@@ -308,7 +287,7 @@ impl Worker {
         loop {
             while batch.len() < MAX_ITEMS && ops < MAX_OPS && bytes < MAX_BYTES {
                 let Ok(item) = items.try_recv() else { break };
-                if item.is_group() {
+                if self.is_alone(&item) {
                     return Some(item);
                 }
                 bytes += item.bytes;
@@ -322,7 +301,7 @@ impl Worker {
             tokio::select! {
                 end = running.join_next() => note_end(end),
                 item = items.recv() => match item {
-                    Some(item) if item.is_group() => return Some(item),
+                    Some(item) if self.is_alone(&item) => return Some(item),
                     Some(item) => {
                         bytes += item.bytes;
                         ops += item.ops();
@@ -390,6 +369,51 @@ impl Worker {
         }
     }
 
+    /// Runs groups as one transaction. One that the store undoes goes by itself, and the others together again.
+    async fn commit_groups(&self, mut items: Vec<Item>) {
+        let mut pause = PAUSE.0;
+        let mut undone = 0;
+        while items.len() > 1 && undone < UNDONE {
+            let now = self.clock.monotonic();
+            items.retain(|item| !item.is_given_up(now));
+            let (ops, rest) = take_ops(items);
+            match self.store.commit_group(self.instance, &ops).await {
+                Ok(GroupOutcome::Done(outcomes)) => {
+                    self.writable.committed();
+                    answer(rest, outcomes);
+                    return;
+                }
+                Ok(GroupOutcome::Undone { member, .. }) => {
+                    self.writable.committed();
+                    undone += 1;
+                    items = put_ops(ops, rest);
+                    let guilty = items.remove(group_of(&items, member));
+                    self.commit_group(guilty).await;
+                }
+                Err(error) => {
+                    items = put_ops(ops, rest);
+                    let untold = self.writable.failed(error.kind);
+                    if let Some(untold) = untold {
+                        warn!(code = %error.kind.code(), error = %chain(&error), groups = items.len(), untold,
+                            "groups failed");
+                    }
+                    // Groups that were in each other's way, and one that the database does not take: each finds out.
+                    let apart = matches!(error.kind, StoreErrorKind::Contended)
+                        || !error.kind.is_transient();
+                    if apart {
+                        break;
+                    }
+                    if self.pause(&mut pause).await.is_none() {
+                        return;
+                    }
+                }
+            }
+        }
+        for item in items {
+            self.commit_group(item).await;
+        }
+    }
+
     /// Runs a group until the store has answered, or drops it when nobody wants an answer any more or
     /// trying again does not mend it.
     async fn commit_group(&self, item: Item) {
@@ -428,76 +452,6 @@ impl Worker {
         }
         *pause = (*pause * 2).min(PAUSE.1);
         Some(())
-    }
-}
-
-/// Who waits for how many of the outcomes of a batch.
-struct Waiter {
-    reply: Reply,
-    deadline: Option<Monotonic>,
-    room: Option<OwnedSemaphorePermit>,
-}
-
-enum Reply {
-    One(oneshot::Sender<Outcome>),
-    Row(usize, oneshot::Sender<Vec<Outcome>>),
-}
-
-/// The operations of a batch, flat, and who waits for them. Groups never come here.
-fn take_ops(items: Vec<Item>) -> (Vec<Op>, Vec<Waiter>) {
-    let mut ops = Vec::with_capacity(items.len());
-    let mut waiters = Vec::with_capacity(items.len());
-    for item in items {
-        let reply = match item.load {
-            Load::One(op, reply) => {
-                ops.push(op);
-                Reply::One(reply)
-            }
-            Load::Row(row, reply) => {
-                let count = row.len();
-                ops.extend(row);
-                Reply::Row(count, reply)
-            }
-            Load::Group(..) => continue,
-        };
-        let (deadline, room) = (item.deadline, item.room);
-        waiters.push(Waiter {
-            reply,
-            deadline,
-            room,
-        });
-    }
-    (ops, waiters)
-}
-
-/// The items again, after a batch that failed.
-fn put_ops(ops: Vec<Op>, waiters: Vec<Waiter>) -> Vec<Item> {
-    let mut ops = ops.into_iter();
-    let item = |waiter: Waiter| {
-        let load = match waiter.reply {
-            Reply::One(reply) => Load::One(ops.next()?, reply),
-            Reply::Row(count, reply) => Load::Row(ops.by_ref().take(count).collect(), reply),
-        };
-        Some(Item {
-            load,
-            bytes: 0,
-            deadline: waiter.deadline,
-            room: waiter.room,
-        })
-    };
-    waiters.into_iter().filter_map(item).collect()
-}
-
-fn answer(waiters: Vec<Waiter>, outcomes: Vec<Outcome>) {
-    let mut outcomes = outcomes.into_iter();
-    for waiter in waiters {
-        // A closed channel is a sender that was told to come back.
-        match waiter.reply {
-            Reply::One(reply) => drop(outcomes.next().map(|outcome| reply.send(outcome))),
-            Reply::Row(count, reply) => {
-                drop(reply.send(outcomes.by_ref().take(count).collect()));
-            }
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::{
 };
 
 /// The names a process knows.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 8] = [
     // Trust does not end by the clock, as for a machine that does not know that it was paused.
     "no-gate",
     "no-idempotency-key",
@@ -24,6 +24,7 @@ pub const NAMES: [&str; 7] = [
     "no-idle-limit",
     // An orchestration instance is given back after each step, for any process to go on with.
     "steps-apart",
+    "steps-elsewhere",
 ];
 
 /// The places at which work can be held.

@@ -17,6 +17,7 @@ mod client;
 mod failover;
 mod forward;
 mod latency;
+mod orchestration;
 mod passthrough;
 mod programs;
 mod queue;
@@ -35,6 +36,8 @@ struct Arguments {
 enum Command {
     /// HTTP in, store, HTTP out: rate, latency, loss, repeats, and the ratio to the ceiling.
     Passthrough(passthrough::Options),
+    /// HTTP in, an orchestration that is kept three times, HTTP out: the ratio to passing through.
+    Orchestration(orchestration::Options),
     /// Queue in, store, queue out: rates as ratios to the broker's own shovel.
     Queue(queue::Options),
     /// Two nodes with agents: how long nothing comes out when the owner of a clustered host is lost or moved.
@@ -52,6 +55,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Passthrough(options) => run(passthrough::run(options)),
+        Command::Orchestration(options) => run(orchestration::run(options)),
         Command::Queue(options) => run(queue::run(options)),
         Command::Failover(options) => run(failover::run(options)),
         Command::StoreCeiling(options) => run(passthrough::store_ceiling(options)),

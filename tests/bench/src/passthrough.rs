@@ -33,7 +33,8 @@ const DRAIN: Duration = Duration::from_secs(60);
 const VALID: (f64, f64) = (0.5, 0.8);
 
 /// Where messages are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Store {
     /// The embedded one.
     Sqlite,
@@ -62,8 +63,8 @@ pub(crate) struct Options {
 }
 
 /// The processes of a run; the order of the fields is the order in which they end.
-struct Set {
-    gateways: Vec<Gateway>,
+pub(crate) struct Set {
+    pub(crate) gateways: Vec<Gateway>,
     _nodes: Vec<Node>,
     _app: App,
     partner: Partner,
@@ -71,15 +72,15 @@ struct Set {
 }
 
 /// One measurement of the gateway.
-struct Measured {
-    accepted_per_s: f64,
-    delivered_per_s: f64,
-    lost: u64,
-    repeated: u64,
-    refused: u64,
+pub(crate) struct Measured {
+    pub(crate) accepted_per_s: f64,
+    pub(crate) delivered_per_s: f64,
+    pub(crate) lost: u64,
+    pub(crate) repeated: u64,
+    pub(crate) refused: u64,
     /// Of each message, in microseconds.
-    latencies: Vec<u64>,
-    delivered: u64,
+    pub(crate) latencies: Vec<u64>,
+    pub(crate) delivered: u64,
 }
 
 /// The rounds at full rate, with the ceilings of the same rounds.
@@ -226,8 +227,17 @@ impl Set {
         } else {
             text
         };
-        let app = App::new(&text);
         let hosts: &[&str] = if two { &["edge", "out"] } else { &["edge"] };
+        Ok(Self::of(App::new(&text), hosts, partner, server).await)
+    }
+
+    /// Starts a process for each of `hosts` of an application.
+    pub(crate) async fn of(
+        app: App,
+        hosts: &[&str],
+        partner: Partner,
+        server: Option<Postgres>,
+    ) -> Self {
         let mut nodes = Vec::new();
         if let Some(server) = &server {
             server.create_database("quayside").await;
@@ -244,13 +254,13 @@ impl Set {
         for node in &nodes {
             gateways.push(node.start().await);
         }
-        Ok(Self {
+        Self {
             gateways,
             _nodes: nodes,
             _app: app,
             partner,
             server,
-        })
+        }
     }
 
     /// Measures in turn, while the gateway idles beside the ceilings.
@@ -278,7 +288,7 @@ impl Set {
         Ok(rounds)
     }
 
-    async fn measure(
+    pub(crate) async fn measure(
         &self,
         prefix: &str,
         base: &client::Options,
@@ -365,7 +375,7 @@ impl Set {
         Ok(usage)
     }
 
-    async fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         for gateway in &mut self.gateways {
             let code = gateway.stop(Duration::from_secs(30)).await;
             ensure!(code == Some(0), "the gateway ended with {code:?}");
@@ -415,13 +425,13 @@ impl Rounds {
 
 impl Measured {
     /// Messages per second, in or out.
-    fn slowest_per_s(&self) -> f64 {
+    pub(crate) fn slowest_per_s(&self) -> f64 {
         self.accepted_per_s.min(self.delivered_per_s)
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a few rounds")]
-fn average(all: &[f64]) -> f64 {
+pub(crate) fn average(all: &[f64]) -> f64 {
     mean(all.iter().sum(), all.len() as f64)
 }
 

@@ -169,6 +169,7 @@ async fn begin(
         claimed: (now, then),
         at_hand,
     };
+    shared.process.belongs_elsewhere(hand.claim);
     let entrance = Enter {
         claim: claimed.claim,
         run: Some(run),

@@ -23,8 +23,8 @@ use std::{
     time::Duration,
 };
 
-use quayside_model::{Claim, Monotonic, Name, RunId};
-use quayside_store::{StoreError, Want};
+use quayside_model::{Claim, Monotonic, Name, RunId, failpoint};
+use quayside_store::{StoreError, Want, runs::RunClaim};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -37,8 +37,11 @@ pub(crate) use pinned::{definition, keep_definitions};
 
 use crate::{committer::chain, shared::Shared};
 
-/// How many instances and messages of orchestrations a process has in hand.
-const PLACES: usize = 64;
+/// How many instances and messages of orchestrations a process has in hand. Their steps share transactions, so that many
+/// at once are what makes each of them cheap.
+const PLACES: usize = 256;
+/// How many instances are claimed at once, each with the first page of its inbox: a bound for memory.
+const CLAIM: usize = 64;
 /// The pace of polling. Closer than that of send ports: an answer that came over another process is waited for.
 const PACE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
 /// How often the instances in hand are compared with those that the store has for this process.
@@ -50,6 +53,8 @@ pub(crate) struct Process {
     /// With how many tasks have each: one that was given back may be claimed again before its first task has ended.
     held: Mutex<HashMap<RunId, usize>>,
     pinned: pinned::Book,
+    /// The tokens of the claims here, while the fail point `steps-elsewhere` wants each claim at another process.
+    seen: Mutex<HashMap<RunId, u32>>,
     /// Something may have come for an instance or orchestration.
     pub(crate) wake: Notify,
 }
@@ -72,6 +77,16 @@ impl Process {
                 held.remove(&run);
             }
         }
+    }
+
+    /// Takes note of a claim. Whether it is to be given back, because the one before it was here, too.
+    fn belongs_elsewhere(&self, claim: RunClaim) -> bool {
+        if !failpoint::enabled("steps-elsewhere") {
+            return false;
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = seen.insert(claim.run, claim.token);
+        before.is_some_and(|token| token + 1 == claim.token)
     }
 
     fn held(&self) -> Vec<RunId> {
@@ -162,7 +177,8 @@ impl Round {
 
     async fn claim_runs(&mut self, names: &[Name]) -> Result<usize, StoreError> {
         // Some places are for messages, however many instances there are to be finished.
-        let room = self.places.available_permits().saturating_sub(PLACES / 8);
+        let free = self.places.available_permits().saturating_sub(PLACES / 8);
+        let room = free.min(CLAIM);
         let wants = shares(names, room);
         if wants.is_empty() {
             return Ok(0);

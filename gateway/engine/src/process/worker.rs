@@ -27,6 +27,9 @@ const TURN: usize = 64;
 pub(crate) async fn work(shared: &Shared, claimed: ClaimedRun) {
     let (id, order) = (claimed.claim.run, claimed.order.clone());
     match take_up(shared, claimed).await {
+        Ok(Some(hand)) if shared.process.belongs_elsewhere(hand.claim) => {
+            rest(shared, &hand, true, false).await;
+        }
         Ok(Some(mut hand)) => {
             let order = order.map(|order| (Order::decode(&order), order));
             drive(shared, &mut hand, order, Vec::new()).await;
@@ -196,7 +199,9 @@ pub(crate) async fn drive(
                 return Driven::Done;
             }
             Ok(None) => {
-                rest(shared, hand, ordered).await;
+                // A page of which nothing is taken must not keep it awake for ever.
+                let again = hand.partial && hand.took;
+                rest(shared, hand, again, ordered).await;
                 return Driven::Done;
             }
             Err(Halt::Refused(code, detail)) if event != Event::Wake => {
@@ -382,11 +387,10 @@ fn first(message: quayside_model::MessageId) -> quayside_model::DeliveryId {
     quayside_model::DeliveryId { message, no: 0 }
 }
 
-/// Gives an instance back that has nothing to do.
-async fn rest(shared: &Shared, hand: &Hand, ordered: bool) {
+/// Gives an instance back that has nothing to do, or, `again`, has it for whoever claims it next.
+async fn rest(shared: &Shared, hand: &Hand, again: bool, ordered: bool) {
     let mut step = resting(hand, &hand.state, ordered);
-    // A page of which nothing is taken must not keep it awake for ever.
-    step.again = hand.partial && hand.took;
+    step.again = again;
     let ops = vec![Op::Step(Box::new(step))];
     if let Some(GroupOutcome::Undone { .. }) = shared.committer.together(ops, None).await {
         info!(run = %hand.claim.run, "an orchestration instance was taken over by another process");
