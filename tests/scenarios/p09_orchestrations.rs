@@ -300,10 +300,10 @@ async fn judge(site: &Site, count: usize) {
     }
 }
 
-/// Between any two points at which an instance is kept it is given back, so that any process may make the next step.
+/// Between any two points at which an instance is kept it is given back, and who had it last does not take it again.
 #[tokio::test(flavor = "multi_thread")]
-async fn each_step_may_be_made_by_another_process() {
-    let site = site(Store::Postgres, 2, "steps-apart").await;
+async fn each_step_is_made_by_another_process() {
+    let site = site(Store::Postgres, 2, "steps-apart,steps-elsewhere").await;
     hand_all_in(&site.servers(), 100, &AtomicBool::new(false)).await;
     judge(&site, 100).await;
 }
