@@ -59,6 +59,10 @@ quayside_model::codes! {
         "Answer with a smaller document, and send the large one to a port.";
     INBOX_FULL = "QS0830", "An orchestration instance does not take the messages that lie before the one that it may wait for.",
         "Look at what it waits for and at its inbox (`quayside orchestrations show`); terminate it, or correct the definition for those that follow.";
+    BATCH_TOO_LARGE = "QS0831", "A batch is too large to go into one commit.",
+        "Set `batch = \"per-message\"` in the split of the receive port, or send several smaller batches.";
+    RECORD_REFUSED = "QS0832", "The store refused a record of a batch.",
+        "Report it with the log line: the gateway should not have built it.";
     FORMER_LEFT = "QS0823", "The connections of the former owner of a clustered host could not be closed at once.",
         "Look whether the management API in `takeover` answers and lets its user in; it is tried again, and until then the broker may keep messages for the former owner.";
 }

@@ -15,6 +15,9 @@ use quayside_model::{Name, OnOrderFailure, Priority, RetryPolicy, Timestamp};
 use quayside_orchestration::{Activation, Definition, Environment};
 use quayside_pipeline::{Map, Promotions, Schema};
 
+mod pipeline;
+pub use pipeline::{Expects, ReceivePipeline};
+
 use crate::{
     filter::{Filter, FilterError},
     window::ServiceWindow,
@@ -44,6 +47,8 @@ pub struct ReceivePort {
     pub name: Name,
     /// The host that runs its locations.
     pub host: Name,
+    /// What is done to a body before its content is looked at.
+    pub pipeline: ReceivePipeline,
     /// The messages that it expects, and what is promoted from them. Without any, a message passes with
     /// the properties of its transport only, and its content is not looked at.
     pub messages: Vec<Arc<MessagePlan>>,

@@ -45,6 +45,8 @@ pub(crate) struct Prepared {
     publish: Publish,
     places: Vec<(u16, Arc<SendRuntime>, OwnedSemaphorePermit)>,
     remarks: Vec<Remark>,
+    /// Whether its one delivery is for whoever commits it.
+    keeps: bool,
 }
 
 /// What operators are told of a message when it is stored. A repeat of one that was stored before is not
@@ -125,6 +127,7 @@ pub(crate) async fn prepare_for(
         publish,
         places,
         remarks,
+        keeps: false,
     })
 }
 
@@ -148,6 +151,7 @@ pub(crate) fn prepare_suspended(
         publish,
         places: Vec::new(),
         remarks: vec![remark],
+        keeps: false,
     }
 }
 
@@ -190,6 +194,53 @@ fn prepare_one(
         publish,
         places: Vec::new(),
         remarks: Vec::new(),
+        keeps: false,
+    }
+}
+
+/// The way in which a delivery to a location is rendered that is to be split into its records.
+const TO_SPLIT: &str = r#"{"split":true}"#;
+
+/// Whether the delivery to a location is to be split into its records.
+pub(crate) fn is_to_split(rendered: Option<&Text>) -> bool {
+    rendered.is_some_and(|rendered| rendered.as_str() == TO_SPLIT)
+}
+
+/// A batch that came in at `location`, for whoever commits it: it splits what is stored then, and keeps the claim
+/// of this delivery meanwhile. Should it die, another process of the location does so.
+pub(crate) fn prepare_batch(
+    routes: &Routes,
+    message: Arc<Message>,
+    location: &Name,
+    extras: Extras,
+) -> Prepared {
+    let delivery = NewDelivery {
+        rendered: Some(Text::lossy(TO_SPLIT)),
+        ..plain(location, extras.priority, Birth::Claimed)
+    };
+    let publish = assemble(routes.version, &message, vec![delivery], extras);
+    Prepared {
+        message,
+        publish,
+        places: Vec::new(),
+        remarks: Vec::new(),
+        keeps: true,
+    }
+}
+
+/// A message that is kept, and that nobody gets.
+pub(crate) fn prepare_for_nobody(
+    routes: &Routes,
+    message: Arc<Message>,
+    extras: Extras,
+) -> Prepared {
+    let publish = assemble(routes.version, &message, Vec::new(), extras);
+    Prepared {
+        message,
+        publish,
+        places: Vec::new(),
+        remarks: Vec::new(),
+        keeps: false,
     }
 }
 
@@ -285,6 +336,25 @@ impl Prepared {
         self.message.id
     }
 
+    /// The claim that whoever commits it has then, if it is a batch.
+    pub(crate) fn kept_claim(&self, shared: &Shared) -> Option<Claim> {
+        let delivery = DeliveryId {
+            message: self.message.id,
+            no: 0,
+        };
+        self.keeps.then_some(Claim {
+            delivery,
+            instance: shared.instance,
+            token: 1,
+        })
+    }
+
+    /// The same, with something at the source to be cleaned up after it.
+    pub(crate) fn with_source(mut self, source: Option<NewSource>) -> Self {
+        self.publish.source = source;
+        self
+    }
+
     /// The same, of a message that `location` could not accept because of `failure` and that is published
     /// as a failed message.
     pub(crate) fn instead_of(mut self, location: &Name, failure: Failure) -> Self {
@@ -316,6 +386,7 @@ impl Prepared {
             message: self.message,
             places: self.places,
             remarks: self.remarks,
+            keeps: self.keeps,
         };
         (publish, hand_over)
     }
@@ -393,6 +464,7 @@ struct HandOver {
     exchange: Option<ExchangeId>,
     places: Vec<(u16, Arc<SendRuntime>, OwnedSemaphorePermit)>,
     remarks: Vec<Remark>,
+    keeps: bool,
 }
 
 impl HandOver {
@@ -409,7 +481,8 @@ impl HandOver {
 
     /// Before the store has the claims: their comparison must not find them missing here.
     fn hold(&self, shared: &Shared) {
-        let numbers = self.places.iter().map(|(no, ..)| *no);
+        let kept = self.keeps.then_some(0);
+        let numbers = self.places.iter().map(|(no, ..)| *no).chain(kept);
         shared.held.add(numbers.map(|no| self.claim(shared, no)));
     }
 
@@ -422,6 +495,9 @@ impl HandOver {
             }
             _ => &[],
         };
+        if self.keeps && !claimed.contains(&0) {
+            shared.held.remove(self.claim(shared, 0));
+        }
         for (no, runtime, place) in std::mem::take(&mut self.places) {
             let claim = self.claim(shared, no);
             if !claimed.contains(&no) {

@@ -8,7 +8,7 @@ use quayside_adapter_api::{
 };
 use quayside_engine::{
     Engine, Options, Roles, codes,
-    plan::{Location, Plan, ReceivePort, Unrouted, Validate},
+    plan::{Location, Plan, ReceivePipeline, ReceivePort, Unrouted, Validate},
 };
 use quayside_model::{Name, SystemClock, SystemEntropy};
 use quayside_store::{AnyStore, maintain::Retention};
@@ -73,6 +73,7 @@ fn impossible(hash: &str) -> Plan {
     let port = ReceivePort {
         name: name("a.in"),
         host: name("host"),
+        pipeline: ReceivePipeline::default(),
         messages: Vec::new(),
         validate: Validate::Off,
         dedupe: quayside_engine::plan::DedupePlan::default(),

@@ -22,8 +22,8 @@ use quayside_engine::{
     Engine, Options, Roles, codes,
     filter::Filter,
     plan::{
-        ATTEMPT_TIMEOUT, DedupePlan, InDoubt, Location, MessagePlan, Plan, ReceivePort, SendPort,
-        TransportPlan, Unrouted, Validate,
+        ATTEMPT_TIMEOUT, DedupePlan, InDoubt, Location, MessagePlan, Plan, ReceivePipeline,
+        ReceivePort, SendPort, TransportPlan, Unrouted, Validate,
     },
 };
 use quayside_harness::wait_for;
@@ -151,6 +151,7 @@ fn receive(publish_failures: bool) -> ReceivePort {
     ReceivePort {
         name: name("app.in"),
         host: name("host"),
+        pipeline: ReceivePipeline::default(),
         messages: Vec::new(),
         validate: Validate::Off,
         dedupe: DedupePlan {

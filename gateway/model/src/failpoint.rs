@@ -28,7 +28,7 @@ pub const NAMES: [&str; 8] = [
 ];
 
 /// The places at which work can be held.
-pub const PLACES: [&str; 4] = [
+pub const PLACES: [&str; 5] = [
     // A transaction is open at the database and holds its locks.
     "hold-in-transaction",
     // A message is published, and the broker has not confirmed it yet.
@@ -37,6 +37,8 @@ pub const PLACES: [&str; 4] = [
     "hold-before-completion",
     // The store has the messages, and the broker does not know it yet.
     "hold-before-ack",
+    // Some of the records of a batch are stored, and the next ones are about to be.
+    "hold-in-batch",
 ];
 
 /// How often each place was come by.

@@ -10,14 +10,21 @@ use quayside_model::{EndResult, Failure, FailureClass, Text};
 use quayside_store::{Change, Claimed};
 use tracing::warn;
 
-use super::intake::{self, Arrival};
+use super::{
+    intake::{self, Arrival},
+    records, split,
+};
 use crate::{
+    publish::is_to_split,
     send::attempt::open_body,
     shared::{Routes, Shared},
 };
 
 /// Takes one resumed receipt in and settles its delivery.
 pub(crate) async fn take(shared: &Arc<Shared>, routes: &Routes, claimed: Claimed) {
+    if is_to_split(claimed.rendered.as_ref()) {
+        return split::take(shared, routes, claimed).await;
+    }
     let change = match again(shared, routes, &claimed).await {
         Some(change) => change,
         None => Change::Release,
@@ -35,13 +42,15 @@ async fn again(shared: &Arc<Shared>, routes: &Routes, claimed: &Claimed) -> Opti
         .find(|location| location.name == claimed.port)?;
     let message = &claimed.message;
     let mut context = message.context.clone();
+    // What every record of a batch carries is in no record, so it stays; what the record has itself is found anew.
+    let is_record = context.get(records::NUMBER).is_some();
     for name in context
         .iter()
         .map(|(name, _)| name.clone())
         .collect::<Vec<_>>()
     {
         // What was promoted from the content is promoted anew, perhaps by other rules, and so it is judged.
-        if !name.contains('.') || name.starts_with("validation.") {
+        if !(is_record || name.contains('.')) || name.starts_with("validation.") {
             context.remove(&name);
         }
     }

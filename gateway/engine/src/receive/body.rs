@@ -4,12 +4,20 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use quayside_adapter_api::{AdapterError, Body};
 use quayside_model::{BodyId, Content, INLINE_MAX, Message, Part, StoredBody};
-use quayside_pipeline::{Invalid, Kind, Limits, Scanned, Scanner};
+use quayside_pipeline::{
+    Invalid, Kind, Limits, Scanned, Scanner, codes as pipeline, decode::Decode,
+};
 use quayside_store::{StoreError, StoreErrorKind, bodies::CHUNK};
 use sha2::{Digest, Sha256};
 
-use super::patience::Patience;
-use crate::{plan::ReceivePort, shared::Shared};
+use super::{
+    patience::Patience,
+    pieces::{Broken, Pieces},
+};
+use crate::{
+    plan::{Expects, ReceivePort},
+    shared::Shared,
+};
 
 /// A body that was read to its end.
 #[derive(Debug)]
@@ -20,6 +28,21 @@ pub(crate) struct ReadBody {
     pub(crate) kind: Option<Kind>,
     /// What the content says of itself, or why it is not acceptable, where that is no refusal.
     pub(crate) scanned: Result<Scanned, Invalid>,
+    /// Whether something was taken off that was around it.
+    pub(crate) is_decoded: bool,
+}
+
+impl ReadBody {
+    /// A body that nobody has looked into.
+    pub(crate) fn unseen(content: Content, sha256: [u8; 32]) -> Self {
+        Self {
+            content,
+            sha256,
+            kind: None,
+            scanned: Ok(Scanned::default()),
+            is_decoded: false,
+        }
+    }
 }
 
 /// A body that was not read to its end.
@@ -54,10 +77,116 @@ pub(crate) async fn read(
     body: Body,
     patience: &mut Patience,
     read_on: bool,
+    decode: Option<&Decode>,
 ) -> Result<ReadBody, BrokenBody> {
-    patience
-        .lend(take_in(shared, port, content_type, body, read_on))
-        .await
+    let Some(decode) = decode else {
+        let taken = take_in(shared, port, content_type, body, read_on);
+        return patience.lend(taken).await;
+    };
+    let decoded = async {
+        let raw = take_whole(shared, body).await?;
+        decoded(shared, port, content_type, raw, decode, read_on).await
+    };
+    patience.lend(decoded).await
+}
+
+/// Reads `body` to its end without looking into it.
+pub(crate) async fn take_whole(shared: &Shared, mut body: Body) -> Result<ReadBody, BrokenBody> {
+    let mut sink = Sink::default();
+    let mut sha = Sha256::new();
+    while let Some(bytes) = body.next().await {
+        let pushed = match bytes {
+            Ok(bytes) => {
+                sha.update(&bytes);
+                sink.push(shared, bytes).await
+            }
+            Err(error) => Err(BodyError::Source(error)),
+        };
+        if let Err(error) = pushed {
+            let leftover = sink.leftover();
+            return Err(BrokenBody { error, leftover });
+        }
+    }
+    let sha256: [u8; 32] = sha.finalize().into();
+    let content = sink.finish(shared, sha256).await?;
+    Ok(ReadBody::unseen(content, sha256))
+}
+
+/// What comes out of `raw`, which is given up unless it has to be kept as it came.
+async fn decoded(
+    shared: &Shared,
+    port: &ReceivePort,
+    content_type: Option<&str>,
+    raw: ReadBody,
+    decode: &Decode,
+    read_on: bool,
+) -> Result<ReadBody, BrokenBody> {
+    let mut look = Look::new(port, inner_type(content_type));
+    let mut sink = Sink::default();
+    let mut sha = Sha256::new();
+    let mut pieces = Pieces::of(&shared.store, &raw.content, Some(decode));
+    let whole = loop {
+        let error = match pieces.next().await {
+            Ok(None) => break Ok(()),
+            Ok(Some(piece)) => {
+                look.push(&piece);
+                if look.failed() {
+                    break Ok(());
+                }
+                sha.update(&piece);
+                match sink.push(shared, piece).await {
+                    Ok(()) => continue,
+                    Err(error) => error,
+                }
+            }
+            Err(Broken::Invalid(invalid)) => BodyError::Invalid(invalid),
+            Err(Broken::Source(error)) => BodyError::Source(error),
+        };
+        break Err(error);
+    };
+    let (kind, scanned) = look.finish();
+    let invalid = match (whole, scanned) {
+        (Ok(()), Ok(scanned)) => {
+            let content = sink.finish(shared, sha.finalize().into()).await;
+            give_up(shared, &raw.content).await;
+            return Ok(ReadBody {
+                content: content?,
+                kind,
+                scanned: Ok(scanned),
+                is_decoded: true,
+                ..raw
+            });
+        }
+        (Ok(()), Err(invalid)) | (Err(BodyError::Invalid(invalid)), _) => invalid,
+        (Err(error), _) => {
+            give_up(shared, &raw.content).await;
+            let leftover = sink.leftover();
+            return Err(BrokenBody { error, leftover });
+        }
+    };
+    if let Some(body) = sink.leftover() {
+        abandon(shared, body).await;
+    }
+    if read_on {
+        let scanned = Err(invalid);
+        return Ok(ReadBody { scanned, ..raw });
+    }
+    give_up(shared, &raw.content).await;
+    let error = BodyError::Invalid(invalid);
+    let leftover = None;
+    Err(BrokenBody { error, leftover })
+}
+
+/// The media type of what is inside of a body of this type: known where that is no type of a wrapping.
+pub(crate) fn inner_type(content_type: Option<&str>) -> Option<&str> {
+    content_type.filter(|name| Kind::sniff(Some(name), b"") != Kind::Opaque)
+}
+
+/// Gives `content` up if it is in chunks that no message names.
+async fn give_up(shared: &Shared, content: &Content) {
+    if let Content::Stored(body) = content {
+        abandon(shared, body.id).await;
+    }
 }
 
 async fn take_in(
@@ -104,6 +233,7 @@ async fn take_in(
         sha256,
         kind,
         scanned,
+        is_decoded: false,
     })
 }
 
@@ -128,12 +258,25 @@ impl<'a> Look<'a> {
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        if self.port.messages.is_empty() || self.invalid.is_some() {
+        let expects = self.port.pipeline.expects;
+        let unseen = match expects {
+            Expects::Messages => self.port.messages.is_empty(),
+            Expects::Kind(_) => false,
+            Expects::Anything => true,
+        };
+        if unseen || self.invalid.is_some() {
+            return;
+        }
+        let kind = *self
+            .kind
+            .get_or_insert_with(|| Kind::sniff(self.content_type, bytes));
+        if let Expects::Kind(expected) = expects
+            && expected != kind
+        {
+            self.invalid = Some(unexpected(expected));
             return;
         }
         let scanner = self.scanner.get_or_insert_with(|| {
-            let kind = Kind::sniff(self.content_type, bytes);
-            self.kind = Some(kind);
             let expected = self.port.messages.iter();
             let expected = expected
                 .map(|m| (m.message_type.as_deref(), &m.promotions))
@@ -158,6 +301,20 @@ impl<'a> Look<'a> {
             (None, None) => Ok(Scanned::default()),
         };
         (self.kind, scanned)
+    }
+}
+
+/// Why content of another kind than `expected` does not pass.
+fn unexpected(expected: Kind) -> Invalid {
+    let expected = match expected {
+        Kind::Xml => "XML",
+        Kind::Json => "JSON",
+        Kind::Opaque => "neither XML nor JSON",
+    };
+    Invalid {
+        code: pipeline::UNEXPECTED_TYPE,
+        detail: format!("the body is not what the pipeline expects, which is {expected}"),
+        offset: 0,
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     body,
     ready::{Intake, Member, Ready},
     refusal::{Refused, key_repeated, key_reused, no_answer, not_answered, rejected, unavailable},
+    split::{self, Batch},
 };
 use crate::{
     codes,
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// How long the key of a resumption is remembered: longer than any outage between its two commits.
-const RESUMED_WINDOW: Duration = Duration::from_secs(30 * 86_400);
+pub(crate) const RESUMED_WINDOW: Duration = Duration::from_secs(30 * 86_400);
 
 /// What arrived, apart from how to answer.
 pub(crate) struct Arrival {
@@ -87,19 +88,30 @@ pub(crate) async fn take(
         Err(refused) => return intake.refuse(settle, refused).await,
     };
     if !port.ordered {
-        let stored = intake.store(ready, Some(patience.until())).await;
-        return intake.answer(settle, stored).await;
+        let mut stored = intake.store(ready, Some(patience.until())).await;
+        let batches = batches(&mut stored);
+        let told = intake.answer(settle, stored).await;
+        intake.split(batches).await;
+        return told;
     }
     // What comes behind it must not overtake it: the sender is told in time, but the location goes on only
     // when the store has said what became of it (`reference/store.md` 4).
     let mut storing = pin!(intake.store(ready, None));
     match tokio::time::timeout(patience.left(), &mut storing).await {
-        Ok(stored) => intake.answer(settle, stored).await,
+        Ok(mut stored) => {
+            let batches = batches(&mut stored);
+            let told = intake.answer(settle, stored).await;
+            intake.split(batches).await;
+            told
+        }
         Err(_) => {
             let told = intake.refuse(settle, Refused::late()).await;
             match storing.await {
-                Ok(stored) => info!(message.id = %stored.first.message, location = %location.name,
-                    "stored after its sender was told to come back"),
+                Ok(stored) => {
+                    info!(message.id = %stored.first.message, location = %location.name,
+                        "stored after its sender was told to come back");
+                    intake.split(stored.batches).await;
+                }
                 Err(refused) => give_up(&shared, &refused.leftover).await,
             }
             told
@@ -126,7 +138,8 @@ pub(crate) async fn accept(
     };
     let accepted = async {
         let (ready, patience) = intake.prepare(arrival).await?;
-        let stored = intake.store(ready, Some(patience.until())).await?;
+        let mut stored = intake.store(ready, Some(patience.until())).await?;
+        intake.split(std::mem::take(&mut stored.batches)).await;
         intake.accepted(stored).await
     };
     let accepted = accepted.await;
@@ -169,12 +182,30 @@ struct Stored {
     message: MessageId,
     replayed: bool,
     exchange: Option<ExchangeId>,
+    /// Whether it is the first of what it came in.
+    is_first: bool,
 }
 
 /// Everything of a delivery that is in the store.
 struct AllStored {
     first: Stored,
     others: Vec<Stored>,
+    /// What has to be split now.
+    batches: Vec<Batch>,
+}
+
+fn batches(stored: &mut Result<AllStored, Refused>) -> Vec<Batch> {
+    match stored {
+        Ok(stored) => std::mem::take(&mut stored.batches),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// A batch among what is to be stored, if this process may split it then.
+fn batch_of(shared: &Shared, ready: &mut Ready) -> Option<Batch> {
+    let claim = ready.prepared.kept_claim(shared)?;
+    let message = ready.batch.take()?;
+    Some(Batch { message, claim })
 }
 
 impl Intake<'_> {
@@ -185,6 +216,8 @@ impl Intake<'_> {
         deadline: Option<Monotonic>,
     ) -> Result<AllStored, Refused> {
         let stored_bodies = bodies(&all);
+        let batches = all.iter_mut().filter_map(|one| batch_of(self.shared, one));
+        let mut batches: Vec<Batch> = batches.collect();
         let stored = match all.pop() {
             Some(one) if all.is_empty() => self.store_one(one, deadline).await,
             last => {
@@ -193,7 +226,14 @@ impl Intake<'_> {
             }
         };
         match stored {
-            Ok(stored) => {
+            Ok(mut stored) => {
+                // A repeat of one that was stored before is somebody else's.
+                let all = || stored.others.iter().chain([&stored.first]);
+                let is_new = |batch: &Batch| {
+                    all().any(|one| !one.replayed && one.message == batch.message.id)
+                };
+                batches.retain(is_new);
+                stored.batches = batches;
                 // A body of its own has only a message that is stored now, not one that was before.
                 if stored
                     .others
@@ -222,6 +262,7 @@ impl Intake<'_> {
         Ok(AllStored {
             first: self.stored(&one.member, outcome)?,
             others: Vec::new(),
+            batches: Vec::new(),
         })
     }
 
@@ -255,6 +296,7 @@ impl Intake<'_> {
         Ok(AllStored {
             first: stored.next().unwrap_or_else(|| Err(Refused::late()))?,
             others: stored.collect::<Result<_, _>>()?,
+            batches: Vec::new(),
         })
     }
 
@@ -277,9 +319,9 @@ impl Intake<'_> {
                 refused.unwrap_or_else(Refused::late)
             }
         };
-        match u16::try_from(no) {
+        match guilty.index {
             // Where the key stands for all of them, none of them is to blame alone.
-            Ok(no) if !of_all => refused.of(no),
+            Some(index) if !of_all => refused.of(index),
             _ => refused,
         }
     }
@@ -293,6 +335,7 @@ impl Intake<'_> {
                     message: member.message,
                     replayed: false,
                     exchange: member.exchange,
+                    is_first: member.is_first,
                 })
             }
             PublishOutcome::Duplicate(first) => {
@@ -301,6 +344,7 @@ impl Intake<'_> {
                     message: first.message,
                     replayed: true,
                     exchange: first.exchange,
+                    is_first: member.is_first,
                 })
             }
             PublishOutcome::Mismatch(first) => Err(key_reused(&first).into()),
@@ -310,6 +354,13 @@ impl Intake<'_> {
                 Err(rejected(kind, codes::REFUSED, detail, None).into())
             }
             PublishOutcome::Fenced => Err(unavailable("this instance is being replaced").into()),
+        }
+    }
+
+    /// Makes the records of batches that are stored.
+    async fn split(&self, batches: Vec<Batch>) {
+        for batch in batches {
+            split::run(self.shared, self.port, self.location, batch).await;
         }
     }
 
@@ -349,11 +400,14 @@ impl Intake<'_> {
     }
 
     async fn accepted(&self, stored: AllStored) -> Result<Accepted, Refused> {
-        let AllStored { first, others } = stored;
+        let AllStored { first, others, .. } = stored;
+        let replayed = first.replayed && others.iter().all(|other| other.replayed);
+        // Who sent several wants one id for each; the records of a batch are not what it sent.
+        let others = others.into_iter().filter(|other| other.is_first);
         let mut accepted = Accepted {
             message: first.message,
-            replayed: first.replayed && others.iter().all(|other| other.replayed),
-            others: others.into_iter().map(|other| other.message).collect(),
+            replayed,
+            others: others.map(|other| other.message).collect(),
             answer: None,
         };
         let (Reply::Answer(within), Some(exchange)) = (self.reply, first.exchange) else {

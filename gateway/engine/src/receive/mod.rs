@@ -3,10 +3,14 @@
 pub(crate) mod again;
 pub(crate) mod body;
 pub(crate) mod intake;
+mod interchange;
 pub(crate) mod location;
 mod patience;
+mod pieces;
 mod ready;
+mod records;
 mod refusal;
 mod resting;
 pub(crate) mod sources;
+pub(crate) mod split;
 mod validate;

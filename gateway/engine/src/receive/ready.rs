@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use quayside_adapter_api::{Incoming, NaturalKey, RejectKind, Rejected, Reply, Source};
 use quayside_model::{
     BodyId, Content, Context, DedupeKey, ExchangeId, Failure, FailureClass, Message, MessageId,
-    Part, Text, hash16,
+    Name, Part, Text, Value, hash16,
 };
 use quayside_pipeline::{Invalid, Scanned};
 use quayside_store::commit::{NewExchange, NewSource};
@@ -46,6 +46,8 @@ pub(crate) struct Ready {
     /// Its body, if it is in chunks.
     pub(crate) stored_body: Option<BodyId>,
     pub(crate) prepared: Prepared,
+    /// What is split into its records when it is stored.
+    pub(crate) batch: Option<Arc<Message>>,
 }
 
 /// What a message is known by while it is committed.
@@ -54,6 +56,23 @@ pub(crate) struct Member {
     pub(crate) exchange: Option<ExchangeId>,
     /// Whether its key stands for all that came with it.
     pub(crate) of_all: bool,
+    /// The place among all that came at once of what it came in, if that was not alone.
+    pub(crate) index: Option<u16>,
+    /// Whether it is the first of what it came in.
+    pub(crate) is_first: bool,
+}
+
+impl Member {
+    /// The message of this id.
+    pub(super) fn new(message: MessageId, of_all: bool) -> Self {
+        Self {
+            message,
+            exchange: None,
+            of_all,
+            index: None,
+            is_first: true,
+        }
+    }
 }
 
 impl Intake<'_> {
@@ -78,14 +97,28 @@ impl Intake<'_> {
         let mut until = None;
         let messages = std::iter::once(arrival.message).chain(arrival.others);
         for (incoming, index) in messages.zip(0..) {
-            let one = self.ready(incoming, source.take(), &mut patience, &mut until);
-            match one.await {
-                Ok(ready) => all.push(ready),
-                Err(mut refused) => {
-                    let read = all.iter().filter_map(|ready| ready.stored_body);
-                    refused.leftover.extend(read);
-                    return Err(if several { refused.of(index) } else { refused });
+            let split = self.port.pipeline.split.as_deref();
+            let split = split.filter(|_| !is_through(&incoming.context));
+            let first = all.len();
+            let source = source.take();
+            let taken = match split {
+                None => {
+                    let one = self.ready(incoming, source, &mut patience, &mut until);
+                    one.await.map(|ready| all.push(ready))
                 }
+                Some(split) => {
+                    let wait = (&mut patience, &mut until);
+                    self.batch(split, incoming, source, wait, &mut all).await
+                }
+            };
+            if let Err(mut refused) = taken {
+                let read = all.iter().filter_map(|ready| ready.stored_body);
+                refused.leftover.extend(read);
+                return Err(if several { refused.of(index) } else { refused });
+            }
+            for (ready, place) in all[first..].iter_mut().zip(0..) {
+                ready.member.index = several.then_some(index);
+                ready.member.is_first = place == 0;
             }
         }
         Ok((all, patience))
@@ -106,6 +139,8 @@ impl Intake<'_> {
             key,
         } = incoming;
         let read_on = self.reply == Reply::Nothing;
+        let decode = self.port.pipeline.decode.as_deref();
+        let decode = decode.filter(|_| !is_through(&context));
         let read = body::read(
             self.shared,
             self.port,
@@ -113,14 +148,18 @@ impl Intake<'_> {
             body,
             patience,
             read_on,
+            decode,
         );
         let read = read.await.map_err(broken_body)?;
-        if let Ok(scanned) = &read.scanned {
-            add_properties(&mut context, scanned);
-        }
-        let valid = validate(self.shared, self.port, &read, &mut context);
-        let fault = match patience.lend(valid).await {
-            Ok(()) => read.scanned.as_ref().err().cloned(),
+        let content_type = if read.is_decoded {
+            mark_decoded(&mut context);
+            body::inner_type(content_type.as_deref()).map(Text::lossy)
+        } else {
+            content_type
+        };
+        let judged = self.judge(&read, &mut context);
+        let fault = match patience.lend(judged).await {
+            Ok(()) => None,
             Err(Fault::Invalid(invalid)) if !self.refuses() => Some(invalid),
             Err(fault) => {
                 let told = match fault {
@@ -158,18 +197,30 @@ impl Intake<'_> {
         match routed {
             Ok(prepared) => Ok(Ready {
                 member: Member {
-                    message: prepared.message(),
                     exchange: exchange.map(|exchange| exchange.id),
-                    of_all: of_all.unwrap_or(false),
+                    ..Member::new(prepared.message(), of_all.unwrap_or(false))
                 },
                 stored_body,
                 prepared,
+                batch: None,
             }),
             Err(rejected) => Err(Refused {
                 leftover: stored_body.into_iter().collect(),
                 ..rejected.into()
             }),
         }
+    }
+
+    /// Promotes what the content says of itself, and validates it.
+    ///
+    /// # Errors
+    /// Why the message must not go on.
+    pub(super) async fn judge(&self, read: &ReadBody, context: &mut Context) -> Result<(), Fault> {
+        match &read.scanned {
+            Ok(scanned) => add_properties(context, scanned),
+            Err(invalid) => return Err(Fault::Invalid(invalid.clone())),
+        }
+        validate(self.shared, self.port, read, context).await
     }
 
     async fn route(
@@ -192,11 +243,16 @@ impl Intake<'_> {
     }
 
     /// Whether a message that does not fit its schema is refused to its sender.
-    fn refuses(&self) -> bool {
+    pub(super) fn refuses(&self) -> bool {
         self.port.validate == Validate::Reject && self.reply != Reply::Nothing
     }
 
-    fn message(&self, context: Context, content_type: Option<Text>, read: &ReadBody) -> Message {
+    pub(super) fn message(
+        &self,
+        context: Context,
+        content_type: Option<Text>,
+        read: &ReadBody,
+    ) -> Message {
         let now = self.shared.options.clock.now();
         let scanned = read.scanned.as_ref().ok();
         Message {
@@ -229,7 +285,7 @@ impl Intake<'_> {
 
     /// The key under which the message is accepted once: the first named property that is present, else
     /// the protocol's own. Says beside it whether it stands for all that came with the message.
-    fn dedupe_key(
+    pub(super) fn dedupe_key(
         &self,
         context: &Context,
         natural: Option<NaturalKey>,
@@ -277,12 +333,8 @@ impl Intake<'_> {
         extras: &(dyn Fn() -> Extras + Sync),
         until: Instant,
     ) -> Result<Prepared, Rejected> {
-        let detail = format!(
-            "nobody subscribes to a message of type {} with its properties ({})",
-            message.message_type.as_deref().unwrap_or("(none)"),
-            promoted_names(&message.context),
-        );
-        if self.port.unrouted == Unrouted::Reject && self.reply != Reply::Nothing {
+        let detail = nobody(message);
+        if self.rejects_unrouted() {
             return Err(rejected(
                 RejectKind::Invalid,
                 codes::NO_SUBSCRIBER,
@@ -294,9 +346,14 @@ impl Intake<'_> {
         Ok(self.failed(routes, message, failure, extras, until).await)
     }
 
+    /// Whether a message that nobody subscribes to is refused to its sender.
+    pub(super) fn rejects_unrouted(&self) -> bool {
+        self.port.unrouted == Unrouted::Reject && self.reply != Reply::Nothing
+    }
+
     /// What cannot go on: published as a failed message if the port says so and somebody wants it,
     /// suspended otherwise.
-    async fn failed(
+    pub(super) async fn failed(
         &self,
         routes: &Routes,
         message: &Arc<Message>,
@@ -332,7 +389,31 @@ impl Intake<'_> {
     }
 }
 
-fn stored_body(read: &ReadBody) -> Option<BodyId> {
+/// The property of a message whose body has come out of something that was around it.
+const DECODED: &str = "msg.decoded";
+
+/// Whether a message has been decoded and split already, and waited since for somebody to resume it.
+fn is_through(context: &Context) -> bool {
+    context.get(DECODED).is_some() || context.get(super::records::NUMBER).is_some()
+}
+
+/// Notes that a message is decoded.
+pub(super) fn mark_decoded(context: &mut Context) {
+    if let Ok(name) = Name::new(DECODED) {
+        context.write(name, Value::Boolean(true));
+    }
+}
+
+/// Why a message that nobody subscribes to goes nowhere.
+pub(super) fn nobody(message: &Message) -> String {
+    format!(
+        "nobody subscribes to a message of type {} with its properties ({})",
+        message.message_type.as_deref().unwrap_or("(none)"),
+        promoted_names(&message.context),
+    )
+}
+
+pub(super) fn stored_body(read: &ReadBody) -> Option<BodyId> {
     match &read.content {
         Content::Stored(body) => Some(body.id),
         Content::Inline(_) => None,

@@ -305,7 +305,12 @@ pub(crate) fn outbound(
 
 /// The body of `message` from its first byte.
 pub(crate) fn open_body(store: &AnyStore, message: &Message) -> Body {
-    match &message.body().content {
+    open_content(store, &message.body().content)
+}
+
+/// These bytes, from the first one on.
+pub(crate) fn open_content(store: &AnyStore, content: &Content) -> Body {
+    match content {
         Content::Inline(bytes) => {
             let bytes = bytes.clone();
             Box::pin(stream::once(async move { Ok(bytes) }))

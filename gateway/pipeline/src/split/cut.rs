@@ -18,7 +18,7 @@ pub(crate) struct Cut {
     text: String,
     /// The longest record, in bytes.
     limit: usize,
-    /// Whether it was longer. What came is dropped then.
+    /// Whether it was longer. What came is all that is kept then.
     over: bool,
 }
 
@@ -41,7 +41,6 @@ impl Cut {
         }
         if self.text.len() + text.len() > self.limit {
             self.over = true;
-            self.text = String::new();
             return;
         }
         self.text.push_str(text);
@@ -49,20 +48,22 @@ impl Cut {
 
     /// The record, which is whole, as the one of this `number`.
     pub(crate) fn into_record(self, number: u64, properties: Shared) -> Record {
-        let document = if self.over {
+        let (document, raw) = if self.over {
             let detail = format!(
                 "record {number}, line {}, is longer than {} bytes",
                 self.line, self.limit
             );
-            Err(Invalid::new(codes::RECORD_TOO_LARGE, self.offset, detail))
+            let invalid = Invalid::new(codes::RECORD_TOO_LARGE, self.offset, detail);
+            (Err(invalid), self.text.into_bytes())
         } else {
-            Ok(self.text)
+            (Ok(self.text), Vec::new())
         };
         Record {
             number,
             line: self.line,
             offset: self.offset,
             properties,
+            raw,
             document,
         }
     }

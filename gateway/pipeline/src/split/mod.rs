@@ -87,6 +87,8 @@ pub struct Record {
     pub offset: u64,
     /// The values around the records that each of them carries, in the order of their names.
     pub properties: std::sync::Arc<[(Name, Value)]>,
+    /// What a faulty record looks like, as it stands, as far as a record may go; empty for others.
+    pub raw: Vec<u8>,
     /// The record as a document, in UTF-8, or why it is none.
     pub document: Result<String, Invalid>,
 }

@@ -148,6 +148,11 @@ pub(crate) fn read(
     let receive =
         receive.filter_map(|(name, section)| receive::read(&reading, name, section, &messages));
     let receive: Vec<_> = receive.collect();
+    for port in &receive {
+        let split = port.value.pipeline.split.as_ref();
+        let carried = split.map(|split| split.properties()).unwrap_or_default();
+        promoted.extend(carried.iter().map(ToString::to_string));
+    }
     let is_whole = report.errors() == faults;
     let send = file.named("send").into_iter();
     let mut send: Vec<_> = send

@@ -27,6 +27,7 @@ mod map;
 mod message;
 pub(crate) mod node;
 mod orchestration;
+mod pipeline;
 mod properties;
 pub(crate) mod queues;
 mod reach;

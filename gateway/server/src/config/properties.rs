@@ -51,6 +51,7 @@ pub(crate) struct System {
 
 const ALL: &[Use] = &[Use::Filter, Use::Template, Use::Order, Use::Key];
 const UNROUTED: &[Use] = &[Use::Template, Use::Order, Use::Key];
+const UNKEYED: &[Use] = &[Use::Template, Use::Order];
 const ROUTED: &[Use] = &[Use::Filter, Use::Template, Use::Order];
 const HTTP: Setter = Setter::Adapter("http");
 const FILE: Setter = Setter::Adapter("file");
@@ -66,6 +67,17 @@ const SYSTEM: &[System] = &[
     system("delivery.id", Setter::Gateway, &[Use::Template]),
     system("validation.result", Setter::Gateway, ALL),
     system("validation.findings", Setter::Gateway, UNROUTED),
+    system("interchange.id", Setter::Gateway, ROUTED),
+    System {
+        sight: Some(Sight::Number),
+        ..system("interchange.no", Setter::Gateway, ROUTED)
+    },
+    System {
+        sight: Some(Sight::Truth),
+        ..system("interchange.last", Setter::Gateway, ROUTED)
+    },
+    system("interchange.records", Setter::Gateway, UNKEYED),
+    system("interchange.line", Setter::Gateway, UNKEYED),
     failure("error.code", ROUTED),
     failure("error.message-id", ROUTED),
     failure("error.message-type", ROUTED),

@@ -5,7 +5,7 @@
 
 use quayside_engine::{
     filter::{Filter, Prospect, comparable},
-    plan::{Location, MessagePlan, ReceivePort, SendPort},
+    plan::{Expects, Location, MessagePlan, ReceivePort, SendPort},
 };
 use quayside_model::Text;
 
@@ -81,6 +81,10 @@ impl<'a> Origin<'a> {
                     .message_type
                     .as_ref()
                     .map_or(Prospect::Unknown, |text| is(text)),
+                // Whatever its content says.
+                (false, None) if matches!(self.port.pipeline.expects, Expects::Kind(_)) => {
+                    Prospect::Unknown
+                }
                 _ => Prospect::Absent,
             };
         }
@@ -120,10 +124,13 @@ impl<'a> Origin<'a> {
     }
 
     fn promotes(&self, name: &str) -> bool {
-        self.message.is_some_and(|message| {
-            let mut properties = message.promotions.properties();
-            properties.any(|(property, _)| *property == name)
-        })
+        let split = self.port.pipeline.split.as_ref();
+        let carried = split.is_some_and(|split| split.properties().iter().any(|p| *p == *name));
+        carried
+            || self.message.is_some_and(|message| {
+                let mut properties = message.promotions.properties();
+                properties.any(|(property, _)| *property == name)
+            })
     }
 
     /// The type that they are known to be of.

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use quayside_adapter_api::{Span, Terms};
-use quayside_engine::plan::{DedupePlan, Location, MessagePlan, ReceivePort, Unrouted, Validate};
+use quayside_engine::plan::{
+    DedupePlan, Expects, Location, MessagePlan, ReceivePipeline, ReceivePort, Unrouted, Validate,
+};
 use quayside_model::{Priority, Timestamp};
 
 use super::{
     app::{ON_FAILURE, Placed, Reading},
-    codes,
+    codes, pipeline,
     properties::{Use, Wanted},
     section::{Section, list},
     spans::Value,
@@ -54,7 +56,16 @@ pub(crate) fn read(
             read_location(reading, &[name, location], inner, terms)
         })
         .collect();
+    let pipeline = pipeline::read(&section);
     let messages = messages_of(reading, &section, messages);
+    if let Some(pipeline) = &pipeline {
+        check_pipeline(
+            &section,
+            pipeline,
+            !messages.is_empty(),
+            answer_within.is_some(),
+        );
+    }
     let validate = validate(&section, &messages);
     let dedupe = dedupe(reading, &section);
     let unrouted = [("reject", Unrouted::Reject), ("suspend", Unrouted::Suspend)];
@@ -66,10 +77,11 @@ pub(crate) fn read(
     if locations.len() < count {
         return None;
     }
-    let (name, host) = (full?, host?);
+    let (name, host, pipeline) = (full?, host?, pipeline?);
     let value = ReceivePort {
         name,
         host,
+        pipeline,
         messages,
         validate,
         dedupe,
@@ -81,6 +93,29 @@ pub(crate) fn read(
         locations,
     };
     Some(Placed { source, at, value })
+}
+
+/// A pipeline that does not go together with what else the port says.
+fn check_pipeline(
+    section: &Section<'_>,
+    pipeline: &ReceivePipeline,
+    has_messages: bool,
+    answers: bool,
+) {
+    if pipeline.expects == Expects::Anything && has_messages {
+        let message = format!(
+            "`{}` is never looked at: the pipeline `pass-through` does not look into the body",
+            section.name_of("message")
+        );
+        section.error(codes::NOTHING_TO_DO, "message", message);
+    }
+    if pipeline.split.is_some() && answers {
+        let message = format!(
+            "{} cannot answer: a body that is split becomes several messages, and an answer is to one",
+            section.path
+        );
+        section.error(codes::TWO_WAY, "answer_within", message);
+    }
 }
 
 /// `priority` of a port.

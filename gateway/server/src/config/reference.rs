@@ -28,6 +28,7 @@ promote.NAME = { xpath = "/a" }
 [map.NAME]
 [orchestration.NAME]
 [receive.NAME]
+pipeline = { kind = "xml" }
 dedupe = { key = "msg.sha256" }
 [receive.NAME.location.NAME]
 window = { allow = ["daily 00:00-24:00"], timezone = "UTC" }

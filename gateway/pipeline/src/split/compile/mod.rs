@@ -2,11 +2,11 @@
 
 mod lines;
 
-use quayside_model::Fault;
+use quayside_model::{Fault, Name};
 
 use super::{Batch, Format, SplitLimits, SplitSpec, flat::Flat};
 use crate::{
-    Promotions, codes,
+    Kind, Promotions, codes,
     jsonpath::{JsonPath, Step},
     xpath::{Target, XPath, XPathError},
 };
@@ -31,6 +31,40 @@ impl Split {
     #[must_use]
     pub fn batch(&self) -> Batch {
         self.batch
+    }
+
+    /// The media type of its records.
+    #[must_use]
+    pub fn media_type(&self) -> &'static str {
+        match &self.how {
+            How::Xml { .. } => "application/xml",
+            How::Json { .. } => "application/json",
+            How::Flat(flat) => flat.out.media_type(),
+        }
+    }
+
+    /// What the bodies are that it splits; nothing for lines.
+    #[must_use]
+    pub fn kind(&self) -> Option<Kind> {
+        match &self.how {
+            How::Xml { .. } => Some(Kind::Xml),
+            How::Json { .. } => Some(Kind::Json),
+            How::Flat(_) => None,
+        }
+    }
+
+    /// The properties that every record carries, in the order of their names.
+    #[must_use]
+    pub fn properties(&self) -> Vec<Name> {
+        match &self.how {
+            How::Xml { header, .. } | How::Json { header, .. } => {
+                header.properties().map(|(name, _)| name.clone()).collect()
+            }
+            How::Flat(flat) => {
+                let promoted = flat.head.iter().flat_map(|head| &head.promote);
+                promoted.map(|(name, _)| name.clone()).collect()
+            }
+        }
     }
 
     /// The limits.

@@ -45,6 +45,14 @@ pub(in crate::split) enum Out {
 }
 
 impl Out {
+    /// The media type.
+    pub(in crate::split) fn media_type(&self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Xml { .. } => "application/xml",
+        }
+    }
+
     /// As XML with this root element.
     pub(in crate::split) fn xml(root: &str, namespace: &str) -> Self {
         let mut open = format!("<{root}");

@@ -163,8 +163,8 @@ impl<'a> FlatSplitter<'a> {
         row.map_or(Ok(()), |row| self.line(row))
     }
 
-    fn line(&mut self, row: Row) -> Result<(), Invalid> {
-        let (no, offset) = (row.line, row.offset);
+    fn line(&mut self, mut row: Row) -> Result<(), Invalid> {
+        let (no, offset, raw) = (row.line, row.offset, row.take_raw());
         if let Some(trailer) = self.trailer {
             let detail = format!("line {no} stands behind the trailer on line {trailer}");
             return Err(Invalid::new(codes::TRAILER, offset, detail));
@@ -218,6 +218,7 @@ impl<'a> FlatSplitter<'a> {
             line: no,
             offset,
             properties: self.shared.clone(),
+            raw: if document.is_err() { raw } else { Vec::new() },
             document,
         });
         Ok(())

@@ -20,6 +20,8 @@ pub(super) struct Row {
     fault: Option<(Code, String)>,
     /// Whether a field of it stands in quotes: it is no empty line then.
     quoted: bool,
+    /// All of it as it stands, as far as a record may go.
+    raw: Vec<u8>,
 }
 
 /// The text of a line.
@@ -30,6 +32,17 @@ pub(super) struct Line {
 }
 
 impl Row {
+    /// All of it as it stands, without its end, as far as a record may go. Once.
+    pub(super) fn take_raw(&mut self) -> Vec<u8> {
+        let mut raw = std::mem::take(&mut self.raw);
+        for end in [b'\n', b'\r'] {
+            if raw.last() == Some(&end) {
+                raw.pop();
+            }
+        }
+        raw
+    }
+
     /// Its text, if it can be read.
     pub(super) fn into_line(self) -> Result<Line, (Code, String)> {
         if let Some(fault) = self.fault {
@@ -182,6 +195,8 @@ impl Rows {
                     Some(at) => (at + 1, true),
                 },
             };
+            let room = self.limits.record_bytes.saturating_sub(self.row.raw.len());
+            self.row.raw.extend_from_slice(&bytes[..used.min(room)]);
             self.line += bytes[..used].iter().filter(|&&b| b == b'\n').count() as u64;
             self.offset += used as u64;
             *bytes = &bytes[used..];

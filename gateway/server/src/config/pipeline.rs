@@ -1,0 +1,126 @@
+//! `[receive.NAME.pipeline]`: what is done to bodies on their way in.
+
+use std::sync::Arc;
+
+use quayside_adapter_api::config::parse;
+use quayside_engine::plan::{Expects, ReceivePipeline};
+use quayside_model::Fault;
+use quayside_pipeline::{Kind, decode::DecodeSpec, split::SplitSpec};
+use serde::de::DeserializeOwned;
+
+use super::{codes, section::Section, transport::put_back};
+
+/// The pipelines that have a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    PassThrough,
+    Xml,
+    Json,
+    FlatFile,
+}
+
+const NAMES: &[(&str, Named)] = &[
+    ("pass-through", Named::PassThrough),
+    ("xml", Named::Xml),
+    ("json", Named::Json),
+    ("flat-file", Named::FlatFile),
+];
+
+/// Reads the pipeline of a receive port, as a name or as a table. `None` after a fault.
+pub(crate) fn read(port: &Section<'_>) -> Option<ReceivePipeline> {
+    let Some(node) = port.get("pipeline") else {
+        return Some(ReceivePipeline::default());
+    };
+    if node.table().is_none() {
+        let named = port.choice("pipeline", NAMES)?;
+        let fits = fits(port, "pipeline", Some(named), None);
+        return fits.then(|| pipeline(Some(named), None, None));
+    }
+    let section = port.section("pipeline")?;
+    let named = section.get("kind").map(|_| section.choice("kind", NAMES));
+    let decode = part::<DecodeSpec, _>(&section, "decode", DecodeSpec::compile);
+    let split = part::<SplitSpec, _>(&section, "split", SplitSpec::compile);
+    let read = match (named, decode, split) {
+        (Some(None), ..) => None,
+        (named, Some(decode), Some(split)) => {
+            let (named, kind) = (named.flatten(), split.as_ref().map(|split| split.kind()));
+            let fits = fits(&section, "kind", named, kind);
+            fits.then(|| pipeline(named, decode, split))
+        }
+        _ => None,
+    };
+    section.finish();
+    read
+}
+
+/// One part of the pipeline, if it is there. `None` after a fault.
+fn part<S: DeserializeOwned, T>(
+    section: &Section<'_>,
+    key: &str,
+    compile: impl Fn(&S) -> Result<T, Vec<Fault>>,
+) -> Option<Option<T>> {
+    let Some(node) = section.get(key) else {
+        return Some(None);
+    };
+    let read = parse::<S>(&node.to_json()).and_then(|spec| compile(&spec));
+    match read {
+        Ok(read) => Some(Some(read)),
+        Err(faults) => {
+            for fault in faults {
+                put_back(section, &[key], fault);
+            }
+            None
+        }
+    }
+}
+
+/// Whether a pipeline of this name can have this split: `Some` of what the bodies are that it splits.
+fn fits(
+    section: &Section<'_>,
+    key: &str,
+    named: Option<Named>,
+    split: Option<Option<Kind>>,
+) -> bool {
+    let message = match (named, split) {
+        (Some(Named::FlatFile), None) => {
+            "a `flat-file` needs to know its lines: add a `split` with `format = \"csv\"` or `\"fixed\"`"
+        }
+        (Some(Named::PassThrough), Some(_)) => {
+            "`pass-through` does not look into the body, so it cannot split it"
+        }
+        (Some(Named::Xml), Some(kind)) if kind != Some(Kind::Xml) => {
+            "`xml` expects XML, and `split` something else"
+        }
+        (Some(Named::Json), Some(kind)) if kind != Some(Kind::Json) => {
+            "`json` expects JSON, and `split` something else"
+        }
+        (Some(Named::FlatFile), Some(Some(_))) => {
+            "a `flat-file` has lines, and `split` expects a document"
+        }
+        _ => return true,
+    };
+    section.error(codes::WRONG_VALUE, key, message);
+    false
+}
+
+fn pipeline(
+    named: Option<Named>,
+    decode: Option<quayside_pipeline::decode::Decode>,
+    split: Option<quayside_pipeline::split::Split>,
+) -> ReceivePipeline {
+    let expects = match (&split, named) {
+        (Some(split), _) => {
+            let is_xml = split.media_type() == "application/xml";
+            Expects::Kind(if is_xml { Kind::Xml } else { Kind::Json })
+        }
+        (None, Some(Named::Xml)) => Expects::Kind(Kind::Xml),
+        (None, Some(Named::Json)) => Expects::Kind(Kind::Json),
+        (None, Some(Named::PassThrough)) => Expects::Anything,
+        (None, Some(Named::FlatFile) | None) => Expects::Messages,
+    };
+    ReceivePipeline {
+        decode: decode.map(Arc::new),
+        split: split.map(Arc::new),
+        expects,
+    }
+}
