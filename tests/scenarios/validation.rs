@@ -240,3 +240,45 @@ async fn large_documents_are_judged_as_small_ones_and_too_large_ones_refused() {
     gateway.drained(PATIENCE).await;
     assert_eq!(partner.log().await.len(), 3);
 }
+
+/// What no stream can find is found in the whole document, and one that is too large for that is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn promotions_by_any_path_route_and_have_their_bounds() {
+    let partner = Partner::start().await;
+    let app = App::new(&format!(
+        "[app]\nname = \"t\"\n[message.order]\ntype = \"urn:o#Order\"\nnamespaces = {{ o = \"urn:o\" }}\n\
+         [message.order.promote]\nLines = {{ xpath = \"count(//o:Line)\", type = \"integer\", required = true }}\n\
+         [receive.in]\nmessage = \"order\"\n[receive.in.location.web.http]\npath = \"/in/orders\"\nmax_body = \"20 MiB\"\n\
+         [send.out]\nfilter = \"Lines == 2\"\n[send.out.primary.http]\nurl = \"http://{}/orders\"\n",
+        partner.addr()
+    ));
+    let node = Node::new("node-a", app.path());
+    let gateway = node.start().await;
+    let send = async |body: String| {
+        let headers = [("content-type", "application/xml")];
+        let request = client::request("POST", gateway.http, "/in/orders", &headers, body.into());
+        let reply = client::once(gateway.http, request, PATIENCE).await;
+        reply.expect("an answer")
+    };
+    // In memory, in chunks, and too large.
+    for (padding, code) in [(0, ""), (1 << 20, ""), (5 << 20, "QS0231")] {
+        let note = "x".repeat(padding);
+        let reply = send(format!(
+            "<Order xmlns='urn:o'><Line/><a><Line/></a><Note>{note}</Note></Order>"
+        ))
+        .await;
+        match code {
+            "" => drop(id(&reply)),
+            code => assert_eq!(reply.code(), code, "{}", reply.text()),
+        }
+    }
+    let reply = send("<Order xmlns='urn:o'><Line/></Order>".to_owned()).await;
+    assert_eq!(
+        reply.code(),
+        "QS0801",
+        "another number of lines: {}",
+        reply.text()
+    );
+    gateway.drained(PATIENCE).await;
+    assert_eq!(partner.log().await.len(), 2);
+}

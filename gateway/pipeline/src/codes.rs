@@ -61,6 +61,12 @@ quayside_model::codes! {
         "Send a smaller or simpler document, or set `validate = \"off\"` for it.";
     TOO_LARGE_TO_VALIDATE = "QS0230", "A JSON document is too large to be validated.",
         "Send at most 4 MiB, in several messages if need be, or set `validate = \"off\"` for it.";
+    WHOLE_TOO_LARGE = "QS0231", "A document is too large for a promotion that needs the whole of it.",
+        "Send at most 4 MiB and 200,000 values, or promote by a path that can be followed while the body comes in.";
+    WHOLE_WORK = "QS0232", "A promotion that needs the whole document cannot be found in it.",
+        "Correct the path, or write one that leads down from the root and has no `//`: what a document may cost is bounded.";
+    WHOLE_PATH = "QS0233", "A promotion needs the whole document in memory.",
+        "Nothing, if bodies stay below 4 MiB; else write a path of child steps from the root, as `docs/configuration.md` has it.";
     MAP_SYNTAX = "QS0240", "The file of a map is not TOML.",
         "Correct the file at the place that the message names.";
     MAP_UNKNOWN_KEY = "QS0241", "A key of a map is not known.",

@@ -9,6 +9,8 @@ use crate::{Invalid, codes, promotions::Compiled};
 pub(crate) struct Found<'a> {
     rules: &'a [Compiled],
     values: Vec<Option<Value>>,
+    /// Whether those of paths that need the whole document are found elsewhere.
+    defers: bool,
 }
 
 impl<'a> Found<'a> {
@@ -16,6 +18,15 @@ impl<'a> Found<'a> {
         Self {
             rules,
             values: vec![None; rules.len()],
+            defers: false,
+        }
+    }
+
+    /// The same, where paths that need the whole document are followed when it is there.
+    pub(crate) fn streaming(rules: &'a [Compiled]) -> Self {
+        Self {
+            defers: true,
+            ..Self::new(rules)
         }
     }
 
@@ -74,13 +85,21 @@ impl<'a> Found<'a> {
         self.so_far(offset)
     }
 
+    /// What was found, whatever is required.
+    pub(crate) fn there(self) -> Vec<(Name, Value)> {
+        let rules = self.rules.iter().zip(self.values);
+        rules
+            .filter_map(|(rule, value)| Some((rule.name.clone(), value?)))
+            .collect()
+    }
+
     /// What was found up to `offset`, as at the end.
     pub(crate) fn so_far(&self, offset: u64) -> Result<Vec<(Name, Value)>, Invalid> {
         let mut properties = Vec::with_capacity(self.rules.len());
         for (rule, value) in self.rules.iter().zip(&self.values) {
             match value {
                 Some(value) => properties.push((rule.name.clone(), value.clone())),
-                None if rule.required => {
+                None if rule.required && !(self.defers && rule.whole.is_some()) => {
                     let detail = format!("the message has no `{}`", rule.name);
                     return Err(Invalid::new(codes::REQUIRED, offset, detail));
                 }

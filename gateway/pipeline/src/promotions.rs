@@ -2,12 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use quayside_model::{Fault, Name, ValueType};
+use quayside_model::{Code, Fault, Name, Value, ValueType};
 use serde::Deserialize;
 
 use crate::{
-    Kind, codes,
+    Invalid, Kind, codes,
+    found::Found,
     jsonpath::JsonPath,
+    map::{MapError, Selector, texts_of},
     xpath::{XPath, XPathError},
 };
 
@@ -60,6 +62,8 @@ pub struct Promotions {
 pub(crate) struct Compiled {
     pub(crate) name: Name,
     pub(crate) xpath: Option<XPath>,
+    /// An XPath that cannot be followed while the document comes in.
+    pub(crate) whole: Option<Selector>,
     pub(crate) jsonpath: Option<JsonPath>,
     pub(crate) value_type: ValueType,
     pub(crate) required: bool,
@@ -93,6 +97,33 @@ impl Promotions {
         self.rules.iter().map(|rule| (&rule.name, rule.value_type))
     }
 
+    /// The properties for which a document of XML has to be in memory as a whole, in the order of their names.
+    pub fn need_whole(&self) -> impl Iterator<Item = &Name> {
+        let whole = self.rules.iter().filter(|rule| rule.whole.is_some());
+        whole.map(|rule| &rule.name)
+    }
+
+    /// What is promoted of `body`, a well-formed document of XML, by the paths that need the whole of it. Bounded as
+    /// the sources of maps are.
+    ///
+    /// # Errors
+    /// That the document is too large, a path takes too much work on it, or a value is not as its promotion says.
+    pub fn whole(&self, body: &[u8]) -> Result<Vec<(Name, Value)>, Invalid> {
+        let whole = || self.rules.iter().enumerate();
+        let whole = || whole().filter_map(|(rule, r)| Some((rule, r.whole.as_ref()?)));
+        let texts = texts_of(whole().map(|(_, path)| path), body).map_err(in_promotions)?;
+        let mut found = Found::new(&self.rules);
+        for ((rule, _), texts) in whole().zip(&texts) {
+            for text in texts {
+                found.set(rule, text, 0)?;
+            }
+            if texts.is_empty() && self.rules[rule].required {
+                return Err(found.fault(rule, codes::REQUIRED, 0, "is not in the message"));
+            }
+        }
+        Ok(found.there())
+    }
+
     pub(crate) fn rules(&self) -> &[Compiled] {
         &self.rules
     }
@@ -101,7 +132,7 @@ impl Promotions {
     /// or something required is.
     pub(crate) fn speaks(&self, kind: Kind) -> bool {
         let found_in = |rule: &Compiled| match kind {
-            Kind::Xml => rule.xpath.is_some(),
+            Kind::Xml => rule.xpath.is_some() || rule.whole.is_some(),
             Kind::Json => rule.jsonpath.is_some(),
             Kind::Opaque => false,
         };
@@ -109,6 +140,16 @@ impl Promotions {
         required
             && (self.rules.is_empty() || kind == Kind::Opaque || self.rules.iter().any(found_in))
     }
+}
+
+/// What keeps paths from being followed, as the fault of a message.
+fn in_promotions(error: MapError) -> Invalid {
+    let code = match error.code {
+        codes::MAP_INPUT_TOO_LARGE => codes::WHOLE_TOO_LARGE,
+        codes::MAP_WORK | codes::MAP_EVALUATION => codes::WHOLE_WORK,
+        code => code,
+    };
+    Invalid::new(code, 0, error.detail)
 }
 
 /// `name` as that of a property, if it can be one. A name with a dot would be taken for one of the gateway's
@@ -142,25 +183,14 @@ impl Compiled {
                 "neither `xpath` nor `jsonpath` is given".to_owned(),
             );
         }
-        let xpath = rule
-            .xpath
-            .as_ref()
-            .and_then(|text| match XPath::parse(text, namespaces) {
-                Ok(path) => Some(path),
-                Err(XPathError::Unsupported(detail)) => {
-                    fault(
-                        codes::XPATH,
-                        &[name, "xpath"],
-                        format!("`{text}`: {detail}"),
-                    );
-                    None
-                }
-                Err(XPathError::Prefix(prefix)) => {
-                    let message = format!("`{text}`: the prefix `{prefix}` is not declared");
-                    fault(codes::UNKNOWN_PREFIX, &[name, "xpath"], message);
-                    None
-                }
-            });
+        let path = rule.xpath.as_ref().map(|text| paths(text, namespaces));
+        let (xpath, whole) = match path.transpose() {
+            Ok(path) => path.unwrap_or_default(),
+            Err((code, message)) => {
+                fault(code, &[name, "xpath"], message);
+                (None, None)
+            }
+        };
         let jsonpath = rule.jsonpath.as_ref().and_then(|text| {
             JsonPath::parse(text)
                 .map_err(|e| {
@@ -176,6 +206,7 @@ impl Compiled {
         Some(Self {
             name,
             xpath,
+            whole,
             jsonpath,
             value_type: rule.value_type,
             required: rule.required,
@@ -183,9 +214,33 @@ impl Compiled {
     }
 }
 
+/// An XPath as one that can be followed in a stream, or as one that needs the whole document.
+fn paths(
+    text: &str,
+    namespaces: &BTreeMap<String, String>,
+) -> Result<(Option<XPath>, Option<Selector>), (Code, String)> {
+    let detail = match XPath::parse(text, namespaces) {
+        Ok(path) => return Ok((Some(path), None)),
+        Err(XPathError::Unsupported(detail)) => detail,
+        Err(XPathError::Prefix(prefix)) => {
+            let message = format!("`{text}`: the prefix `{prefix}` is not declared");
+            return Err((codes::UNKNOWN_PREFIX, message));
+        }
+    };
+    // A JSONPath in the wrong place would be one to the selector.
+    if text.starts_with('$') {
+        return Err((codes::XPATH, format!("`{text}`: {detail}")));
+    }
+    match Selector::compile(text, namespaces) {
+        Ok(path) => Ok((None, Some(path))),
+        Err(why) => Err((codes::XPATH, format!("`{text}`: {why}"))),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Limits, Scanner};
 
     #[test]
     fn every_fault_is_reported_at_its_place() {
@@ -193,6 +248,8 @@ mod tests {
             ("Good".to_owned(), Rule::xpath("/a/b")),
             ("a.b".to_owned(), Rule::xpath("/a")),
             ("Deep".to_owned(), Rule::xpath("//a")),
+            ("Open".to_owned(), Rule::xpath("/a[")),
+            ("Dollar".to_owned(), Rule::xpath("$.a")),
             ("Prefix".to_owned(), Rule::xpath("/x:a")),
             ("Star".to_owned(), Rule::jsonpath("$.a[*]")),
             ("None".to_owned(), Rule::default()),
@@ -202,12 +259,63 @@ mod tests {
         assert_eq!(
             found,
             [
-                (codes::XPATH, "Deep.xpath".to_owned()),
+                (codes::XPATH, "Dollar.xpath".to_owned()),
                 (codes::RULE, "None".to_owned()),
+                (codes::XPATH, "Open.xpath".to_owned()),
                 (codes::UNKNOWN_PREFIX, "Prefix.xpath".to_owned()),
                 (codes::JSONPATH, "Star.jsonpath".to_owned()),
                 (codes::RULE, "a.b".to_owned()),
             ]
         );
+    }
+    #[test]
+    fn what_no_stream_can_follow_is_found_in_the_whole_document() {
+        let rule = |xpath: &str, value_type, required| Rule {
+            value_type,
+            required,
+            ..Rule::xpath(xpath)
+        };
+        let rules = BTreeMap::from([
+            (
+                "Lines".to_owned(),
+                rule("count(//o:Line)", ValueType::Integer, true),
+            ),
+            (
+                "Last".to_owned(),
+                rule("//o:Line[last()]/@sku", ValueType::String, true),
+            ),
+            (
+                "Id".to_owned(),
+                rule("/o:Order/o:Id", ValueType::String, true),
+            ),
+            (
+                "Note".to_owned(),
+                rule("//o:Note", ValueType::String, false),
+            ),
+        ]);
+        let namespaces = BTreeMap::from([("o".to_owned(), "urn:o".to_owned())]);
+        let promotions = Promotions::compile(&namespaces, &rules).expect("no fault");
+        let names: Vec<&str> = promotions.need_whole().map(|name| name.as_str()).collect();
+        assert_eq!(names, ["Last", "Lines", "Note"]);
+
+        let body = b"<Order xmlns='urn:o'><Id>7</Id><Line sku='a'/><Line sku='b'/></Order>";
+        let found = promotions.whole(body).expect("all that is required");
+        let found: Vec<String> = found
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        assert_eq!(found, ["Last=b", "Lines=2"]);
+        // The stream finds the rest, and does not miss what is found here.
+        let mut scanner = Scanner::new(Kind::Xml, vec![(None, &promotions)], Limits::default());
+        scanner.push(body).expect("well-formed");
+        let scanned = scanner.finish().expect("a whole document");
+        assert_eq!(scanned.properties.len(), 1, "{scanned:?}");
+
+        let code = |body: &str| promotions.whole(body.as_bytes()).expect_err("a fault").code;
+        assert_eq!(code("<Order xmlns='urn:o'/>"), codes::REQUIRED);
+        let two = "<Order xmlns='urn:o'><Line sku='a'/><Note>1</Note><Note>2</Note></Order>";
+        assert_eq!(code(two), codes::REPEATED);
+        let large = format!("<Order>{}</Order>", "x".repeat(5 * 1024 * 1024));
+        assert_eq!(code(&large), codes::WHOLE_TOO_LARGE);
     }
 }

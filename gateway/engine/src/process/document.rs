@@ -57,9 +57,15 @@ pub(crate) fn promote(messages: &[Arc<MessagePlan>], message: &mut Message) {
         .collect();
     let mut scanner = Scanner::new(kind, expected, Limits::default());
     let scanned = scanner.push(bytes).and_then(|()| scanner.finish());
-    if let Ok(scanned) = scanned {
+    // Of a document that lies in the row the paths into the whole of it take little.
+    let whole = scanned.as_ref().ok().and_then(|scanned| scanned.expected);
+    let whole = whole.and_then(|no| messages.get(no)).map(|m| &m.promotions);
+    let whole =
+        whole.filter(|promotions| kind == Kind::Xml && promotions.need_whole().next().is_some());
+    let whole = whole.map_or(Ok(Vec::new()), |promotions| promotions.whole(bytes));
+    if let (Ok(scanned), Ok(whole)) = (scanned, whole) {
         message.message_type = scanned.message_type;
-        for (name, value) in scanned.properties {
+        for (name, value) in scanned.properties.into_iter().chain(whole) {
             message.context.promote(name, value);
         }
     }

@@ -14,3 +14,4 @@ mod resting;
 pub(crate) mod sources;
 pub(crate) mod split;
 mod validate;
+mod whole;

@@ -18,6 +18,7 @@ use super::{
     patience::Patience,
     refusal::{Refused, broken_body, rejected, unavailable},
     validate::{Fault, validate},
+    whole,
 };
 use crate::{
     codes,
@@ -160,10 +161,12 @@ impl Intake<'_> {
         let judged = self.judge(&read, &mut context);
         let fault = match patience.lend(judged).await {
             Ok(()) => None,
+            Err(Fault::Content(invalid)) if self.reply == Reply::Nothing => Some(invalid),
             Err(Fault::Invalid(invalid)) if !self.refuses() => Some(invalid),
             Err(fault) => {
                 let told = match fault {
-                    Fault::Invalid(Invalid { code, detail, .. }) => {
+                    Fault::Content(Invalid { code, detail, .. })
+                    | Fault::Invalid(Invalid { code, detail, .. }) => {
                         rejected(RejectKind::Invalid, code, detail, None)
                     }
                     Fault::Store(why) => {
@@ -218,8 +221,9 @@ impl Intake<'_> {
     pub(super) async fn judge(&self, read: &ReadBody, context: &mut Context) -> Result<(), Fault> {
         match &read.scanned {
             Ok(scanned) => add_properties(context, scanned),
-            Err(invalid) => return Err(Fault::Invalid(invalid.clone())),
+            Err(invalid) => return Err(Fault::Content(invalid.clone())),
         }
+        whole::promote(self.shared, self.port, read, context).await?;
         validate(self.shared, self.port, read, context).await
     }
 

@@ -130,11 +130,9 @@ impl Intake<'_> {
         let fault = match judged {
             Ok(()) => None,
             // A faulty line names its place already.
-            Err(Fault::Invalid(invalid)) if !is_document => Some((invalid, true)),
-            Err(Fault::Invalid(invalid)) => {
-                let refused = read.scanned.is_err() || self.refuses();
-                Some((at(invalid, number, line), refused))
-            }
+            Err(Fault::Content(invalid)) if !is_document => Some((invalid, true)),
+            Err(Fault::Content(invalid)) => Some((at(invalid, number, line), true)),
+            Err(Fault::Invalid(invalid)) => Some((at(invalid, number, line), self.refuses())),
             Err(Fault::Store(why)) => {
                 warn!(location = %self.location.name, why, "a record could not be validated");
                 let told = unavailable("the store did not give the body");

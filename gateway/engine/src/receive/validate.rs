@@ -34,6 +34,8 @@ const PIECES: usize = 2;
 /// Why a message does not go on.
 #[derive(Debug)]
 pub(crate) enum Fault {
+    /// It is not what its sender says, whatever the port does with schemas.
+    Content(Invalid),
     /// It is not allowed to look as it does; the findings are the cause.
     Invalid(Invalid),
     /// The store did not give what it has of the body.
@@ -61,7 +63,7 @@ pub(crate) async fn validate(
             }
             Ok(findings) => fault(codes::INVALID, findings.to_string()),
             Err(Fault::Invalid(invalid)) => invalid,
-            Err(store) => return Err(store),
+            Err(fault) => return Err(fault),
         }
     } else {
         let detail = format!("the schema of its type is for {:?}", schema.kind());
@@ -125,10 +127,10 @@ fn fault(code: Code, detail: String) -> Invalid {
 
 /// Does `work` on a thread for that. No more of it at once than the machine has processors: it never waits for anything
 /// but pieces, and more of it would only keep everything else from running.
-async fn apart(
+pub(super) async fn apart<T: Send + 'static>(
     validators: &Semaphore,
-    work: impl FnOnce() -> Result<Findings, Invalid> + Send + 'static,
-) -> Result<Findings, Invalid> {
+    work: impl FnOnce() -> Result<T, Invalid> + Send + 'static,
+) -> Result<T, Invalid> {
     // It is never closed.
     let _place = validators.acquire().await;
     let done = spawn_blocking(work).await;

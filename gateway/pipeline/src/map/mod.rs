@@ -49,6 +49,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use quayside_model::{Code, Name, Value};
 
+pub(crate) use self::select::texts_of;
 pub use self::{
     defect::{Defect, Place},
     select::Selector,

@@ -59,20 +59,43 @@ impl Selector {
     fn read(&self, body: &[u8]) -> Result<Vec<String>, Stop> {
         let text = source::text(self.kind, body)?;
         let document = Document::read(self.kind, &text)?;
-        let mut work = Work::default();
+        self.find(&document, &mut Work::default())
+    }
+
+    fn find(&self, document: &Document<'_>, work: &mut Work) -> Result<Vec<String>, Stop> {
         let is_value = matches!(&self.path, Path::Xml(path) if !path.leads_to_nodes());
         let scalars = if is_value {
-            document.values(&self.path, document.root(), &mut work)?
+            document.values(&self.path, document.root(), work)?
         } else {
-            let places = document.places(&self.path, document.root(), &mut work)?;
+            let places = document.places(&self.path, document.root(), work)?;
             let mut scalars = Vec::with_capacity(places.len());
             for place in places {
-                scalars.extend(document.value(place, &mut work)?);
+                scalars.extend(document.value(place, work)?);
             }
             scalars
         };
         Ok(scalars.into_iter().map(in_text).collect())
     }
+}
+
+/// The texts of several paths into one XML document, which is read once and has one bound of work for all of them.
+///
+/// # Errors
+/// As [`Selector::texts`], without the document being read twice.
+pub(crate) fn texts_of<'s>(
+    selectors: impl Iterator<Item = &'s Selector>,
+    body: &[u8],
+) -> Result<Vec<Vec<String>>, MapError> {
+    let stopped = |Stop { code, detail }: Stop| MapError {
+        code,
+        detail,
+        place: None,
+    };
+    let text = source::text(Kind::Xml, body).map_err(stopped)?;
+    let document = Document::read(Kind::Xml, &text).map_err(stopped)?;
+    let mut work = Work::default();
+    let found = selectors.map(|selector| selector.find(&document, &mut work));
+    found.collect::<Result<_, _>>().map_err(stopped)
 }
 
 fn in_text(scalar: Scalar) -> String {

@@ -43,7 +43,7 @@ impl<'a> Collector<'a> {
         let tracks = rules.iter().enumerate();
         let tracks = tracks.filter_map(|(rule, r)| Some(Track::new(rule, r.xpath.as_ref()?)));
         Self {
-            found: Found::new(rules),
+            found: Found::streaming(rules),
             tracks: tracks.collect(),
             depth: 0,
             taking: 0,

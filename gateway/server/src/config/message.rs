@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use quayside_adapter_api::config::parse;
 use quayside_engine::plan::MessagePlan;
-use quayside_model::Name;
+use quayside_model::{Fault, Name};
 use quayside_pipeline::{Promotions, Rule, Schema, codes as pipeline};
 
 use super::{app::Reading, codes, section::Section, spans::Node, transport::put_back};
@@ -37,7 +37,10 @@ pub(crate) fn read(
     let promotions = Promotions::compile(&namespaces, &compiled);
     let full = reading.full_name(&section, &[name]);
     let promotions = match promotions {
-        Ok(promotions) => is_whole.then_some(promotions),
+        Ok(promotions) => {
+            tell_whole(&section, &promotions);
+            is_whole.then_some(promotions)
+        }
         Err(faults) => {
             faults
                 .into_iter()
@@ -63,6 +66,22 @@ pub(crate) fn read(
         })
     });
     Some((plan, outline))
+}
+
+/// Tells which promotions have to have the whole document.
+fn tell_whole(section: &Section<'_>, promotions: &Promotions) {
+    for name in promotions.need_whole() {
+        let message = format!(
+            "the XPath of `{name}` cannot be followed while a body comes in: the whole document is read into memory for \
+             it, and bodies above 4 MiB are refused"
+        );
+        let path = vec![name.to_string(), "xpath".to_owned()];
+        let fault = Fault {
+            path,
+            ..Fault::warning(pipeline::WHOLE_PATH, &[], message)
+        };
+        put_back(section, &["promote"], fault);
+    }
 }
 
 /// The schema that the message has to fit, if it names one. `None` after a fault.

@@ -197,6 +197,12 @@ impl SplitSpec {
         }
         let header = header?;
         for rule in header.rules() {
+            if rule.whole.is_some() {
+                let message = "what stands around the records is read while the body comes in: write child steps from \
+                               the root";
+                faults.at(&["header", &rule.name, "xpath"], message);
+                continue;
+            }
             let inside = rule
                 .xpath
                 .as_ref()

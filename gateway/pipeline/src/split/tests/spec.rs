@@ -14,7 +14,7 @@ fn every_fault_of_a_configuration_is_told_at_its_key() {
         (json!({"format": "xml", "path": "/a/x:b"}), vec!["path"]),
         (
             json!({"format": "xml", "path": "/a/b", "header": {"A": {"xpath": "//c"}, "B": {"jsonpath": "$.a"}}}),
-            vec!["header.A.xpath"],
+            vec!["header.A.xpath", "header.B"],
         ),
         (
             json!({"format": "xml", "path": "/a/b", "header": {"B": {"jsonpath": "$.a"}, "C": {"xpath": "/a/b/c"}}}),
