@@ -346,3 +346,78 @@ async fn hostile_batches_are_refused_with_their_code_in_little_memory() {
     ));
     assert!(grown < GROWTH, "{grown} bytes more than before");
 }
+
+/// In memory and in chunks, before and after.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_is_decoded_and_what_leaves_is_encoded() {
+    use std::io::{Read as _, Write as _};
+    let app = App::new(
+        "[app]\nname = \"t\"\n[receive.in]\npipeline = { kind = \"json\", decode = { stages = [\"gzip\"] } }\n\
+         [receive.in.location.drop.file]\nfolder = \"in\"\ncreate = true\npoll = \"50ms\"\nstable_for = \"0s\"\n\
+         [send.out]\nfilter = \"file.name != ''\"\npipeline = { encode = { stages = [\"gzip\", \"base64\"] } }\n\
+         [send.out.primary.file]\nfolder = \"out\"\ncreate = true\nfile_name = \"{file.name}\"\n",
+    );
+    let node = Node::new("node-a", app.path());
+    let gateway = node.start().await;
+    let (inbox, out) = (node.data_dir().join("in"), node.data_dir().join("out"));
+    // Digits that do not compress well.
+    let digits = |count: u64| {
+        let next = |at: u64| at.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29) % 10_000_000;
+        (0..count)
+            .map(|at| format!("{:07}", next(at)))
+            .collect::<String>()
+    };
+    let bodies = [("small.gz", digits(20)), ("large.gz", digits(200_000))];
+    for (name, digits) in &bodies {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        write!(gzip, "[\"{digits}\"]").expect("in memory");
+        drop_file(&inbox, name, gzip.finish().expect("in memory"));
+    }
+    for (name, digits) in &bodies {
+        let path = out.join(name);
+        wait_for(name, PATIENCE, async || match path.exists() {
+            true => Ok(()),
+            false => Err(format!("{:?}", suspended(&gateway).await)),
+        })
+        .await;
+        let armoured = fs::read_to_string(&path).expect("text");
+        let spec = armoured.into_bytes();
+        let decoded = unarmour(&spec);
+        let mut text = String::new();
+        let mut gzip = flate2::read::GzDecoder::new(&decoded[..]);
+        gzip.read_to_string(&mut text).expect("gzip");
+        assert!(text == format!("[\"{digits}\"]"), "{name} is another one");
+    }
+    // What is no JSON inside waits as it came.
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(b"<a/>").expect("in memory");
+    drop_file(&inbox, "odd.gz", gzip.finish().expect("in memory"));
+    wait_for("the odd one to wait", PATIENCE, async || {
+        match suspended(&gateway).await?.as_slice() {
+            [one] if one["failure"]["code"] == "QS0217" => Ok(()),
+            other => Err(format!("{other:#?}")),
+        }
+    })
+    .await;
+}
+
+/// base64 with the standard alphabet.
+fn unarmour(text: &[u8]) -> Vec<u8> {
+    let value = |byte: u8| match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' => 62,
+        b'/' => 63,
+        other => panic!("{other} is no base64"),
+    };
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    for group in text.chunks(4) {
+        let filled = group.iter().filter(|byte| **byte != b'=').count();
+        let bits = group.iter().fold(0_u32, |bits, &byte| {
+            bits << 6 | u32::from(if byte == b'=' { 0 } else { value(byte) })
+        });
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..filled]);
+    }
+    bytes
+}

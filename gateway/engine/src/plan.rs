@@ -13,7 +13,7 @@ use std::{
 use quayside_adapter_api::Block;
 use quayside_model::{Name, OnOrderFailure, Priority, RetryPolicy, Timestamp};
 use quayside_orchestration::{Activation, Definition, Environment};
-use quayside_pipeline::{Map, Promotions, Schema};
+use quayside_pipeline::{Map, Promotions, Schema, encode::Encode};
 
 mod pipeline;
 pub use pipeline::{Expects, ReceivePipeline};
@@ -177,6 +177,8 @@ pub struct SendPort {
     pub filter: Option<Filter>,
     /// The filters of the groups that it is a member of: each is one more subscription.
     pub group_filters: Vec<(Name, Filter)>,
+    /// What is put around the body before its adapter sees it.
+    pub encode: Option<Arc<Encode>>,
     /// The transport.
     pub primary: TransportPlan,
     /// The transport after the primary's attempts are spent.

@@ -162,6 +162,7 @@ pub(crate) mod tests {
             clustered: false,
             filter: compiled.next(),
             group_filters: compiled.map(|filter| (name("app.group"), filter)).collect(),
+            encode: None,
             primary: TransportPlan {
                 adapter: "http".to_owned(),
                 block: serde_json::json!({}),

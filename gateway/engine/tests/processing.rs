@@ -258,6 +258,7 @@ fn port(name: &str, answers: bool) -> SendPort {
         clustered: false,
         filter: None,
         group_filters: Vec::new(),
+        encode: None,
         primary: TransportPlan {
             adapter: "partner".to_owned(),
             block: serde_json::json!({}),

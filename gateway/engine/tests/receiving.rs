@@ -184,6 +184,7 @@ fn send(filter: &str) -> SendPort {
         clustered: false,
         filter: Some(Filter::compile(filter).expect("a filter")),
         group_filters: Vec::new(),
+        encode: None,
         primary: TransportPlan {
             adapter: "still".to_owned(),
             block: serde_json::json!({}),

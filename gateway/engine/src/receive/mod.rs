@@ -6,7 +6,7 @@ pub(crate) mod intake;
 mod interchange;
 pub(crate) mod location;
 mod patience;
-mod pieces;
+pub(crate) mod pieces;
 mod ready;
 mod records;
 mod refusal;

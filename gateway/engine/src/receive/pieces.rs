@@ -1,4 +1,4 @@
-//! A body that is kept already, read again in pieces: as it is, decoded, or record by record.
+//! A body that is kept already, read again in pieces: as it is, decoded, encoded, or record by record.
 
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
@@ -7,6 +7,7 @@ use quayside_model::Content;
 use quayside_pipeline::{
     Invalid,
     decode::{Decode, Decoding},
+    encode::{Encode, Encoding},
     split::{Record, Split, Splitter},
 };
 use quayside_store::AnyStore;
@@ -15,32 +16,68 @@ use crate::send::attempt::open_content;
 
 /// Why there are no more pieces before the end.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// What came is not acceptable.
     Invalid(Invalid),
     /// The store does not give what it has of it.
     Source(AdapterError),
 }
 
-/// The pieces of a body, about 64 KiB each where something is taken off.
-pub(super) struct Pieces {
+/// What is done to the bytes on their way.
+enum Stages {
+    Decode(Decoding),
+    Encode(Encoding),
+}
+
+impl Stages {
+    fn pull(&mut self, bytes: &mut &[u8], out: &mut Vec<u8>) -> Result<bool, Invalid> {
+        match self {
+            Self::Decode(decoding) => decoding.pull(bytes, out),
+            Self::Encode(encoding) => encoding.pull(bytes, out),
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<bool, Invalid> {
+        match self {
+            Self::Decode(decoding) => decoding.finish(out),
+            Self::Encode(encoding) => encoding.finish(out),
+        }
+    }
+}
+
+/// The pieces of a body, about 64 KiB each where something is taken off or put around.
+pub(crate) struct Pieces {
     body: Body,
-    decoding: Option<Decoding>,
-    /// What is to be decoded next.
+    stages: Option<Stages>,
+    /// What goes through them next.
     raw: Bytes,
-    /// Whether the decoder has more of what it was given.
+    /// Whether they have more of what they were given.
     more: bool,
-    /// Whether the body, and then the decoder, has ended.
+    /// Whether the body, and then they, have ended.
     ended: bool,
     over: bool,
 }
 
 impl Pieces {
     /// Of `content`, with what `decode` says taken off.
-    pub(super) fn of(store: &AnyStore, content: &Content, decode: Option<&Decode>) -> Self {
+    pub(crate) fn of(store: &AnyStore, content: &Content, decode: Option<&Decode>) -> Self {
+        Self::through(
+            store,
+            content,
+            decode.map(Decoding::new).map(Stages::Decode),
+        )
+    }
+
+    /// Of `content`, with what `encode` says put around.
+    pub(crate) fn encoded(store: &AnyStore, content: &Content, encode: &Encode) -> Self {
+        let stages = Stages::Encode(Encoding::new(encode));
+        Self::through(store, content, Some(stages))
+    }
+
+    fn through(store: &AnyStore, content: &Content, stages: Option<Stages>) -> Self {
         Self {
             body: open_content(store, content),
-            decoding: decode.map(Decoding::new),
+            stages,
             raw: Bytes::new(),
             more: false,
             ended: false,
@@ -49,9 +86,9 @@ impl Pieces {
     }
 
     /// The next piece, which is not empty; nothing at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Broken> {
         loop {
-            if let Some(piece) = self.decode()? {
+            if let Some(piece) = self.work()? {
                 // A small body may become many pieces: others have their turn between them.
                 tokio::task::yield_now().await;
                 return Ok(Some(piece));
@@ -62,7 +99,7 @@ impl Pieces {
             match self.body.next().await {
                 None => self.ended = true,
                 Some(Err(error)) => return Err(Broken::Source(error)),
-                Some(Ok(bytes)) if self.decoding.is_some() => self.raw = bytes,
+                Some(Ok(bytes)) if self.stages.is_some() => self.raw = bytes,
                 Some(Ok(bytes)) if bytes.is_empty() => {}
                 Some(Ok(bytes)) => return Ok(Some(bytes)),
             }
@@ -70,20 +107,18 @@ impl Pieces {
     }
 
     /// What can be made of the bytes at hand.
-    fn decode(&mut self) -> Result<Option<Bytes>, Broken> {
-        let Some(decoding) = &mut self.decoding else {
+    fn work(&mut self) -> Result<Option<Bytes>, Broken> {
+        let Some(stages) = &mut self.stages else {
             return Ok(None);
         };
         let mut out = Vec::new();
         while out.is_empty() {
             if self.more || !self.raw.is_empty() {
                 let mut rest = &self.raw[..];
-                self.more = decoding
-                    .pull(&mut rest, &mut out)
-                    .map_err(Broken::Invalid)?;
+                self.more = stages.pull(&mut rest, &mut out).map_err(Broken::Invalid)?;
                 self.raw = self.raw.slice(self.raw.len() - rest.len()..);
             } else if self.ended && !self.over {
-                self.over = !decoding.finish(&mut out).map_err(Broken::Invalid)?;
+                self.over = !stages.finish(&mut out).map_err(Broken::Invalid)?;
             } else {
                 return Ok(None);
             }
@@ -93,7 +128,7 @@ impl Pieces {
 }
 
 /// The records of a body.
-pub(super) struct Records<'a> {
+pub(crate) struct Records<'a> {
     pieces: Pieces,
     piece: Bytes,
     splitter: Splitter<'a>,
@@ -102,7 +137,7 @@ pub(super) struct Records<'a> {
 
 impl<'a> Records<'a> {
     /// Splits what comes in `pieces`.
-    pub(super) fn of(pieces: Pieces, split: &'a Split) -> Self {
+    pub(crate) fn of(pieces: Pieces, split: &'a Split) -> Self {
         Self {
             pieces,
             piece: Bytes::new(),
@@ -112,7 +147,7 @@ impl<'a> Records<'a> {
     }
 
     /// The next record; nothing at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Record>, Broken> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Record>, Broken> {
         loop {
             let mut rest = &self.piece[..];
             let found = if self.ended {

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use super::{
     decide::{decide, failure_of, hold_in_doubt, rests, suspend},
+    encode::encoded,
     failed,
     port::SendRuntime,
     rendered,
@@ -240,6 +241,11 @@ async fn send_when_trusted(
             continue;
         }
         let outbound = outbound(shared, runtime, claimed, names);
+        let outbound = match timeout(limit, encoded(&shared.store, plan, outbound)).await {
+            Ok(Ok(outbound)) => outbound,
+            Ok(Err(error)) => return Some(Err(error)),
+            Err(_) => return Some(Err(too_long("encoding the body", limit))),
+        };
         let under_way = shared.effects.begin(1);
         let sent = timeout(limit, transmit.send(outbound)).await;
         drop(under_way);

@@ -199,6 +199,7 @@ mod tests {
             clustered: false,
             filter: None,
             group_filters: Vec::new(),
+            encode: None,
             primary: transport(2),
             backup: backup.then(|| transport(1)),
             ordered: None,

@@ -2,6 +2,7 @@
 
 pub(crate) mod attempt;
 pub(crate) mod decide;
+mod encode;
 pub(crate) mod failed;
 pub(crate) mod lanes;
 mod moment;

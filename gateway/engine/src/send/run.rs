@@ -19,6 +19,7 @@ use super::{
         until_trusted,
     },
     decide::{decide, failure_of, suspend},
+    encode::encoded,
     port::SendRuntime,
     rendered,
     rest::Pass,
@@ -169,11 +170,18 @@ async fn send_when_trusted(
                 return Some(RunEnd::until(Vec::new(), error, 0));
             }
         };
-        let all = outbounds(shared, runtime, work);
+        let (all, unfit) = match timeout(limit, outbounds(shared, runtime, work)).await {
+            Ok(outbounds) => outbounds,
+            Err(_) => (Vec::new(), Some(too_long("encoding the bodies", limit))),
+        };
         let count = all.len();
+        if let (0, Some(error)) = (count, &unfit) {
+            return Some(RunEnd::until(Vec::new(), error.clone(), 0));
+        }
         let under_way = shared.effects.begin(count);
         let sent = timeout(limit, transmit.send_run(all)).await;
         drop(under_way);
+        let sent = sent.map(|end| up_to(end, count, unfit));
         match sent {
             // The gate shut between our look and the adapter's: nothing was done, so wait again.
             Ok(end) if end.did_nothing() && !shared.trust.may_act() => {}
@@ -186,12 +194,32 @@ async fn send_when_trusted(
     }
 }
 
-fn outbounds(shared: &Arc<Shared>, runtime: &SendRuntime, work: &Work) -> Vec<Outbound> {
-    let all = work.all().map(|claimed| {
+/// What goes together, up to the first that cannot be encoded, and why that cannot.
+async fn outbounds(
+    shared: &Arc<Shared>,
+    runtime: &SendRuntime,
+    work: &Work,
+) -> (Vec<Outbound>, Option<AdapterError>) {
+    let mut all = Vec::new();
+    for claimed in work.all() {
         let names = rendered::kept_or_new(shared, claimed).ok().flatten();
-        outbound(shared, runtime, claimed, names.as_ref())
-    });
-    all.collect()
+        let outbound = outbound(shared, runtime, claimed, names.as_ref());
+        match encoded(&shared.store, &runtime.plan, outbound).await {
+            Ok(outbound) => all.push(outbound),
+            Err(error) => return (all, Some(error)),
+        }
+    }
+    (all, None)
+}
+
+/// `end` of a run of `count`, behind which stands one that cannot be encoded.
+fn up_to(end: RunEnd, count: usize, unfit: Option<AdapterError>) -> RunEnd {
+    let Some(error) = unfit else { return end };
+    match end.into_parts() {
+        (sent, None) if sent.len() == count => RunEnd::until(sent, error, 0),
+        (sent, None) => RunEnd::all(sent),
+        (sent, Some((error, doubtful))) => RunEnd::until(sent, error, doubtful),
+    }
 }
 
 /// `end` of a run of `count`. One that leaves messages out without a failure has told nothing of those.

@@ -324,6 +324,7 @@ pub(crate) fn port(name: &str) -> SendPort {
         clustered: false,
         filter: None,
         group_filters: Vec::new(),
+        encode: None,
         primary: TransportPlan {
             adapter: "probe".to_owned(),
             block: serde_json::json!({}),

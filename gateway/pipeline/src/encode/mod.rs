@@ -119,6 +119,23 @@ impl EncodeSpec {
     }
 }
 
+impl Encode {
+    /// The media type of what comes out of a body that has this one.
+    #[must_use]
+    pub fn content_type(&self, before: Option<&str>) -> Option<String> {
+        match self.stages.last() {
+            None => before.map(ToOwned::to_owned),
+            Some(Known::Gzip) => Some("application/gzip".to_owned()),
+            Some(Known::Base64) => Some("text/plain".to_owned()),
+            Some(Known::Charset(encoding)) => {
+                let media = before?.split(';').next().unwrap_or_default().trim();
+                let charset = encoding.name().to_ascii_lowercase();
+                Some(format!("{media}; charset={charset}"))
+            }
+        }
+    }
+}
+
 /// Encodes one body. After the first error it is of no more use: drop it.
 #[derive(Debug)]
 pub struct Encoding {

@@ -127,3 +127,23 @@ fn every_fault_of_a_configuration_is_told_at_its_key() {
     };
     assert_eq!(many.compile().expect_err("too many").len(), 1);
 }
+
+#[test]
+fn what_is_put_around_a_body_is_its_type() {
+    let after = |stages: &str, before: Option<&str>| {
+        let spec: EncodeSpec = serde_json::from_str(stages).expect("a spec");
+        spec.compile().expect("no fault").content_type(before)
+    };
+    let xml = Some("text/xml; charset=utf-8");
+    let latin = r#"{"stages": [{"charset": "ISO-8859-15"}]}"#;
+    assert_eq!(
+        after(latin, xml).as_deref(),
+        Some("text/xml; charset=iso-8859-15")
+    );
+    assert_eq!(after(latin, None), None);
+    let zipped = r#"{"stages": ["base64", "gzip"]}"#;
+    assert_eq!(after(zipped, xml).as_deref(), Some("application/gzip"));
+    let armoured = r#"{"stages": ["gzip", "base64"]}"#;
+    assert_eq!(after(armoured, xml).as_deref(), Some("text/plain"));
+    assert_eq!(after(r#"{"stages": []}"#, xml).as_deref(), xml);
+}

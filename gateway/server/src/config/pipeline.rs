@@ -1,11 +1,16 @@
-//! `[receive.NAME.pipeline]`: what is done to bodies on their way in.
+//! `[receive.NAME.pipeline]` and `[send.NAME.pipeline]`: what is done to bodies on their way in and out.
 
 use std::sync::Arc;
 
 use quayside_adapter_api::config::parse;
 use quayside_engine::plan::{Expects, ReceivePipeline};
 use quayside_model::Fault;
-use quayside_pipeline::{Kind, decode::DecodeSpec, split::SplitSpec};
+use quayside_pipeline::{
+    Kind,
+    decode::DecodeSpec,
+    encode::{Encode, EncodeSpec},
+    split::SplitSpec,
+};
 use serde::de::DeserializeOwned;
 
 use super::{codes, section::Section, transport::put_back};
@@ -51,6 +56,16 @@ pub(crate) fn read(port: &Section<'_>) -> Option<ReceivePipeline> {
     };
     section.finish();
     read
+}
+
+/// Reads what a send port puts around its bodies. `None` after a fault.
+pub(crate) fn read_send(port: &Section<'_>) -> Option<Option<Arc<Encode>>> {
+    let Some(section) = port.section("pipeline") else {
+        return Some(None);
+    };
+    let encode = part::<EncodeSpec, _>(&section, "encode", EncodeSpec::compile);
+    section.finish();
+    Some(encode?.map(Arc::new))
 }
 
 /// One part of the pipeline, if it is there. `None` after a fault.

@@ -34,6 +34,7 @@ dedupe = { key = "msg.sha256" }
 window = { allow = ["daily 00:00-24:00"], timezone = "UTC" }
 http = { path = "/a" }
 [send.NAME]
+pipeline = {}
 retry = {}
 ordered = { by = "NAME" }
 window = { allow = ["daily 00:00-24:00"], timezone = "UTC" }

@@ -9,7 +9,7 @@ use quayside_model::{Name, OnOrderFailure, RetryPolicy, Severity};
 
 use super::{
     app::{ON_FAILURE, Placed, Reading},
-    codes,
+    codes, pipeline,
     properties::{self, Use, Wanted},
     receive,
     section::{Section, suggestion},
@@ -61,6 +61,7 @@ pub(crate) fn read(reading: &Reading<'_>, name: &str, section: Section<'_>) -> O
         .integer("max_in_flight", 1..=65_536)
         .unwrap_or(MAX_IN_FLIGHT);
     let priority = receive::priority(&section);
+    let encode = pipeline::read_send(&section);
     let window = window::read(&section);
     let in_doubt = in_doubt(&section).unwrap_or_default();
     let publish_failures = section.choice("on_failure", ON_FAILURE).unwrap_or(false);
@@ -71,7 +72,8 @@ pub(crate) fn read(reading: &Reading<'_>, name: &str, section: Section<'_>) -> O
     section.finish();
     let transports = [primary.as_ref(), backup.as_ref()];
     let has_faulty = transports.iter().flatten().any(|(_, is_whole)| !is_whole);
-    let is_whole = !filter_is_wrong && !has_faulty && host.is_some() && primary.is_some();
+    let is_whole =
+        !filter_is_wrong && encode.is_some() && !has_faulty && host.is_some() && primary.is_some();
     // Where a part is missing there is a fault, so that what stands for it here is never run.
     let value = SendPort {
         name: full?,
@@ -81,6 +83,7 @@ pub(crate) fn read(reading: &Reading<'_>, name: &str, section: Section<'_>) -> O
         host: host.unwrap_or_else(|| reading.app.clone()),
         filter,
         group_filters: Vec::new(),
+        encode: encode.flatten(),
         primary: primary.map_or_else(|| nothing(retry), |(plan, _)| plan),
         backup: backup.map(|(plan, _)| plan),
         ordered,
