@@ -147,11 +147,8 @@ pub(crate) fn prepare_suspended(
     let delivery = plain(port, extras.priority, Birth::Suspended(failure));
     let publish = assemble(routes.version, &message, vec![delivery], extras);
     Prepared {
-        message,
-        publish,
-        places: Vec::new(),
         remarks: vec![remark],
-        keeps: false,
+        ..Prepared::of(message, publish)
     }
 }
 
@@ -189,13 +186,7 @@ fn prepare_one(
     extras: Extras,
 ) -> Prepared {
     let publish = assemble(routes.version, &message, vec![delivery], extras);
-    Prepared {
-        message,
-        publish,
-        places: Vec::new(),
-        remarks: Vec::new(),
-        keeps: false,
-    }
+    Prepared::of(message, publish)
 }
 
 /// The way in which a delivery to a location is rendered that is to be split into its records.
@@ -220,11 +211,8 @@ pub(crate) fn prepare_batch(
     };
     let publish = assemble(routes.version, &message, vec![delivery], extras);
     Prepared {
-        message,
-        publish,
-        places: Vec::new(),
-        remarks: Vec::new(),
         keeps: true,
+        ..Prepared::of(message, publish)
     }
 }
 
@@ -235,13 +223,7 @@ pub(crate) fn prepare_for_nobody(
     extras: Extras,
 ) -> Prepared {
     let publish = assemble(routes.version, &message, Vec::new(), extras);
-    Prepared {
-        message,
-        publish,
-        places: Vec::new(),
-        remarks: Vec::new(),
-        keeps: false,
-    }
+    Prepared::of(message, publish)
 }
 
 /// A delivery without order and templates.
@@ -331,6 +313,17 @@ async fn place(
 }
 
 impl Prepared {
+    /// A publication without places.
+    fn of(message: Arc<Message>, publish: Publish) -> Self {
+        Self {
+            message,
+            publish,
+            places: Vec::new(),
+            remarks: Vec::new(),
+            keeps: false,
+        }
+    }
+
     /// The message that is stored: of a failure that is published instead, not the one that arrived.
     pub(crate) fn message(&self) -> MessageId {
         self.message.id
