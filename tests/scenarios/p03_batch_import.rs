@@ -1,7 +1,12 @@
 //! P3 and P2 for batches: of a file of records the good ones go on once each, the faulty ones wait for an operator,
 //! and where one fault refuses all of them nothing of it goes on.
 
-use std::{fs, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use quayside_harness::{App, Gateway, Node, Partner, client, effects, items, wait_for};
@@ -161,11 +166,9 @@ async fn good_lines_go_on_once_each_and_faulty_ones_wait() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_kill_in_the_middle_of_a_batch_loses_no_line_and_doubles_none() {
-    let partner = Partner::start().await;
-    let app = app(partner.addr());
-    let node = Node::new("node-a", app.path());
+/// Drops the file into a gateway that is killed between two commits of its records, and starts `node` on what it
+/// left.
+async fn killed_in_the_middle(partner: &Partner, node: &Node, app: &App) -> (Gateway, PathBuf) {
     let held = Node::new("node-a", app.path())
         .with_data(node.data_dir())
         .with_env("QUAYSIDE_FAIL_POINTS", "hold-in-batch@20");
@@ -184,8 +187,29 @@ async fn a_kill_in_the_middle_of_a_batch_loses_no_line_and_doubles_none() {
     let arrived = effects(&partner.log().await).len();
     assert!(arrived < LINES - FAULTY.len(), "it was over already");
     note(&format!("killed with {arrived} payments at the partner"));
-    let gateway = node.start().await;
+    (node.start().await, inbox)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_in_the_middle_of_a_batch_loses_no_line_and_doubles_none() {
+    let partner = Partner::start().await;
+    let app = app(partner.addr());
+    let node = Node::new("node-a", app.path());
+    let (gateway, inbox) = killed_in_the_middle(&partner, &node, &app).await;
     all_is_well(&gateway, &partner, &inbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_keys_of_records_the_same_kill_doubles_lines() {
+    let partner = Partner::start().await;
+    let app = app(partner.addr());
+    let node = Node::new("node-a", app.path()).with_env("QUAYSIDE_FAIL_POINTS", "no-dedupe");
+    let (gateway, inbox) = killed_in_the_middle(&partner, &node, &app).await;
+    gone(&inbox).await;
+    at_rest(&gateway).await;
+    let found = effects(&partner.log().await);
+    let twice = found.values().filter(|effects| effects.effects > 1).count();
+    assert!(twice > 0, "nobody would notice");
 }
 
 /// An application that takes batches over HTTP, as a whole or each record for itself.
