@@ -39,11 +39,14 @@ impl Cut {
         if self.over {
             return;
         }
-        if self.text.len() + text.len() > self.limit {
-            self.over = true;
-            return;
+        let room = self.limit - self.text.len();
+        let mut end = text.len().min(room);
+        // Whatever pieces it comes in, the same of it is kept.
+        while !text.is_char_boundary(end) {
+            end -= 1;
         }
-        self.text.push_str(text);
+        self.text.push_str(&text[..end]);
+        self.over = end < text.len();
     }
 
     /// The record, which is whole, as the one of this `number`.

@@ -321,3 +321,30 @@ fn limits_bound_records_and_their_number() {
         (vec![good("123"), good("45")], Some(codes::TOO_MANY_RECORDS))
     );
 }
+
+#[test]
+fn a_faulty_record_keeps_its_text_as_far_as_a_record_may_go() {
+    let raw = |spec: Value, body: &str| {
+        let split = compiled(spec);
+        let mut splitter = Splitter::new(&split);
+        let mut bytes = body.as_bytes();
+        let mut raw = Vec::new();
+        while let Some(record) = splitter.pull(&mut bytes).expect("no fault of the batch") {
+            raw.push(String::from_utf8(record.raw).expect("text"));
+        }
+        while let Some(record) = splitter.finish().expect("no fault of the batch") {
+            raw.push(String::from_utf8(record.raw).expect("text"));
+        }
+        raw
+    };
+    let lines = json!({"format": "csv", "delimiter": ";", "max_record_bytes": 12,
+                       "columns": [{"name": "a", "type": "integer"}, {"name": "b"}]});
+    // Quotes and delimiters stand as they came, line ends do not; a good record keeps nothing.
+    let body = "x;\"y\"\r\n1;2\n\"a\"b;c\nabcdefghijklmnop\nx;y";
+    assert_eq!(
+        raw(lines, body),
+        ["x;\"y\"", "", "\"a\"b;c", "abcdefghijkl", "x;y"]
+    );
+    let xml = json!({"format": "xml", "path": "/a/b", "max_record_bytes": 8});
+    assert_eq!(raw(xml, "<a><b>ääää</b><b/></a>"), ["<b>ää", ""]);
+}
