@@ -212,6 +212,10 @@ async fn without_the_keys_of_records_the_same_kill_doubles_lines() {
     assert!(twice > 0, "nobody would notice");
 }
 
+/// A document that would be large if its entities were.
+const ENTITIES: &[u8] =
+    br#"<!DOCTYPE a [<!ENTITY x "xxxxxxxx"><!ENTITY y "&x;&x;&x;&x;">]><a><b>&y;&y;</b></a>"#;
+
 /// An application that takes batches over HTTP, as a whole or each record for itself.
 fn over_http(partner: SocketAddr) -> App {
     let port = |name: &str, pipeline: &str| {
@@ -228,13 +232,17 @@ fn over_http(partner: SocketAddr) -> App {
     };
     App::new(&format!(
         "[app]\nname = \"t\"\n[message.item]\n[message.item.promote]\nItem = {{ jsonpath = \"$.id\", required = true }}\n\
-         {}{}{}{}[send.out]\nfilter = \"Item != 'odd' && Sender == 's'\"\n\
+         {}{}{}{}{}[send.out]\nfilter = \"Item != 'odd' && Sender == 's'\"\n\
          [send.out.primary.http]\nurl = \"http://{partner}/items\"\n",
         port("all", &json("all")),
         port("each", &json("per-message")),
         port(
             "lines",
             "{ kind = \"flat-file\", split = { format = \"csv\", names = true, max_record_bytes = 65536 } }"
+        ),
+        port(
+            "xml",
+            "{ kind = \"xml\", split = { format = \"xml\", path = \"/a/b\", batch = \"per-message\" } }"
         ),
         port(
             "zipped",
@@ -349,6 +357,12 @@ async fn hostile_batches_are_refused_with_their_code_in_little_memory() {
     for (path, body, code) in [
         ("zipped", Bytes::from(bomb), "QS0261"),
         ("each", Bytes::from(deep), "QS0206"),
+        (
+            "xml",
+            Bytes::from(format!("<a>{}", "<b>".repeat(10_000))),
+            "QS0206",
+        ),
+        ("xml", Bytes::from_static(ENTITIES), "QS0202"),
         ("lines", Bytes::from(line), "QS0272"),
         ("zipped", Bytes::from_static(b"no gzip"), "QS0260"),
     ] {
