@@ -139,3 +139,89 @@ fn pipeline(
         expects,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use crate::{
+        config::{Defaults, Inputs, Purpose, Report, load},
+        wiring,
+    };
+
+    /// What is told of a port with these settings and this pipeline, which stands on line 6 from column 12 on.
+    fn told(settings: &str, pipeline: &str) -> String {
+        let app = format!(
+            "[app]\nname = \"a\"\n[message.m]\n[receive.r]\n{settings}\npipeline = {pipeline}\n\
+             location.in.http = {{ path = \"/in\" }}\n[send.out]\nfilter = \"true\"\n\
+             primary.file = {{ folder = \"out\", file_name = \"{{msg.id}}\" }}\n"
+        );
+        let dir = tempfile::tempdir().expect("a folder");
+        fs::write(dir.path().join("app.toml"), app).expect("written");
+        let inputs = Inputs {
+            dir: dir.path().to_owned(),
+            group: None,
+            node: None,
+            hosts: Vec::new(),
+            purpose: Purpose::CheckAnyNode,
+            defaults: Defaults {
+                credentials: None,
+                ..Defaults::of_this_machine(dir.path().join("data"))
+            },
+        };
+        let report = Report::default();
+        load(&inputs, &wiring::adapters_for_checking(), &report);
+        report.to_string()
+    }
+
+    #[test]
+    fn pipelines_that_go_together_pass() {
+        let json = r#"{ format = "json", path = "$.items", header.Sender.jsonpath = "$.from" }"#;
+        for pipeline in [
+            r#""pass-through""#.to_owned(),
+            r#""xml""#.to_owned(),
+            r#"{ decode = { stages = ["gzip", { charset = "latin1" }] } }"#.to_owned(),
+            format!("{{ kind = \"json\", split = {json} }}"),
+            r#"{ kind = "flat-file", split = { format = "csv", names = true } }"#.to_owned(),
+        ] {
+            let told = told("", &pipeline);
+            assert!(!told.contains("QS"), "{pipeline}: {told}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_told_where_it_stands() {
+        let csv = r#"split = { format = "csv", names = true }"#;
+        let with = |kind: &str| format!("{{ kind = \"{kind}\", {csv} }}");
+        for (settings, pipeline, wanted) in [
+            ("", "\"flat-file\"".to_owned(), "QS0603"),
+            ("", "\"zip\"".to_owned(), "QS0603"),
+            ("", "7".to_owned(), "QS0603"),
+            ("", with("xml"), "QS0603"),
+            ("", with("json"), "QS0603"),
+            ("", with("pass-through"), "QS0603"),
+            (
+                "",
+                "{ kind = \"flat-file\", split = { format = \"json\", path = \"$\" } }".to_owned(),
+                "QS0603",
+            ),
+            ("", "{ splitt = {} }".to_owned(), "QS0602"),
+            (
+                "",
+                "{ split = { format = \"csv\", name = true } }".to_owned(),
+                "name",
+            ),
+            (
+                "",
+                "{ decode = { stages = [\"zip\"] } }".to_owned(),
+                "pipeline.decode",
+            ),
+            ("message = \"m\"", "\"pass-through\"".to_owned(), "QS0629"),
+            ("answer_within = \"5s\"", format!("{{ {csv} }}"), "QS0613"),
+        ] {
+            let told = told(settings, &pipeline);
+            assert!(told.contains(wanted), "{pipeline}: {told}");
+            assert!(told.contains("app.toml:"), "{pipeline}: {told}");
+        }
+    }
+}
