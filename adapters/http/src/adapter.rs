@@ -29,6 +29,7 @@ use crate::{
     location::Location,
     receive::HttpReceive,
     send::HttpTransmit,
+    work::Workers,
 };
 
 /// What the gateway says about itself to load balancers.
@@ -50,6 +51,8 @@ pub struct HttpOptions {
     pub readiness: ReadinessCheck,
     /// Where the keys of listeners with TLS are.
     pub secrets: Arc<dyn Secrets>,
+    /// Who keeps what outside programs say of their work; `None`: `/work/` is a path like others.
+    pub workers: Option<Arc<dyn Workers>>,
 }
 
 impl HttpOptions {
@@ -64,6 +67,7 @@ impl HttpOptions {
             listeners,
             readiness,
             secrets,
+            workers: None,
         }
     }
 }
@@ -86,6 +90,7 @@ pub struct Shutdown {
 /// What all listeners and connections of an adapter share.
 pub(crate) struct Life {
     pub(crate) readiness: ReadinessCheck,
+    pub(crate) workers: Option<Arc<dyn Workers>>,
     pub(crate) draining: AtomicBool,
     pub(crate) connections: AtomicUsize,
     /// No new connections, and the open ones end after their requests.
@@ -135,6 +140,7 @@ impl HttpAdapter {
         let cut = CancellationToken::new();
         let life = Arc::new(Life {
             readiness: options.readiness,
+            workers: options.workers,
             draining: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             stop: CancellationToken::new(),

@@ -55,6 +55,8 @@ codes! {
         "Correct the id, or ask with the credential that may send to its receive location.";
     RESTING = "QS0423", "The receive location takes nothing for now: it is stopped, paused, disabled or outside of its hours.",
         "Send it again after the time that the answer names; for the operator: `quayside ports show NAME`.";
+    WORK_OVER = "QS0424", "The work of this ticket is over: it was answered, given to somebody else, or nobody waits for it.",
+        "Drop the work. If it is still wanted, the gateway asks for it again under the same Idempotency-Key.";
     BIND_FAILED = "QS0430", "A listener cannot be bound to its address.",
         "Correct `listen`, or stop the process that has the address.";
     BAD_TLS = "QS0431", "Certificates or keys cannot be used.",

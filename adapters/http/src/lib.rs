@@ -44,6 +44,7 @@ mod standing;
 mod stream;
 mod target;
 mod tls;
+mod work;
 
 pub use adapter::{HttpAdapter, HttpOptions, Readiness, ReadinessCheck, Shutdown};
 pub use config::{ReceiveAuth, ReceiveConfig, SendAuth, SendConfig, TextOrSecret};
@@ -51,6 +52,7 @@ pub use error::ALL;
 pub use listener::ListenerOptions;
 pub use problem::refusal;
 pub use tls::TlsOptions;
+pub use work::Workers;
 
 /// The listener that a receive location uses if it names none.
 pub const DEFAULT_LISTENER: &str = "default";

@@ -36,7 +36,7 @@ use crate::{
     properties,
     queue::{Queued, Turn},
     routes::Routes,
-    standing,
+    standing, work,
 };
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -87,6 +87,9 @@ async fn take(connection: &Connection, head: &Parts, body: Incoming) -> Result<R
     })?;
     if let Some(message) = standing::asked_for(head) {
         return standing::answer(connection, head, message).await;
+    }
+    if let (Some(workers), Some(said)) = (&connection.life.workers, work::said(head)) {
+        return work::answer(connection, &**workers, said, head, body).await;
     }
     let mut admitted = admit(connection, head, &body)?;
     let (location, shape) = (Arc::clone(&admitted.location), admitted.shape);

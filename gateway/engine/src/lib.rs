@@ -53,6 +53,9 @@ mod writable;
 pub use counters::Counters;
 pub use engine::{Engine, RESUBMITTED_FROM, RunView, Sight};
 pub use options::{Agency, EngineError, Gate, Options, Pulse, Roles};
-pub use process::Order;
+pub use process::{
+    Order,
+    work::{ATTEMPT as WORK_ATTEMPT, LEASE as WORK_LEASE, TICKET as WORK_TICKET},
+};
 pub use tally::Tallied;
 pub use view::{Health, PortView, StopReport};

@@ -325,6 +325,13 @@ impl OrchestrationPlan {
         Ok(())
     }
 
+    /// The port of the worker `local`.
+    #[must_use]
+    pub fn worker(&self, local: &Name) -> Name {
+        let of_worker = Name::new(format!("worker.{local}"));
+        of_worker.map_or_else(|_| local.clone(), |name| self.full(&name))
+    }
+
     /// The full name of what the definition calls `local`: a port, a map or another orchestration.
     #[must_use]
     pub fn full(&self, local: &Name) -> Name {

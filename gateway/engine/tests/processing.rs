@@ -16,7 +16,7 @@ use quayside_adapter_api::{
 };
 use quayside_conformance::{Backend, Scene, scene};
 use quayside_engine::{
-    Engine, Options, Order, Roles, codes,
+    Engine, Options, Order, Roles, WORK_TICKET, codes,
     filter::Filter,
     plan::{
         ATTEMPT_TIMEOUT, InDoubt, MessagePlan, OrchestrationPlan, Plan, SendPort, TransportPlan,
@@ -32,6 +32,7 @@ use quayside_store::{
     AnyStore, Publish,
     maintain::Retention,
     runs::{RunFilter, RunRow, RunState},
+    work::{Ticket, WorkAnswer, WorkOutcome},
 };
 use quayside_store_sqlite::SqliteStore;
 
@@ -92,6 +93,8 @@ struct Partners {
     seen: Mutex<Vec<(String, String, String)>>,
     /// Ports that refuse for good.
     refusing: Mutex<Vec<String>>,
+    /// What the worker was given.
+    tickets: Mutex<Vec<Ticket>>,
 }
 
 impl Partners {
@@ -165,8 +168,16 @@ impl Transmit for Partner {
             let what = "refused for good";
             return Err(AdapterError::new(ErrorKind::Rejected, codes::REFUSED, what));
         }
+        let mut status = 200;
+        if let Some(ticket) = outbound.message.context.value(WORK_TICKET) {
+            let ticket = ticket.to_string().parse().expect("a ticket");
+            let mut tickets = self.0.tickets.lock();
+            let tickets = tickets.as_mut().unwrap_or_else(|broken| broken.get_mut());
+            tickets.push(ticket);
+            status = 202;
+        }
         let answer = outbound.answer_wanted.then(|| Answer {
-            status: 200,
+            status,
             content_type: Some(scene::text("application/xml")),
             body: Bytes::from_static(b"<Receipt><No>7</No></Receipt>"),
         });
@@ -321,6 +332,7 @@ fn application(yaml: &str) -> Plan {
     let environment = Environment {
         messages: messages.iter().map(spec).collect(),
         ports: ports.into_iter().map(two_way).collect(),
+        workers: [scene::name("pricing")].into(),
         ..Environment::default()
     };
     let definition = Definition::compile(&scene::name("approval"), yaml, &environment);
@@ -333,8 +345,9 @@ fn application(yaml: &str) -> Plan {
         environment,
         (messages, BTreeMap::new()),
     );
+    let ports = ports.into_iter().chain([("worker.pricing", true)]);
     Plan {
-        send: ports.map(|(name, answers)| port(name, answers)).to_vec(),
+        send: ports.map(|(name, answers)| port(name, answers)).collect(),
         orchestrations: vec![plan.expect("filters")],
         hash: yaml.to_owned(),
         ..Plan::default()
@@ -511,6 +524,62 @@ async fn a_long_inbox_is_taken_page_by_page() {
     order(Order::Resume).await;
     let run = world.run(RunState::Completed).await;
     assert_eq!(run.discarded, 0);
+    engine.stop(PATIENCE).await;
+}
+
+const PRICING: &str = r#"
+messages: { order: order, receipt: receipt }
+steps:
+  - receive: order
+    activate: true
+  - { worker: pricing, send: order, reply: receipt, lease: 1s, attempts: 9, name: price }
+  - { send: receipt, to: erp, name: book }
+"#;
+
+/// A worker that takes its work and is not heard of is asked again under the same key; its answer is the reply.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_answers_later() {
+    let world = World::new();
+    let scene = Scene::open(&world).await;
+    let engine = world.engine(application(PRICING)).await;
+    scene.stored(order(&scene, "8")).await;
+    let given = async |attempt: usize| {
+        wait_for("the worker to be asked", PATIENCE, async || {
+            let tickets = &world.partners.tickets;
+            let tickets = tickets.lock().unwrap_or_else(PoisonError::into_inner);
+            tickets
+                .get(attempt - 1)
+                .copied()
+                .ok_or("not yet".to_owned())
+        })
+        .await
+    };
+    let first = given(1).await;
+    let second = given(2).await;
+    assert_eq!((first.attempt, second.attempt), (1, 2));
+    assert_eq!(
+        Ticket {
+            attempt: 2,
+            ..first
+        },
+        second
+    );
+    assert_eq!(world.store.renew_work(&first).await.expect("ok"), None);
+    let mut body = scene.publish("<Receipt/>", &["x"]).message.parts[0].clone();
+    body.content_type = Some(scene::text("application/xml"));
+    let answer = WorkAnswer { status: 200, body };
+    let kept = world.store.answer_work(&second, &answer).await;
+    assert_eq!(kept.expect("ok"), WorkOutcome::Kept);
+    world.run(RunState::Completed).await;
+    let asked = world.partners.seen_by("app.worker.pricing");
+    assert!(asked.iter().all(|(_, key)| *key == asked[0].1), "{asked:?}");
+    wait_for("the booking", PATIENCE, async || {
+        match &world.partners.seen_by("app.erp")[..] {
+            [(body, _)] if body == "<Receipt/>" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
     engine.stop(PATIENCE).await;
 }
 

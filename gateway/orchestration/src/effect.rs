@@ -1,5 +1,7 @@
 //! What goes into the machine and what comes out.
 
+use std::time::Duration;
+
 use quayside_model::{Code, Context, MessageId, Name, RunId, Text, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +12,6 @@ use crate::{CorrelationKey, MapCall, State, id::CallKey, world::Need};
 pub enum Event {
     /// The instance was started, a message is there, a time has come, or the last commit said `more`.
     Wake,
-    /// A worker is alive and has the work of this key.
-    Heartbeat(CallKey),
     /// An operator suspends the instance.
     Suspend {
         /// Why, for whoever finds it.
@@ -155,8 +155,11 @@ pub enum Effect {
         /// The send port.
         port: Name,
     },
-    /// A worker is asked. It has the work until `lease_until`, or for longer as it says with a heartbeat.
+    /// A worker is asked. It has the work for the length of its lease, and for longer as it says with heartbeats: see
+    /// [`State::renew`].
     Work {
+        /// The id of the message that asks it: another one for each attempt.
+        id: MessageId,
         /// The key under which the worker sees it: the same for all attempts.
         key: CallKey,
         /// Which attempt this is, from 1; none comes twice.
@@ -167,8 +170,8 @@ pub enum Effect {
         worker: Name,
         /// What.
         message: Outgoing,
-        /// When the machine takes it for lost.
-        lease_until: Timestamp,
+        /// After how long without a word of it the machine takes it for lost.
+        lease: Duration,
     },
     /// Nobody waits any more for the answer to a call or worker: it may be stopped.
     Abandon(CallKey),

@@ -243,7 +243,7 @@ pub struct Position {
     pub step: Name,
     /// The rounds of the loops around it.
     pub rounds: Vec<u32>,
-    /// What it waits for; `None`: it runs, or is suspended.
+    /// What it waits for: the kind of step, and which worker; `None`: it runs, or is suspended.
     pub waits_for: Option<String>,
     /// When it stops waiting, if it does.
     pub until: Option<Timestamp>,
@@ -383,6 +383,20 @@ impl State {
         self.timer
     }
 
+    /// A worker was heard of: it has the work of `key` until `until`, if not for longer. Nothing runs because of that,
+    /// and it is true whether the state is kept or not: whoever keeps leases says it again at every claim.
+    pub fn renew(&mut self, key: CallKey, until: Timestamp) {
+        for branch in &mut self.branches {
+            if let Some(Wait::Work(of, due, _)) = &mut branch.wait
+                && *of == key
+            {
+                *due = (*due).max(until);
+                self.timer = self.next_due();
+                return;
+            }
+        }
+    }
+
     /// Its subscriptions: group and key.
     pub fn subscriptions(&self) -> impl Iterator<Item = (u16, CorrelationKey)> {
         self.keys.iter().map(|(group, key)| (*group, *key))
@@ -416,7 +430,10 @@ impl State {
             Some(Position {
                 step: definition.step(step).name.clone(),
                 rounds: branch.rounds(),
-                waits_for: kind.map(str::to_owned),
+                waits_for: kind.map(|kind| match action {
+                    Action::Worker(worker) => format!("{kind} {}", worker.worker),
+                    _ => kind.to_owned(),
+                }),
                 until: branch.wait.as_ref().and_then(Wait::due),
             })
         });

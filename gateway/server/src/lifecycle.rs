@@ -36,6 +36,7 @@ use crate::{
     secrets::FolderSecrets,
     telemetry,
     wiring::{self, OpenStore, Wired},
+    workers::Desk,
 };
 
 mod agent;
@@ -142,7 +143,8 @@ async fn live(
     // Of the processes of an agent's node only those with HTTP locations listen.
     let listens = agency.is_none() || listen::takes_requests(&loaded);
     let http = (listens && work == Work::Hosts).then_some(&loaded.http);
-    let wired = wiring::adapters(http, readiness(&gateway), Arc::clone(&secrets));
+    let workers = Arc::new(Desk(gateway.store.clone()));
+    let wired = wiring::adapters(http, readiness(&gateway), workers, Arc::clone(&secrets));
     let (over, tasks) = (CancellationToken::new(), JoinSet::new());
     let mut process = Process {
         agency,

@@ -18,6 +18,7 @@ mod secrets;
 mod telemetry;
 mod tls;
 mod wiring;
+mod workers;
 
 use std::process::ExitCode;
 

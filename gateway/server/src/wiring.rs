@@ -7,7 +7,7 @@ pub(crate) use quayside_adapter_amqp::{codes as queue_codes, declare, manage};
 use quayside_adapter_api::{Adapter, SecretRef, Secrets};
 use quayside_adapter_file::FileAdapter;
 use quayside_adapter_http::{
-    DEFAULT_LISTENER, HttpAdapter, HttpOptions, ListenerOptions, Readiness, ReadinessCheck,
+    DEFAULT_LISTENER, HttpAdapter, HttpOptions, ListenerOptions, Readiness, ReadinessCheck, Workers,
 };
 use quayside_adapter_sharepoint::SharePointAdapter;
 use quayside_model::{Clock, SystemClock, SystemEntropy};
@@ -40,6 +40,7 @@ pub(crate) fn adapters_for_checking() -> Adapters {
         listeners: BTreeMap::new(),
         readiness,
         secrets,
+        workers: None,
     };
     wire(HttpAdapter::new(options)).adapters
 }
@@ -48,6 +49,7 @@ pub(crate) fn adapters_for_checking() -> Adapters {
 pub(crate) fn adapters(
     listen: Option<&Listen>,
     readiness: ReadinessCheck,
+    workers: Arc<dyn Workers>,
     secrets: Arc<dyn Secrets>,
 ) -> Wired {
     let listener = |listen: &Listen| ListenerOptions {
@@ -61,6 +63,7 @@ pub(crate) fn adapters(
         listeners,
         readiness,
         secrets,
+        workers: Some(workers),
     }))
 }
 

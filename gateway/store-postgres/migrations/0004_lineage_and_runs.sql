@@ -103,6 +103,11 @@ ALTER TABLE delivery ADD COLUMN route text;
 CREATE INDEX delivery_run ON delivery (run, seq) WHERE run IS NOT NULL;
 -- Which run waits for what becomes of the message.
 ALTER TABLE exchange ADD COLUMN run uuid;
+-- Work that a program does under a lease. Once the program has answered with its token, nothing is leased.
+ALTER TABLE exchange ADD COLUMN lease bigint;       -- how long it is
+ALTER TABLE exchange ADD COLUMN lease_until bigint;
+ALTER TABLE exchange ADD COLUMN attempt integer;    -- which attempt has it
+ALTER TABLE exchange ADD COLUMN token uuid;         -- of all of its attempts
 CREATE INDEX exchange_run ON exchange (run) WHERE run IS NOT NULL;
 
 -- The conditions of the triggers are looked at before any of them is called: what has no exchange pays nothing.

@@ -39,6 +39,7 @@ mod sessions;
 mod sources;
 mod sql;
 mod store;
+mod work;
 
 pub use access::{client_tls, password_file, private_file};
 pub use restored::{Restored, WhatWasSent};

@@ -15,6 +15,7 @@ use quayside_store::{
         Asked, AskedEnd, ClaimedRun, Entered, INBOX_PAGE, OrderOutcome, RunClaim, RunFilter,
         RunRow, RunShown, RunState,
     },
+    work::Lease,
 };
 use tokio_postgres::Row;
 
@@ -254,7 +255,18 @@ async fn fill(
     for row in &rows[2] {
         let row = Reader::new(row, CLAIM, "exchange");
         let run = row.id("run")?;
-        claimed[places[&run]].asked.push(read_asked(&row)?);
+        if row.get("ended")? {
+            claimed[places[&run]].asked.push(read_asked(&row)?);
+        }
+        if let Some(token) = row.get::<Option<Id>>("token")? {
+            claimed[places[&run]].leases.push(Lease {
+                exchange: row.id("id")?,
+                until: row
+                    .get::<Option<i64>>("lease_until")?
+                    .map(Timestamp::from_micros),
+                token: token.0,
+            });
+        }
     }
     Ok(())
 }
@@ -274,6 +286,7 @@ fn read_claimed(row: &Reader<'_>, instance: InstanceId) -> Result<ClaimedRun, St
         inbox: Vec::new(),
         kept: Vec::new(),
         asked: Vec::new(),
+        leases: Vec::new(),
         now: row.time("now")?,
     })
 }

@@ -184,6 +184,10 @@ statements! {
     SourceInsert "source_insert"
     SourceList "source_list"
     StoreProbe "store_probe"
+    WorkAnswer "work_answer"
+    WorkAnswered "work_answered"
+    WorkRenew "work_renew"
+    WorkUntil "work_until"
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ const TRANSACTIONS: &[&str] = &[
     "claim runs",
     "keep runs",
     "show runs",
+    "renew work",
+    "answer work",
     "keep session",
     "keep instance",
     "keep fence",

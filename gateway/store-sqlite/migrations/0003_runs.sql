@@ -51,9 +51,15 @@ CREATE INDEX delivery_run ON delivery (run, seq) WHERE run IS NOT NULL;
 -- A run that waits for what becomes of the message of a request. Whatever that is, it wakes the run, also when an
 -- operator does it; messages of nobody's request pay nothing for it.
 ALTER TABLE exchange ADD COLUMN run BLOB;
+-- Work that a program does under a lease. Once the program has answered with its token, nothing is leased.
+ALTER TABLE exchange ADD COLUMN lease INTEGER;        -- how long it is
+ALTER TABLE exchange ADD COLUMN lease_until INTEGER;
+ALTER TABLE exchange ADD COLUMN attempt INTEGER;      -- which attempt has it
+ALTER TABLE exchange ADD COLUMN token BLOB;           -- of all of its attempts
 CREATE INDEX exchange_run ON exchange (run) WHERE run IS NOT NULL;
 CREATE INDEX exchange_asked ON exchange (message) WHERE run IS NOT NULL;
-CREATE TRIGGER exchange_answered AFTER UPDATE OF answered_at ON exchange WHEN NEW.run IS NOT NULL BEGIN
+CREATE TRIGGER exchange_answered AFTER UPDATE OF answered_at ON exchange
+WHEN NEW.run IS NOT NULL AND NEW.answered_at IS NOT NULL AND OLD.answered_at IS NULL BEGIN
   UPDATE run SET wakes = wakes + 1, state = CASE state WHEN 2 THEN 0 ELSE state END
   WHERE id = NEW.run AND state < 4;
 END;

@@ -21,6 +21,7 @@ use crate::{
     sessions::is_live,
     settle,
     tx::Tx,
+    work,
     writer::{apart, undoable},
 };
 
@@ -230,8 +231,7 @@ fn run_group(tx: &Tx<'_>, instance: InstanceId, items: &[Item]) -> DbResult<Grou
             if let Item::Step(step) = item
                 && matches!(step.status, RunStatus::Ended { .. })
             {
-                let sql = include_str!("../sql/exchange_clear.sql");
-                tx.execute(sql, [step.claim.run.to_bytes()])?;
+                work::close(tx, step.claim.run, None)?;
             }
         }
         Ok(Ok(GroupOutcome::Done(outcomes)))

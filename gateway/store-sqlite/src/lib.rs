@@ -39,6 +39,7 @@ mod sessions;
 mod settle;
 mod sources;
 mod tx;
+mod work;
 mod writer;
 
 pub use lock::FolderLock;

@@ -232,7 +232,19 @@ fn insert_marks(tx: &Tx<'_>, publish: &Publish) -> DbResult<()> {
         let until = tx.now.as_micros().saturating_add(micros(exchange.keep));
         let sql = include_str!("../sql/exchange_insert.sql");
         let run = exchange.run.map(RunId::to_bytes);
-        tx.execute(sql, (exchange.id.to_bytes(), message, until, run))?;
+        let lease = exchange.lease.map(|lease| {
+            let (length, attempt) = (micros(lease.length), lease.attempt);
+            (
+                length,
+                tx.now.as_micros().saturating_add(length),
+                attempt,
+                lease.token,
+            )
+        });
+        let (id, lease) = (exchange.id.to_bytes(), lease.as_ref());
+        let (length, end) = (lease.map(|l| l.0), lease.map(|l| l.1));
+        let (attempt, token) = (lease.map(|l| l.2), lease.map(|l| l.3));
+        tx.execute(sql, (id, message, until, run, length, end, attempt, token))?;
     }
     if let Some(source) = &publish.source {
         let (location, key) = (source.location.as_str(), source.key.as_str());

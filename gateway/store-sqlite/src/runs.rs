@@ -17,6 +17,7 @@ use quayside_store::{
         Asked, AskedEnd, ClaimedRun, Entered, INBOX_PAGE, OrderOutcome, RunClaim, RunFilter,
         RunRow, RunShown, RunState,
     },
+    work::Lease,
 };
 use rusqlite::Row;
 
@@ -222,6 +223,7 @@ fn take(tx: &Tx<'_>, instance: InstanceId, run: RunId) -> DbResult<Option<Claime
             inbox: Vec::new(),
             kept: Vec::new(),
             asked: Vec::new(),
+            leases: Vec::new(),
             now: tx.now,
         })
     })?;
@@ -246,7 +248,10 @@ fn take(tx: &Tx<'_>, instance: InstanceId, run: RunId) -> DbResult<Option<Claime
         [run.to_bytes()],
         asked,
     )?;
-    taken.asked = asked.into_iter().flatten().collect();
+    for (asked, lease) in asked {
+        taken.asked.extend(asked);
+        taken.leases.extend(lease);
+    }
     Ok(Some(taken))
 }
 
@@ -257,8 +262,30 @@ fn inbox(tx: &Tx<'_>, run: RunId) -> DbResult<Vec<(DeliveryId, Text)>> {
     })
 }
 
-/// What became of a message that opened an exchange; `None`: it is on its way.
-fn asked(row: &Row<'_>) -> DbResult<Option<Asked>> {
+/// What became of a message that opened an exchange, with its lease; `None`: it is on its way.
+fn asked(row: &Row<'_>) -> DbResult<(Option<Asked>, Option<Lease>)> {
+    let token: Option<[u8; 16]> = cell(row, 10, "exchange.token")?;
+    let lease = match token {
+        Some(token) => Some(Lease {
+            exchange: cell(row, 0, "exchange.id")?,
+            until: cell(row, 11, "exchange.lease_until")?,
+            token,
+        }),
+        None => None,
+    };
+    let end = asked_end(row, lease.is_some())?;
+    let of = |end| {
+        Ok::<_, crate::error::DbError>(Asked {
+            exchange: cell(row, 0, "exchange.id")?,
+            message: cell::<MessageId>(row, 1, "exchange.message")?,
+            end,
+        })
+    };
+    Ok((end.map(of).transpose()?, lease))
+}
+
+/// `None`: it is on its way, or a program has taken it and may answer later.
+fn asked_end(row: &Row<'_>, leased: bool) -> DbResult<Option<AskedEnd>> {
     let answered: Option<Timestamp> = cell(row, 2, "exchange.answered_at")?;
     let standing: Option<i64> = cell(row, 6, "delivery.state")?;
     let ended: Option<String> = row.get(8)?;
@@ -288,6 +315,9 @@ fn asked(row: &Row<'_>) -> DbResult<Option<Asked>> {
             AskedEnd::Failed { code, detail }
         }
         (None, Some(_), _) => return Ok(None),
+        (None, None, Some("sent" | "sent-by-backup" | "consumed") | None) if leased => {
+            return Ok(None);
+        }
         (None, None, Some("sent" | "sent-by-backup")) => AskedEnd::Delivered,
         // It has reached its target, unless that was because it failed.
         (None, None, Some("consumed"))
@@ -303,11 +333,7 @@ fn asked(row: &Row<'_>) -> DbResult<Option<Asked>> {
             }
         }
     };
-    Ok(Some(Asked {
-        exchange: cell(row, 0, "exchange.id")?,
-        message: cell::<MessageId>(row, 1, "exchange.message")?,
-        end,
-    }))
+    Ok(Some(end))
 }
 
 fn run_state_cell(state: RunState) -> i64 {

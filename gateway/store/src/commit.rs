@@ -11,6 +11,7 @@ use quayside_model::{
 use crate::{
     Claimed, StoreError,
     runs::{Enter, EnterOutcome, Step, StepOutcome},
+    work::NewLease,
 };
 
 /// Publishing and settling.
@@ -144,6 +145,9 @@ pub struct NewExchange {
     /// end of the delivery and by its suspension, and [closes](crate::runs::Step::closed) the row. If it has opened
     /// this exchange before, that now stands for the new message, and an earlier answer is gone.
     pub run: Option<RunId>,
+    /// The message asks a program that works under a lease: see [`work`](crate::work). Asked once more it has the new
+    /// lease, and an answer that has come meanwhile stays.
+    pub lease: Option<NewLease>,
 }
 
 /// A mark at the source that has to be cleaned up after the commit, such as a file to be removed.

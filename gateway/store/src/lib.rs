@@ -19,7 +19,7 @@
 //! # What it does not do
 //! It does not route, retry, schedule or call anyone: the engine does. Wake-ups are hints outside of it.
 //!
-//! Reading order: [`commit`], [`claims`], [`sessions`], [`runs`] for orchestrations, then the rest as needed; [`cluster`] for several nodes.
+//! Reading order: [`commit`], [`claims`], [`sessions`], [`runs`] and [`work`] for orchestrations, then the rest as needed; [`cluster`] for several nodes.
 
 use std::sync::Arc;
 
@@ -37,6 +37,7 @@ pub mod operate;
 pub mod runs;
 pub mod sessions;
 pub mod sources;
+pub mod work;
 
 pub use quayside_lease as lease;
 pub use quayside_model as model;
@@ -55,10 +56,21 @@ pub use operate::Operate;
 pub use runs::Runs;
 pub use sessions::Sessions;
 pub use sources::Sources;
+pub use work::Works;
 
 /// All of a store. Parts of the engine take the narrow trait that they need.
 pub trait Store:
-    Commit + Claims + Runs + Sessions + Bodies + Sources + Controls + Operate + Browse + Maintain
+    Commit
+    + Claims
+    + Runs
+    + Works
+    + Sessions
+    + Bodies
+    + Sources
+    + Controls
+    + Operate
+    + Browse
+    + Maintain
 {
     /// The name of the dialect, `sqlite` or `postgres`: for status pages, never for decisions.
     fn dialect(&self) -> &'static str;

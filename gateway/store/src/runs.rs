@@ -25,7 +25,7 @@ use quayside_model::{
     Timestamp,
 };
 
-use crate::StoreError;
+use crate::{StoreError, work::Lease};
 
 /// The most messages of an inbox that come with a claim, the first ones.
 pub const INBOX_PAGE: u32 = 256;
@@ -115,6 +115,9 @@ pub struct ClaimedRun {
     pub kept: Vec<DeliveryId>,
     /// What has become of the messages that it waits for.
     pub asked: Vec<Asked>,
+    /// How the leases stand that it has given. Of work under a lease `asked` tells only that it was answered, or that no
+    /// program can be asked: a program that has taken it may answer later.
+    pub leases: Vec<Lease>,
     /// The store's clock at the claim.
     pub now: Timestamp,
 }

@@ -20,6 +20,7 @@ pub async fn a_repeat_gets_the_first_answer(backend: &dyn Backend) {
         id: exchange,
         keep: Duration::from_secs(60),
         run: None,
+        lease: None,
     });
     let id = scene.stored(first).await;
     let mut repeat = scene.publish("repeat", &["a", "b"]);
@@ -97,6 +98,7 @@ pub async fn a_refused_item_takes_no_key(backend: &dyn Backend) {
         id: ExchangeId::from_bytes(scene.random()),
         keep: Duration::from_secs(60),
         run: None,
+        lease: None,
     };
     let mut first = scene.publish("first", &["a"]);
     first.exchange = Some(exchange);

@@ -42,6 +42,7 @@ pub async fn the_first_answer_counts(backend: &dyn Backend) {
         id: exchange,
         keep: Duration::from_secs(600),
         run: None,
+        lease: None,
     });
     assert_eq!(
         scene.outcome(request).await,
@@ -75,6 +76,7 @@ pub async fn a_request_is_kept_for_its_time(backend: &dyn Backend) {
         id: exchange,
         keep: backend.moment(),
         run: None,
+        lease: None,
     });
     scene.stored(request).await;
     let claim = scene.claim("a", 1).await.remove(0).claim;

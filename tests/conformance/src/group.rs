@@ -86,6 +86,7 @@ pub async fn a_refused_member_undoes_the_group(backend: &dyn Backend) {
         id: ExchangeId::from_bytes(scene.random()),
         keep: Duration::from_secs(60),
         run: None,
+        lease: None,
     };
     let mut asking = scene.publish("asking", &["x"]);
     asking.exchange = Some(exchange);

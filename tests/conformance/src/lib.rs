@@ -41,6 +41,7 @@ pub mod scene;
 pub mod sessions;
 pub mod settle;
 pub mod sources;
+pub mod works;
 
 pub use scene::Scene;
 
@@ -247,6 +248,14 @@ macro_rules! store_conformance {
                 an_order_wakes_a_suspended_run
                 runs_are_listed_and_counted
                 definitions_stay_while_they_are_needed
+            }
+            works {
+                a_lease_is_renewed
+                a_lease_belongs_to_its_ticket
+                the_first_answer_to_work_counts
+                an_answer_stays_when_work_is_given_again
+                work_that_was_delivered_goes_on
+                work_ends_with_its_run
             }
             restored {
                 what_was_open_is_in_doubt

@@ -19,7 +19,7 @@ use crate::{
     scene::{Scene, failure, name, sent, suspend, text},
 };
 
-fn body(of: &str) -> Part {
+pub(crate) fn body(of: &str) -> Part {
     Part {
         name: name("body"),
         content_type: Some(text("text/plain")),
@@ -36,6 +36,7 @@ impl Scene<'_> {
             id,
             keep: Duration::from_secs(600),
             run,
+            lease: None,
         });
         (id, publish)
     }
@@ -53,13 +54,13 @@ impl Scene<'_> {
     }
 }
 
-fn ends(run: &ClaimedRun) -> Vec<(ExchangeId, AskedEnd)> {
+pub(crate) fn ends(run: &ClaimedRun) -> Vec<(ExchangeId, AskedEnd)> {
     let one = |asked: &quayside_store::runs::Asked| (asked.exchange, asked.end.clone());
     run.asked.iter().map(one).collect()
 }
 
 /// The end of the delivery with an answer.
-fn answered(exchange: ExchangeId, of: &str) -> Change {
+pub(crate) fn answered(exchange: ExchangeId, of: &str) -> Change {
     Change::End {
         result: EndResult::Sent,
         attempts: 1,

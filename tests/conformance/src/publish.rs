@@ -134,6 +134,7 @@ pub async fn a_bad_item_leaves_the_others(backend: &dyn Backend) {
         id: ExchangeId::from_bytes(scene.random()),
         keep: Duration::from_secs(60),
         run: None,
+        lease: None,
     };
     let asking = |body: &str| {
         let mut publish = scene.publish(body, &["a"]);

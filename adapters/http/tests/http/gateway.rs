@@ -96,6 +96,7 @@ impl Gateway {
                 ready: readiness.load(Ordering::SeqCst),
             }),
             secrets: Arc::new(Safe),
+            workers: None,
         });
         let address = adapter.bind().await.expect("a free port")[DEFAULT_LISTENER];
         Self {

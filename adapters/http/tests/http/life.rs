@@ -149,6 +149,7 @@ async fn a_taken_address_is_a_clear_error() {
         listeners: [("default".to_owned(), taken)].into(),
         readiness: std::sync::Arc::new(|| quayside_adapter_http::Readiness { ready: true }),
         secrets: std::sync::Arc::new(crate::gateway::Safe),
+        workers: None,
     });
     let failed = second.bind().await.expect_err("taken");
     assert_eq!(

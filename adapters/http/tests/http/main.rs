@@ -18,3 +18,4 @@ mod send;
 mod settings;
 mod standing;
 mod tls;
+mod work;

@@ -31,6 +31,7 @@ pub(crate) async fn transport(block: Value) -> Result<Arc<dyn Transmit>, Adapter
         listeners: BTreeMap::new(),
         readiness: Arc::new(|| Readiness { ready: true }),
         secrets: Arc::new(Safe),
+        workers: None,
     });
     assert_eq!(
         adapter.check_send(&block, &SendTerms::default()),

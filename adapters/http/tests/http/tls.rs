@@ -228,6 +228,7 @@ async fn certificates_that_cannot_be_used_are_named() {
             listeners: [("default".to_owned(), listener)].into(),
             readiness: std::sync::Arc::new(|| quayside_adapter_http::Readiness { ready: true }),
             secrets: std::sync::Arc::new(crate::gateway::Safe),
+            workers: None,
         });
         let failed = adapter.bind().await.expect_err(certificate);
         assert_eq!(

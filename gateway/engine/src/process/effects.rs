@@ -8,11 +8,13 @@ use quayside_store::{
     StoreError,
     commit::NewExchange,
     runs::{RunAnswer, RunStatus, Step},
+    work::Ticket,
 };
 
 use super::{
     hand::Hand,
     inbox::{From, Started},
+    work,
 };
 use crate::{
     codes,
@@ -176,10 +178,7 @@ impl Members {
                 self.publications
                     .push(prepare_start(routes, message, &name, rendered));
             }
-            Effect::Work { worker, .. } => {
-                let why = format!("there is no worker `{worker}`");
-                return Err(Stuck::Cannot(codes::NO_PORT, why));
-            }
+            Effect::Work { .. } => self.give_work(shared, routes, hand, effect).await?,
             Effect::Abandon(key) => {
                 let exchange = ExchangeId::from_bytes(key.to_bytes());
                 self.step.closed.push(exchange);
@@ -191,6 +190,41 @@ impl Members {
             }
         }
         Ok(())
+    }
+
+    /// Asks an outside program, under a lease.
+    async fn give_work(
+        &mut self,
+        shared: &Shared,
+        routes: &Routes,
+        hand: &mut Hand,
+        effect: &Effect,
+    ) -> Result<(), Stuck> {
+        let Effect::Work {
+            id,
+            key,
+            attempt,
+            worker,
+            message,
+            lease,
+            ..
+        } = effect
+        else {
+            return Ok(());
+        };
+        let content = self.content(shared, hand, *id, message).await?;
+        let mut exchange = asking(ExchangeId::from_bytes(key.to_bytes()), hand.claim.run);
+        let lease = hand.lease(shared, exchange.id, *attempt, *lease);
+        exchange.lease = Some(lease);
+        let ticket = Ticket {
+            exchange: exchange.id,
+            token: lease.token,
+            attempt: *attempt,
+        };
+        let message = Arc::new(work::asking(content, *key, ticket, lease.length));
+        let port = Some(hand.plan.worker(worker));
+        self.publish(shared, routes, message, port, Some(exchange))
+            .await
     }
 
     fn consume(&mut self, routes: &Routes, hand: &mut Hand, state: &State, id: MessageId) {
@@ -313,6 +347,7 @@ fn asking(id: ExchangeId, run: RunId) -> NewExchange {
         id,
         keep: KEPT,
         run: Some(run),
+        lease: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A message for an orchestration: it enters the instance that has its key, or starts one.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use quayside_model::{Code, EndResult, Failure, FailureClass, Name, RunId, Text, Transport};
 use quayside_orchestration::{Route, State};
@@ -149,6 +149,7 @@ async fn begin(
     let way = Way::Start(step.clone());
     let arrived = inbox::of(message, claimed.id(), Route::Activation(step));
     let mut hand = Hand {
+        tokens: BTreeMap::new(),
         claim: RunClaim {
             run,
             instance: shared.instance,

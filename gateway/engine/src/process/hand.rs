@@ -3,11 +3,12 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use quayside_model::{
-    Content, Context, DeliveryId, Message, MessageId, Monotonic, Part, Text, Timestamp,
+    Content, Context, DeliveryId, ExchangeId, Message, MessageId, Monotonic, Part, Text, Timestamp,
 };
 use quayside_orchestration::{
     Arrived, Datum, Definition, Lookup, MapCall, Mapped, Need, State, Want, World,
@@ -16,6 +17,7 @@ use quayside_pipeline::map::Selector;
 use quayside_store::{
     StoreError,
     runs::{NewRun, RunClaim},
+    work::NewLease,
 };
 use tokio::task::spawn_blocking;
 
@@ -34,6 +36,8 @@ pub(crate) struct Hand {
     pub(crate) inbox: Vec<Waiting>,
     /// The deliveries of messages that it has consumed and keeps.
     pub(crate) kept: BTreeMap<MessageId, DeliveryId>,
+    /// The tokens of the leases that it has given.
+    pub(crate) tokens: BTreeMap<ExchangeId, [u8; 16]>,
     /// How often it was woken until its inbox was read.
     pub(crate) wakes: i64,
     /// Whether more waits in the store than came along.
@@ -65,6 +69,26 @@ impl Hand {
     pub(crate) fn now(&self, shared: &Shared) -> Timestamp {
         let (now, then) = self.claimed;
         now.plus(shared.options.clock.monotonic().since(then))
+    }
+
+    /// The lease of an attempt of the work `of`: all of its attempts have one token.
+    pub(crate) fn lease(
+        &mut self,
+        shared: &Shared,
+        of: ExchangeId,
+        attempt: u32,
+        length: Duration,
+    ) -> NewLease {
+        let token = self.tokens.entry(of).or_insert_with(|| {
+            let mut token = [0; 16];
+            shared.options.entropy.fill(&mut token);
+            token
+        });
+        NewLease {
+            length,
+            token: *token,
+            attempt,
+        }
     }
 
     /// The inbox as the machine sees it.

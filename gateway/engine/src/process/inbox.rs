@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use quayside_model::{
-    Context, DeliveryId, Entropy, ExchangeId, Message, MessageId, Name, RunId, Text, Timestamp,
-    hash16,
+    Content, Context, DeliveryId, Entropy, ExchangeId, Message, MessageId, Name, RunId, Text,
+    Timestamp, hash16,
 };
 use quayside_orchestration::{Arrived, CallKey, CorrelationKey, Route};
 use quayside_store::runs::{Asked, AskedEnd, Entered};
@@ -17,6 +17,9 @@ use crate::{codes, plan::OrchestrationPlan};
 const REFUSED: u16 = 400;
 /// How old the time in the id of a message may be: stores keep messages by it.
 const ID_AGE: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// How many characters of what a program says of its failure are kept.
+const WORDS: usize = 2000;
 
 /// Something in the inbox.
 #[derive(Debug)]
@@ -81,12 +84,22 @@ pub(crate) fn of(message: &Message, delivery: DeliveryId, route: Route) -> Waiti
     }
 }
 
-/// What became of a message that the instance has sent. `notified` says whether it only wants to know whether that was
-/// delivered; otherwise it has asked for an answer.
+/// What an instance wants to know of a message that it has sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asking {
+    /// Only whether it was delivered.
+    Notified,
+    /// A partner's answer.
+    Call,
+    /// What a program has made of it.
+    Work,
+}
+
+/// What became of a message that the instance has sent.
 pub(crate) fn asked(
     plan: &OrchestrationPlan,
     asked: Asked,
-    notified: bool,
+    what: Asking,
     now: Timestamp,
 ) -> Waiting {
     let Asked {
@@ -95,6 +108,7 @@ pub(crate) fn asked(
         end,
     } = asked;
     let key = CallKey::from_bytes(exchange.to_bytes());
+    let notified = what == Asking::Notified;
     let failed = |code: Text, detail: Text| match notified {
         true => Route::Undelivered {
             message,
@@ -115,9 +129,16 @@ pub(crate) fn asked(
             (failed(code, detail), now)
         }
         AskedEnd::Failed { code, detail } => (failed(code, detail), now),
-        AskedEnd::Answered { status, at, .. } if status >= REFUSED => {
+        AskedEnd::Answered { status, at, body } if status >= REFUSED => {
             let code = Text::lossy(codes::NO_REPLY.code);
-            let detail = format!("the partner answered with status {status}");
+            let said = match (what, &body.content) {
+                (Asking::Work, Content::Inline(bytes)) => first_words(bytes),
+                _ => String::new(),
+            };
+            let detail = match said.is_empty() {
+                true => format!("the partner answered with status {status}"),
+                false => said,
+            };
             (failed(code, Text::lossy(&detail)), at)
         }
         AskedEnd::Answered { at, body, .. } => {
@@ -152,6 +173,12 @@ pub(crate) fn asked(
         },
         from: From::Exchange(exchange, message),
     }
+}
+
+/// What a program says of its failure, as far as a person reads it.
+fn first_words(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.trim().chars().take(WORDS).collect()
 }
 
 /// The run that a delivery starts: always the same, so that a start that is made again is met.

@@ -15,6 +15,7 @@ mod hand;
 mod inbox;
 mod order;
 mod pinned;
+pub(crate) mod work;
 mod worker;
 
 use std::{

@@ -1,5 +1,7 @@
 //! Work on one instance: the machine runs, its commit is made, and so on, until the instance rests.
 
+use std::collections::BTreeMap;
+
 use quayside_model::{Code, Text, failpoint};
 use quayside_orchestration::{Advance, Commit, Event, Input, State, Status, advance};
 use quayside_store::{
@@ -12,8 +14,8 @@ use super::{
     Order,
     effects::{Members, Stuck, resting},
     hand::{AtHand, Hand, Sight},
-    inbox::{self, From},
-    pinned,
+    inbox::{self, Asking, From},
+    pinned, work,
 };
 use crate::{codes, committer::chain, publish::commit_group, shared::Shared};
 
@@ -66,6 +68,10 @@ async fn take_up(shared: &Shared, claimed: ClaimedRun) -> Result<Option<Hand>, S
         }
         (None, Ok(_)) => return Ok(None),
     };
+    let mut state = state;
+    work::renew(&mut state, &claimed);
+    let tokens = claimed.leases.iter().map(|one| (one.exchange, one.token));
+    let tokens: BTreeMap<_, _> = tokens.collect();
     let mut at_hand = AtHand::default();
     let mut waiting = Vec::new();
     for entered in &claimed.inbox {
@@ -78,7 +84,12 @@ async fn take_up(shared: &Shared, claimed: ClaimedRun) -> Result<Option<Hand>, S
     let partial = claimed.inbox.len() >= INBOX_PAGE as usize;
     for asked in claimed.asked {
         let notified = asked.exchange.to_bytes() == asked.message.to_bytes();
-        let one = inbox::asked(plan, asked, notified, claimed.now);
+        let what = match (notified, tokens.contains_key(&asked.exchange)) {
+            (true, _) => Asking::Notified,
+            (_, true) => Asking::Work,
+            _ => Asking::Call,
+        };
+        let one = inbox::asked(plan, asked, what, claimed.now);
         if let From::Exchange(_, Some(message)) = &one.from {
             at_hand
                 .messages
@@ -93,6 +104,7 @@ async fn take_up(shared: &Shared, claimed: ClaimedRun) -> Result<Option<Hand>, S
         state,
         inbox: waiting,
         kept: claimed.kept.iter().map(|id| (id.message, *id)).collect(),
+        tokens,
         wakes: claimed.wakes,
         partial,
         took: false,

@@ -284,6 +284,7 @@ impl Intake<'_> {
             // As long as a repeat may find the key, it has to find the answer.
             keep: within + (self.port.dedupe.window + KEY_SLACK) * 2,
             run: None,
+            lease: None,
         })
     }
 

@@ -63,6 +63,8 @@ pub(crate) async fn run(
     let claimed = &work.claimed;
     let change = if claimed.in_doubt && runtime.plan.in_doubt == InDoubt::Hold {
         hold_in_doubt(&runtime.plan, claimed)
+    } else if let Some(over) = process::work::is_over(&shared, claimed).await {
+        over
     } else {
         match rendered::kept_or_new(&shared, claimed) {
             Err(failure) => suspend(&runtime.plan, claimed.attempts, failure, false),

@@ -12,6 +12,7 @@ use quayside_store::{Change, Claimed, commit::Answer};
 use crate::{
     codes,
     plan::{InDoubt, SendPort},
+    process::work,
 };
 
 /// The change after `sent` or `error`.
@@ -52,7 +53,9 @@ fn ended(plan: &SendPort, claimed: &Claimed, sent: Sent) -> Change {
         Transport::Backup => EndResult::SentByBackup,
     };
     let exchange = claimed.exchange.filter(|_| plan.answers);
-    let answer = exchange.zip(sent.answer).map(|(exchange, answer)| {
+    let answer = sent.answer;
+    let answer = answer.filter(|answer| !work::answers_later(claimed, answer.status));
+    let answer = exchange.zip(answer).map(|(exchange, answer)| {
         Box::new(Answer {
             exchange,
             status: answer.status,
@@ -169,7 +172,8 @@ fn failed(
             in_doubt: error.in_doubt,
         };
     }
-    suspend(plan, attempts, failure, error.in_doubt)
+    let refused = work::refused(claimed, attempts, &failure.detail);
+    refused.unwrap_or_else(|| suspend(plan, attempts, failure, error.in_doubt))
 }
 
 #[cfg(test)]
@@ -326,6 +330,59 @@ mod tests {
             &SeededEntropy::new(1),
         );
         assert!(matches!(change, Change::Retry { wait, .. } if wait == hour));
+    }
+
+    /// What a program says of its work is the answer, except that it answers later; nothing of it is ever suspended.
+    #[test]
+    fn a_program_answers_whatever_it_says() {
+        let mut plan = port(false, InDoubt::Resend);
+        (plan.answers, plan.primary.retry.attempts) = (true, u32::MAX);
+        let mut asked = claimed(Transport::Primary, 7);
+        let ticket = quayside_store::work::Ticket {
+            exchange: quayside_model::ExchangeId::from_bytes([1; 16]),
+            token: [2; 16],
+            attempt: 1,
+        };
+        asked.exchange = Some(ticket.exchange);
+        let key = quayside_orchestration::CallKey::from_bytes([1; 16]);
+        let message = Arc::clone(&asked.message);
+        let message = work::asking(message, key, ticket, Duration::from_millis(2500));
+        let lease = message.context.value(work::LEASE).map(ToString::to_string);
+        assert_eq!(lease.as_deref(), Some("2.5"));
+        assert_eq!(work::ticket(&message), Some(ticket));
+        asked.message = Arc::new(message);
+        let entropy = SeededEntropy::new(1);
+        let sent = |status| {
+            Ok(Sent {
+                detail: Text::lossy("said"),
+                answer: Some(quayside_adapter_api::Answer {
+                    status,
+                    content_type: None,
+                    body: Bytes::from_static(b"9"),
+                }),
+            })
+        };
+        let status = |change: &Change| match change {
+            Change::End { answer, .. } => answer.as_ref().map(|answer| answer.status),
+            other => panic!("{other:?}"),
+        };
+        let at_once = decide(&plan, &asked, sent(200), &entropy);
+        assert_eq!(
+            (summary(&at_once), status(&at_once)),
+            ("end Sent".to_owned(), Some(200))
+        );
+        let later = decide(&plan, &asked, sent(202), &entropy);
+        assert_eq!(
+            (summary(&later), status(&later)),
+            ("end Sent".to_owned(), None)
+        );
+        let no = decide(&plan, &asked, Err(error(ErrorKind::Rejected)), &entropy);
+        assert_eq!(
+            (summary(&no), status(&no)),
+            ("end Consumed".to_owned(), Some(422))
+        );
+        let away = decide(&plan, &asked, Err(error(ErrorKind::Disconnected)), &entropy);
+        assert_eq!(summary(&away), "retry Primary 8 later");
     }
 
     #[test]

@@ -44,13 +44,15 @@ impl Run<'_> {
     ) -> Done {
         let message = self.outgoing(id, worker.message)?;
         let lease_until = self.input.now.plus(worker.lease);
+        let purpose = format!("work {attempt}");
         self.effects.push(Effect::Work {
+            id: self.occurrence(id, step).message(&purpose),
             key,
             attempt,
             step: self.definition.step(step).name.clone(),
             worker: worker.worker.clone(),
             message,
-            lease_until,
+            lease: worker.lease,
         });
         self.due = true;
         self.branch_mut(id).wait = Some(Wait::Work(key, lease_until, attempt));

@@ -1,11 +1,9 @@
-//! What operators and workers do to an instance.
+//! What operators do to an instance.
 
 use quayside_model::{Name, Text};
 
 use super::Run;
-use crate::{
-    CallKey, Effect, End, Event, Failure, Refused, Status, codes, definition::Action, state::Wait,
-};
+use crate::{Effect, End, Event, Failure, Refused, Status, codes, state::Wait};
 
 impl Run<'_> {
     /// Applies `event`. `false`: it changes nothing, and there is nothing to run for.
@@ -13,7 +11,6 @@ impl Run<'_> {
         let active = self.state.status == Status::Active;
         match event {
             Event::Wake => Ok(active),
-            Event::Heartbeat(key) => Ok(active && self.heartbeat(*key)),
             Event::Suspend { reason } => {
                 if active {
                     let id = self.state.branches.first().map_or(0, |branch| branch.id);
@@ -35,21 +32,6 @@ impl Run<'_> {
                 Ok(true)
             }
         }
-    }
-
-    fn heartbeat(&mut self, key: CallKey) -> bool {
-        let (definition, now) = (self.definition, self.input.now);
-        for branch in &mut self.state.branches {
-            let step = branch.current(definition);
-            if let Some(Wait::Work(of, due, _)) = &mut branch.wait
-                && *of == key
-                && let Some(Action::Worker(worker)) = step.map(|step| &definition.step(step).action)
-            {
-                *due = (*due).max(now.plus(worker.lease));
-                return true;
-            }
-        }
-        false
     }
 
     /// Lets a step run again: the one that failed, or one that waits for somebody.

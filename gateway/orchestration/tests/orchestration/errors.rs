@@ -205,7 +205,11 @@ fn workers_are_asked_again_when_they_are_lost() {
         started("  - { worker: reconcile, send: m, lease: 10s, attempts: 2, name: w }");
     let key = driver.last_call();
     driver.now = crate::support::at(8);
-    driver.event(&quayside_orchestration::Event::Heartbeat(key));
+    let waits = driver.state.positions(&driver.definition).remove(0);
+    assert_eq!(waits.waits_for.as_deref(), Some("worker reconcile"));
+    driver.state.renew(key, crate::support::at(18));
+    driver.state.renew(key, crate::support::at(12));
+    assert_eq!(driver.state.timer(), Some(crate::support::at(18)));
     driver.now = crate::support::at(17);
     driver.wake();
     assert_eq!(driver.log().len(), 1, "a heartbeat lengthens the lease");

@@ -24,6 +24,7 @@ use super::{
     send,
     spans::Node,
     transport::Adapters,
+    worker,
 };
 
 /// The words of `on_failure`: whether a failed message is published again.
@@ -75,6 +76,8 @@ pub(crate) struct App {
     pub(crate) send: Vec<Placed<SendPort>>,
     /// What could be read of those that have a fault.
     pub(crate) unsound: Vec<Placed<SendPort>>,
+    /// The ports of its workers.
+    pub(crate) workers: Vec<Placed<SendPort>>,
     /// Whether all of its orchestrations could be read, too.
     pub(crate) runs_whole: bool,
     /// Its orchestrations.
@@ -167,12 +170,16 @@ pub(crate) fn read(
     let maps = file.named("map").into_iter();
     let maps = maps.filter_map(|(name, section)| map::read(&reading, name, section));
     let maps: Vec<_> = maps.collect();
+    let workers = file.named("worker").into_iter();
+    let workers = workers.filter_map(|(name, section)| worker::read(&reading, name, section));
+    let workers: Vec<_> = workers.collect();
     let surroundings = Surroundings {
         report,
         reading: &reading,
         messages: &messages,
         maps: &maps,
         map_names: keys("map"),
+        worker_names: keys("worker"),
         ports: send
             .iter()
             .chain(&unsound)
@@ -192,6 +199,7 @@ pub(crate) fn read(
         receive,
         send: ports(send),
         unsound: ports(unsound),
+        workers,
         runs_whole: orchestrations.len() == all_files,
         orchestrations,
         yaml,

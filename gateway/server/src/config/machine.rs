@@ -74,7 +74,7 @@ pub(crate) fn check(
             missing,
             unusable,
         };
-        for part in ["receive", "send"] {
+        for part in ["receive", "send", "worker"] {
             if let Some(node) = app.root.table().and_then(|root| root.get(part)) {
                 collect(node, true, &mut |at, found| all.push((judge, at, found)));
             }

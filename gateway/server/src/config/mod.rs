@@ -44,6 +44,7 @@ mod spans;
 pub(crate) mod transport;
 mod vars;
 mod window;
+mod worker;
 
 use app::App;
 use files::Files;
@@ -406,7 +407,7 @@ fn hosts(
         .map(|port| port.value.host.to_string());
     let send = apps
         .iter()
-        .flat_map(|app| &app.send)
+        .flat_map(|app| app.send.iter().chain(&app.workers))
         .map(|port| port.value.host.to_string());
     let process = apps
         .iter()
@@ -489,8 +490,8 @@ fn plan(apps: Vec<App>, text: String) -> Plan {
     for app in apps {
         plan.receive
             .extend(app.receive.into_iter().map(|port| port.value));
-        plan.send
-            .extend(app.send.into_iter().map(|port| port.value));
+        let ports = app.send.into_iter().chain(app.workers);
+        plan.send.extend(ports.map(|port| port.value));
         let orchestrations = app.orchestrations.into_iter();
         plan.orchestrations
             .extend(orchestrations.map(|one| one.value));

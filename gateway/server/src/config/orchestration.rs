@@ -1,7 +1,7 @@
 //! `NAME.orchestration.yaml` beside `app.toml`, and `[orchestration.NAME]` in it, which says where it runs.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -63,6 +63,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) maps: &'a [Arc<MapPlan>],
     /// The names of all maps, also of those that have a fault, which is told at them.
     pub(crate) map_names: Vec<String>,
+    /// The names of all workers, in the same way.
+    pub(crate) worker_names: Vec<String>,
 }
 
 impl Surroundings<'_> {
@@ -195,7 +197,11 @@ impl Surroundings<'_> {
                 .keys()
                 .filter_map(|name| Name::new(name.as_str()).ok())
                 .collect(),
-            workers: BTreeSet::new(),
+            workers: self
+                .worker_names
+                .iter()
+                .filter_map(|name| Name::new(name.as_str()).ok())
+                .collect(),
         }
     }
 

@@ -39,6 +39,8 @@ retry = {}
 ordered = { by = "NAME" }
 window = { allow = ["daily 00:00-24:00"], timezone = "UTC" }
 primary.http = { url = "http://h/" }
+[worker.NAME]
+http = { url = "http://h/" }
 [group.NAME]
 filter = "true"
 members = ["NAME"]

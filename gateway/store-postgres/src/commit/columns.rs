@@ -306,6 +306,10 @@ struct Exchanges {
     messages: Vec<Id>,
     keep_until: Vec<i64>,
     runs: Vec<Option<Id>>,
+    leases: Vec<Option<i64>>,
+    lease_ends: Vec<Option<i64>>,
+    attempts: Vec<Option<i32>>,
+    tokens: Vec<Option<Id>>,
 }
 
 impl Exchanges {
@@ -316,11 +320,28 @@ impl Exchanges {
             self.keep_until
                 .push(now.as_micros().saturating_add(micros(exchange.keep)));
             self.runs.push(exchange.run.map(Id::from));
+            let (lease, now) = (exchange.lease, now.as_micros());
+            let length = lease.map(|lease| micros(lease.length));
+            self.leases.push(length);
+            self.lease_ends
+                .push(length.map(|of| now.saturating_add(of)));
+            let attempt = lease.map(|lease| i32::try_from(lease.attempt).unwrap_or(i32::MAX));
+            self.attempts.push(attempt);
+            self.tokens.push(lease.map(|lease| Id(lease.token)));
         }
     }
 
     fn params(&self) -> Params<'_> {
-        vec![&self.ids, &self.messages, &self.keep_until, &self.runs]
+        vec![
+            &self.ids,
+            &self.messages,
+            &self.keep_until,
+            &self.runs,
+            &self.leases,
+            &self.lease_ends,
+            &self.attempts,
+            &self.tokens,
+        ]
     }
 }
 

@@ -248,6 +248,7 @@ fn question(run: RunId) -> Op {
             id: ExchangeId::from_bytes(id),
             keep: Duration::from_secs(600),
             run: Some(run),
+            lease: None,
         }),
         source: None,
     }))

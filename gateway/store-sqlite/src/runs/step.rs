@@ -8,7 +8,7 @@ use quayside_store::{
 
 use crate::{
     commit::Numbers, error::DbResult, history::Event, row::cell, runs::count, settle::keep_answer,
-    tx::Tx,
+    tx::Tx, work,
 };
 
 /// What history says of a delivery that a run has ended, before the run.
@@ -36,8 +36,7 @@ pub(crate) fn step(tx: &Tx<'_>, instance: InstanceId, step: &Step) -> DbResult<S
     }
     consume(tx, step)?;
     for exchange in &step.closed {
-        let sql = include_str!("../../sql/exchange_close.sql");
-        tx.execute(sql, (exchange.to_bytes(), run))?;
+        work::close(tx, step.claim.run, Some(*exchange))?;
     }
     answer(tx, step)?;
     let ended = matches!(step.status, RunStatus::Ended { .. });
@@ -131,7 +130,7 @@ fn answer(tx: &Tx<'_>, step: &Step) -> DbResult<()> {
 fn leave(tx: &Tx<'_>, run: RunId) -> DbResult<usize> {
     let id = run.to_bytes();
     tx.execute(include_str!("../../sql/subscription_clear.sql"), [id])?;
-    tx.execute(include_str!("../../sql/exchange_clear.sql"), [id])?;
+    work::close(tx, run, None)?;
     let sql = include_str!("../../sql/delivery_leftover.sql");
     let left = tx.all(sql, [id], |row| {
         Ok((

@@ -284,13 +284,8 @@ impl World {
                 new(&mut self.ids, id.to_string());
                 self.answer(*key, step);
             }
-            Effect::Work {
-                key, step, attempt, ..
-            } => {
-                new(
-                    &mut self.ids,
-                    format!("{key} {attempt} {}", self.ends.len()),
-                );
+            Effect::Work { id, key, step, .. } => {
+                new(&mut self.ids, id.to_string());
                 if !step.starts_with("mute") || Self::chance(&self.fate, 3) {
                     self.answer(*key, step);
                 }
