@@ -65,4 +65,18 @@ quayside_model::codes! {
         "Report it with the log line: the gateway should not have built it.";
     FORMER_LEFT = "QS0823", "The connections of the former owner of a clustered host could not be closed at once.",
         "Look whether the management API in `takeover` answers and lets its user in; it is tried again, and until then the broker may keep messages for the former owner.";
+    OUTSIDE_START = "QS0840", "The program that runs a map could not be started on this machine.",
+        "Install it (`apt-get install xsltproc`), or name another one in `[maps]` of node.toml; then resume what has failed.";
+    OUTSIDE_TIME = "QS0841", "A map took longer on a document than it may, and its process was ended.",
+        "Look at the document and at the map: it may never end. Where it is only slow, raise `[maps] timeout` in node.toml.";
+    OUTSIDE_MEMORY = "QS0842", "A map wanted more memory for a document than it may have.",
+        "Send a smaller document, or raise `[maps] memory` in node.toml.";
+    OUTSIDE_OUTPUT = "QS0843", "A map made a larger document than it may, and its process was ended.",
+        "Look at the document and at the map. At ports `[maps] max_output` in node.toml is the most; in an orchestration it is 256 KiB.";
+    OUTSIDE_FAILED = "QS0844", "The program that runs a map ended with an error.",
+        "Correct the document or the map: the cause has what the program says.";
+    OUTSIDE_PARAMETER = "QS0845", "A map in a process of its own was given a parameter that it does not take.",
+        "Give only parameters that the map declares, each a single value; the command in `[maps]` of node.toml must have a place for them.";
+    OUTSIDE_BUSY = "QS0846", "All processes for maps were busy for too long.",
+        "Send it again later; look for a map that hangs, or raise `[maps] processes` in node.toml.";
 }

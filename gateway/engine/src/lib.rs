@@ -18,7 +18,7 @@
 //! - Every task is owned by the [`Engine`] or by a task that it owns, and is awaited at the stop.
 //! - Everything waits in something bounded: windows, permits, queues.
 //!
-//! Deliberately absent: SQL, protocols, files, configuration text.
+//! Deliberately absent: SQL, protocols, configuration text, and files but those that [`outside`] gives its processes.
 
 mod claimer;
 pub mod codes;
@@ -29,8 +29,10 @@ mod engine;
 mod exchange;
 pub mod filter;
 mod held;
+mod mapping;
 mod options;
 mod outage;
+pub mod outside;
 mod ownership;
 mod partners;
 pub mod plan;

@@ -7,7 +7,7 @@ use quayside_lease::{AdapterHealth, Timings};
 use quayside_model::{Clock, Code, Entropy, InstanceId, Monotonic, Name};
 use quayside_store::{StoreError, maintain::Retention};
 
-use crate::codes;
+use crate::{codes, outside};
 
 /// What an engine is started with.
 #[derive(Clone)]
@@ -34,6 +34,8 @@ pub struct Options {
     pub entropy: Arc<dyn Entropy>,
     /// Where secrets are found.
     pub secrets: Arc<dyn Secrets>,
+    /// How maps are run that have processes of their own.
+    pub outside: outside::Settings,
 }
 
 /// What an agent decides for an engine. It keeps the session, has registered the instance and ends it, and

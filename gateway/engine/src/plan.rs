@@ -20,6 +20,7 @@ pub use pipeline::{Expects, ReceivePipeline};
 
 use crate::{
     filter::{Filter, FilterError},
+    outside::Program,
     window::ServiceWindow,
 };
 
@@ -92,11 +93,22 @@ pub struct MapPlan {
     /// `APP.MAP`.
     pub name: Name,
     /// What it does.
-    pub map: Map,
+    pub way: MapWay,
+    /// SHA-256 over its files, in hex.
+    pub version: String,
     /// The messages that it is made from, `APP.MESSAGE`, in the order of its sources, where it says so.
     pub from: Option<Vec<Name>>,
     /// The message that it makes, `APP.MESSAGE`, where it says so.
     pub to: Option<Name>,
+}
+
+/// How a map makes its document.
+#[derive(Debug, Clone)]
+pub enum MapWay {
+    /// In this process, by what is declared.
+    Declared(Map),
+    /// In a process of its own.
+    Outside(Arc<Program>),
 }
 
 /// What happens to a message that does not fit the schema of its type.

@@ -20,6 +20,7 @@ use crate::{
     exchange::Exchanges,
     held::Held,
     options::Options,
+    outside::Outside,
     ownership::Ownership,
     partners::Partners,
     plan::{OrchestrationPlan, ReceivePort},
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     pub(crate) partners: Partners,
     pub(crate) counters: Live,
     pub(crate) exchanges: Exchanges,
+    /// The processes of maps.
+    pub(crate) outside: Outside,
     /// Places for bodies that are validated.
     pub(crate) validators: Semaphore,
     /// The orchestration instances in hand.
@@ -113,6 +116,7 @@ impl Shared {
     ) -> Self {
         Self {
             ownership: Ownership::of(&options.clustered),
+            outside: Outside::new(options.outside.clone(), Arc::clone(&options.clock)),
             store,
             instance,
             options,

@@ -42,6 +42,10 @@ fn options() -> Options {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         secrets: Arc::new(NoSecrets),
+        outside: quayside_engine::outside::Settings::in_folder(
+            std::env::temp_dir().join("quayside-maps"),
+            quayside_engine::outside::Command::plain(&["false"]),
+        ),
     }
 }
 

@@ -243,6 +243,10 @@ impl World {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             secrets: Arc::new(NoSecrets),
+            outside: quayside_engine::outside::Settings::in_folder(
+                std::env::temp_dir().join("quayside-maps"),
+                quayside_engine::outside::Command::plain(&["false"]),
+            ),
         };
         let engine = Engine::start(self.store(), plan, options).await;
         engine.expect("the plan can run")

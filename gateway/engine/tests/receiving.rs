@@ -278,6 +278,10 @@ impl World {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             secrets: Arc::new(NoSecrets),
+            outside: quayside_engine::outside::Settings::in_folder(
+                std::env::temp_dir().join("quayside-maps"),
+                quayside_engine::outside::Command::plain(&["false"]),
+            ),
         };
         let plan = Plan {
             receive: vec![receive],

@@ -149,4 +149,10 @@ quayside_model::codes! {
         "Send the whole body, or correct the number in its trailer.";
     LATE_HEADER = "QS0282", "A value for every record of the body stands behind the first record.",
         "Put it before the records, or do not name it in `header`.";
+    STYLESHEET = "QS0290", "The file of a map is no stylesheet, or not well-formed.",
+        "Correct the file at the place that the message names: `xsl:stylesheet` with `version`, in UTF-8 or UTF-16, without a type declaration.";
+    STYLESHEET_SCRIPT = "QS0291", "A stylesheet has code of .NET, which only its own processor runs.",
+        "Rewrite what it does in XSLT, or make the value in a declarative map; docs/maps.md has what stands for the functions of BizTalk.";
+    STYLESHEET_REACH = "QS0292", "A stylesheet reads what is not in the folder of the application.",
+        "Name only files of that folder, by plain paths from where the stylesheet lies.";
 }

@@ -407,6 +407,7 @@ impl Process<'_> {
             clock: wiring::clock(),
             entropy: wiring::entropy(),
             secrets: Arc::clone(&self.secrets),
+            outside: self.loaded.node.maps.clone(),
         }
     }
 

@@ -284,6 +284,9 @@ fn spawn_work(tasks: &mut JoinSet<&'static str>, shared: &Arc<Shared>, runtimes:
     spawn(tasks, "sweeper", sweeper);
     spawn(tasks, "probe", writable::probe(Arc::clone(shared)));
     spawn(tasks, "ready", keep_ready(Arc::clone(shared)));
+    let outside = Arc::clone(shared);
+    let outside = async move { outside.outside.keep(&outside.stopping).await };
+    spawn(tasks, "outside", outside);
     if shared.options.agent.is_some() && !shared.options.clustered.is_empty() {
         let watcher = Watcher::new(Arc::clone(shared), Arc::clone(runtimes));
         spawn(tasks, "partners", watcher.run());

@@ -3,18 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quayside_model::{Content, INLINE_MAX, Message, Text, Value};
-use quayside_orchestration::{Datum, MapCall, Want};
-use quayside_pipeline::{
-    Kind, Limits, Scanner,
-    map::{self, Given, Input, Selector},
-};
+use quayside_model::{Content, Message, Text, Value};
+use quayside_orchestration::{Datum, Want};
+use quayside_pipeline::{Kind, Limits, Scanner, map::Selector};
 use quayside_store::StoreError;
 
-use crate::{
-    plan::{MapPlan, MessagePlan},
-    shared::Shared,
-};
+use crate::{plan::MessagePlan, shared::Shared};
 
 /// The largest document that is read, in bytes.
 pub(crate) const MOST: u64 = 4 * 1024 * 1024;
@@ -94,53 +88,4 @@ pub(crate) fn read(body: &Bytes, selector: &Selector, want: Want) -> Result<Datu
     };
     let value = value.ok_or_else(|| format!("`{text}` is no number"))?;
     Ok(Datum::One(value))
-}
-
-/// Makes the message that a map makes of `from`. `Err`: why it makes none, for a person.
-pub(crate) fn map(
-    plan: &MapPlan,
-    from: &[(Arc<Message>, Bytes)],
-    call: &MapCall,
-) -> Result<Made, String> {
-    let inputs: Vec<Input<'_>> = from
-        .iter()
-        .map(|(message, body)| Input {
-            kind: Kind::sniff(message.body().content_type.as_deref(), body),
-            body,
-        })
-        .collect();
-    let params = call.with.iter().map(|(name, datum)| {
-        let given = match datum {
-            Datum::One(value) => Given::One(value.clone()),
-            Datum::Many(values) => Given::Many(values.clone()),
-        };
-        (name.clone(), given)
-    });
-    let params = params.collect();
-    let first = from.first().map(|(message, _)| &message.context);
-    let promoted = first.into_iter().flat_map(|context| context.iter());
-    let promoted = promoted.filter(|(_, property)| property.promoted);
-    let properties = promoted.map(|(name, p)| (name.clone(), p.value.clone()));
-    let made = plan.map.apply(&map::Call {
-        inputs: &inputs,
-        params: &params,
-        properties: &properties.collect(),
-    });
-    let made = made.map_err(|error| error.to_string())?;
-    if made.body.len() > INLINE_MAX {
-        return Err(format!(
-            "the map makes {} bytes, and in an orchestration {INLINE_MAX} are the most",
-            made.body.len()
-        ));
-    }
-    Ok(Made {
-        body: made.body.into(),
-        content_type: Text::lossy(made.content_type),
-    })
-}
-
-/// What a map has made.
-pub(crate) struct Made {
-    pub(crate) body: Bytes,
-    pub(crate) content_type: Text,
 }

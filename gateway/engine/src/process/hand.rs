@@ -8,24 +8,26 @@ use std::{
 
 use bytes::Bytes;
 use quayside_model::{
-    Content, Context, DeliveryId, ExchangeId, Message, MessageId, Monotonic, Part, Text, Timestamp,
+    Content, Context, DeliveryId, ExchangeId, INLINE_MAX, Message, MessageId, Monotonic, Part,
+    Text, Timestamp,
 };
 use quayside_orchestration::{
     Arrived, Datum, Definition, Lookup, MapCall, Mapped, Need, State, Want, World,
 };
-use quayside_pipeline::map::Selector;
+use quayside_pipeline::map::{Given, Selector};
 use quayside_store::{
     StoreError,
     runs::{NewRun, RunClaim},
     work::NewLease,
 };
-use tokio::task::spawn_blocking;
 
 use super::{document, inbox::Waiting};
-use crate::{plan::OrchestrationPlan, send::decide::body_name, shared::Shared};
-
-/// Up to how many bytes of documents a map works in the task of the instance.
-const AT_ONCE: usize = 16 * 1024;
+use crate::{
+    mapping::{self, Work},
+    plan::OrchestrationPlan,
+    send::decide::body_name,
+    shared::Shared,
+};
 
 /// An instance in hand.
 pub(crate) struct Hand {
@@ -165,16 +167,8 @@ impl Hand {
                 Err(why) => return Ok(Err(why)),
             }
         }
-        let bytes: usize = from.iter().map(|(_, body)| body.len()).sum();
-        let made = if bytes <= AT_ONCE {
-            document::map(&plan, &from, call)
-        } else {
-            let call = call.clone();
-            // No more of it at once than the machine has processors. The semaphore is never closed.
-            let _place = shared.validators.acquire().await;
-            let done = spawn_blocking(move || document::map(&plan, &from, &call)).await;
-            done.unwrap_or_else(|_| Err("the map failed".to_owned()))
-        };
+        let made = mapping::apply(shared, &plan, work(&from, call)).await;
+        let made = made.map_err(|error| error.to_string());
         Ok(made.map(|made| {
             let mut message = Message {
                 id: call.id,
@@ -185,7 +179,7 @@ impl Hand {
                 parts: vec![Part {
                     name: body_name(),
                     content_type: Some(made.content_type),
-                    content: Content::Inline(made.body),
+                    content: Content::Inline(made.body.into()),
                 }],
             };
             document::promote(&self.plan.messages, &mut message);
@@ -208,6 +202,26 @@ impl Hand {
         messages.retain(|id, _| named.contains(id) || waits(id));
         bodies.retain(|id, _| named.contains(id) || waits(id));
         mapped.retain(|id, _| named.contains(id));
+    }
+}
+
+/// What a map is asked for: what it makes is kept with the state, so it has to be small.
+fn work(from: &[(Arc<Message>, Bytes)], call: &MapCall) -> Work {
+    let inputs = from.iter();
+    let inputs = inputs.map(|(message, body)| mapping::input(message, body.clone()));
+    let params = call.with.iter().map(|(name, datum)| {
+        let given = match datum {
+            Datum::One(value) => Given::One(value.clone()),
+            Datum::Many(values) => Given::Many(values.clone()),
+        };
+        (name.clone(), given)
+    });
+    let first = from.first().map(|(message, _)| &message.context);
+    Work {
+        inputs: inputs.collect(),
+        params: params.collect(),
+        properties: first.map(mapping::properties).unwrap_or_default(),
+        most: INLINE_MAX,
     }
 }
 

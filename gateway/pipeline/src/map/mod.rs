@@ -44,6 +44,7 @@ mod toml;
 mod work;
 mod write;
 mod xpath;
+pub mod xslt;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 

@@ -54,21 +54,29 @@ pub(super) fn text(kind: Kind, body: &[u8]) -> Result<Cow<'_, str>, Stop> {
     let mut scanner = Scanner::new(kind, Vec::new(), Limits::default());
     scanner.push(body).map_err(malformed)?;
     scanner.finish().map_err(malformed)?;
-    let plain = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let text = match std::str::from_utf8(plain) {
-        Ok(text) if !plain.contains(&0) => Cow::Borrowed(text),
-        _ => {
-            let mut whole = Whole(String::new());
-            let mut decoder = Decoder::default();
-            decoder.push(body, &mut whole).map_err(malformed)?;
-            decoder.finish(&mut whole).map_err(malformed)?;
-            Cow::Owned(whole.0)
-        }
-    };
+    let text = decoded(body).map_err(malformed)?;
     if text.len() > limits::INPUT_BYTES {
         return Err(too_large(text.len()));
     }
     Ok(text)
+}
+
+/// The text of `body` without its byte order mark.
+///
+/// # Errors
+/// That it is in no encoding that is read.
+pub(super) fn decoded(body: &[u8]) -> Result<Cow<'_, str>, Invalid> {
+    let plain = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    match std::str::from_utf8(plain) {
+        Ok(text) if !plain.contains(&0) => Ok(Cow::Borrowed(text)),
+        _ => {
+            let mut whole = Whole(String::new());
+            let mut decoder = Decoder::default();
+            decoder.push(body, &mut whole)?;
+            decoder.finish(&mut whole)?;
+            Ok(Cow::Owned(whole.0))
+        }
+    }
 }
 
 fn malformed(invalid: Invalid) -> Stop {

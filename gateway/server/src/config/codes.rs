@@ -87,4 +87,6 @@ quayside_model::codes! {
         "Give a `heartbeat` of 5s or less, or say in `takeover` how the old owner's connections are closed: by itself a broker notices a paused one only after about three heartbeats.";
     APART = "QS0645", "The members of a clustered host do not share a store.",
         "Name the same PostgreSQL database in `[store] url` of each of them: as it is, each runs the host by itself.";
+    MAP_PROGRAM = "QS0660", "The program that runs a map is not on this machine.",
+        "Install it where the map is used (`apt-get install xsltproc`), or name another one in `[maps] xslt` of node.toml.";
 }

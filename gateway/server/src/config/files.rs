@@ -55,9 +55,18 @@ impl Files {
     /// # Errors
     /// Why it cannot be read.
     pub(crate) fn map(&self, path: &str) -> Result<String, String> {
+        let bytes = self.of_map(path)?;
+        String::from_utf8(bytes).map_err(|_| format!("{path} is not UTF-8"))
+    }
+
+    /// What is in the file at `path` from the folder, which is a map or belongs to one.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(crate) fn of_map(&self, path: &str) -> Result<Vec<u8>, String> {
         let bytes = read(&self.folder, path)?;
         note(&self.seen, "map", path, &bytes);
-        String::from_utf8(bytes).map_err(|_| format!("{path} is not UTF-8"))
+        Ok(bytes)
     }
 
     /// Where the file at `path` is, for a person.

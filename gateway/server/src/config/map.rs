@@ -2,14 +2,23 @@
 
 use std::sync::Arc;
 
-use quayside_engine::plan::MapPlan;
+use quayside_engine::plan::{MapPlan, MapWay};
 use quayside_model::Name;
 use quayside_pipeline::{
     Map,
     map::{Defect, Place},
 };
 
-use super::{app::Reading, codes, section::Section, spans::Source};
+use sha2::{Digest, Sha256};
+
+use super::{
+    app::Reading,
+    codes,
+    section::{Section, list},
+    spans::Source,
+};
+
+mod programs;
 
 /// Reads one map. `None` after a fault.
 pub(crate) fn read(
@@ -18,21 +27,53 @@ pub(crate) fn read(
     section: Section<'_>,
 ) -> Option<Arc<MapPlan>> {
     let full = reading.full_name(&section, &[name]);
-    let map = section
-        .required_text("file")
-        .and_then(|path| compile(reading, &section, path));
-    let from = from(reading, &section, map.as_ref());
+    let made = way(reading, &section);
+    let reads = made.as_ref().map(|(way, _)| match way {
+        MapWay::Declared(map) => map.sources().count(),
+        MapWay::Outside(_) => 1,
+    });
+    let from = from(reading, &section, reads);
     let to = to(reading, &section);
     section.finish();
+    let (way, version) = made?;
     Some(Arc::new(MapPlan {
         name: full?,
-        map: map?,
+        way,
+        version,
         from: from?,
         to: to?,
     }))
 }
 
-fn compile(reading: &Reading<'_>, section: &Section<'_>, path: &str) -> Option<Map> {
+/// What makes its document, with the hash of its files: one of three languages.
+fn way(reading: &Reading<'_>, section: &Section<'_>) -> Option<(MapWay, String)> {
+    let given = ["file", "xslt"].map(|key| section.get(key).map(|_| key));
+    let given: Vec<&str> = given.into_iter().flatten().collect();
+    match given.as_slice() {
+        [] => {
+            section.missing("file");
+            None
+        }
+        ["file"] => {
+            let path = section.text("file")?;
+            let (map, version) = compile(reading, section, path)?;
+            Some((MapWay::Declared(map), version))
+        }
+        ["xslt"] => {
+            let program = programs::xslt(reading, section, section.text("xslt")?)?;
+            let version = program.hash.clone();
+            Some((MapWay::Outside(Arc::new(program)), version))
+        }
+        several => {
+            let keys = list(several);
+            let message = format!("{} is made in one language, and has {keys}", section.path);
+            section.error(codes::WRONG_VALUE, several[0], message);
+            None
+        }
+    }
+}
+
+fn compile(reading: &Reading<'_>, section: &Section<'_>, path: &str) -> Option<(Map, String)> {
     let text = match reading.files.map(path) {
         Ok(text) => text,
         Err(why) => {
@@ -41,20 +82,30 @@ fn compile(reading: &Reading<'_>, section: &Section<'_>, path: &str) -> Option<M
         }
     };
     match Map::compile(path, &text) {
-        Ok(map) => Some(map),
+        Ok(map) => Some((map, super::hex(&Sha256::digest(text.as_bytes())))),
         Err(defects) => {
-            let places: Vec<usize> = defects.iter().map(|d| offset(&text, d.place)).collect();
-            let source = section.report.add_source(Source {
-                path: reading.files.place(path),
-                text,
-            });
-            for (Defect { fault, .. }, at) in defects.into_iter().zip(places) {
-                let place = Some((source, at));
-                let report = section.report;
-                report.add(fault.code, fault.severity, place, fault.message, fault.help);
-            }
+            report(reading, section, (path, text), defects);
             None
         }
+    }
+}
+
+/// Tells what is wrong in the file `path` with the text `text`.
+fn report(
+    reading: &Reading<'_>,
+    section: &Section<'_>,
+    (path, text): (&str, String),
+    defects: Vec<Defect>,
+) {
+    let places: Vec<usize> = defects.iter().map(|d| offset(&text, d.place)).collect();
+    let source = section.report.add_source(Source {
+        path: reading.files.place(path),
+        text,
+    });
+    for (Defect { fault, .. }, at) in defects.into_iter().zip(places) {
+        let place = Some((source, at));
+        let report = section.report;
+        report.add(fault.code, fault.severity, place, fault.message, fault.help);
     }
 }
 
@@ -70,7 +121,7 @@ fn offset(text: &str, place: Place) -> usize {
 fn from(
     reading: &Reading<'_>,
     section: &Section<'_>,
-    map: Option<&Map>,
+    reads: Option<usize>,
 ) -> Option<Option<Vec<Name>>> {
     if section.get("from").is_none() {
         return Some(None);
@@ -82,7 +133,7 @@ fn from(
         .filter(|(name, node)| reading.check_message(section, name, node))
         .filter_map(|(name, _)| reading.full_name(section, &[name]))
         .collect();
-    if let Some(read) = map.map(|map| map.sources().count())
+    if let Some(read) = reads
         && read != given
     {
         let path = section.name_of("from");

@@ -27,6 +27,7 @@ mod map;
 mod message;
 pub(crate) mod node;
 mod orchestration;
+mod outside;
 mod pipeline;
 mod properties;
 pub(crate) mod queues;
@@ -155,6 +156,7 @@ impl Loaded {
             ("log", ours.log != theirs.log),
             ("session.profile", ours.timings != theirs.timings),
             ("retention", ours.retention != theirs.retention),
+            ("maps", ours.maps != theirs.maps),
             ("host", self.hosts != other.hosts),
             ("host.NAME.clustered", self.clustered != other.clustered),
         ];
@@ -215,6 +217,7 @@ pub(crate) fn load(inputs: &Inputs, adapters: &Adapters, report: &Report) -> Opt
         (*source, root),
         &apps,
     );
+    outside::check_machine(report, &node.maps, &apps);
     let hosts = hosts(inputs, &node, group.as_ref(), &apps, report);
     let http = http_listener(inputs, &node, report);
     let judge = agent::Judge {

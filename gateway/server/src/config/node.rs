@@ -17,6 +17,7 @@ use quayside_store::maintain::Retention;
 use super::{
     codes,
     log::{self, LogConfig},
+    outside,
     report::{Report, SourceId},
     section::{Section, is_name},
     spans::Node,
@@ -54,6 +55,8 @@ pub(crate) struct NodeConfig {
     pub(crate) allow_loss: bool,
     /// How long ended things are kept.
     pub(crate) retention: Retention,
+    /// How maps are run that have processes of their own.
+    pub(crate) maps: quayside_engine::outside::Settings,
 }
 
 /// Which store.
@@ -153,6 +156,7 @@ pub(crate) fn read(
         poll,
         allow_loss: allow_loss(&file),
         retention: retention(&file),
+        maps: outside::read(&file, &data_dir),
         run_dir: run_dir(&file, &data_dir),
         name,
         data_dir,
@@ -170,7 +174,7 @@ pub(crate) fn read(
 }
 
 /// The sections and their keys.
-const SECTIONS: [(&str, &[&str]); 8] = [
+const SECTIONS: [(&str, &[&str]); 9] = [
     ("node", &["name", "data_dir", "run_dir"]),
     ("store", &["url", "password", "ca"]),
     (
@@ -192,6 +196,7 @@ const SECTIONS: [(&str, &[&str]); 8] = [
     ("log", &["format", "level"]),
     ("session", &["profile"]),
     ("cluster", &["allow_loss"]),
+    ("maps", &outside::KEYS),
 ];
 
 fn node(file: &Section<'_>, defaults: &Defaults) -> (Name, PathBuf) {

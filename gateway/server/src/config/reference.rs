@@ -47,7 +47,7 @@ members = ["NAME"]
 "#;
 const GROUP: &str = "[host.NAME]\nmembers = [\"n\"]\n[host.NAME.clustered]\n[quarantine]\n[vars]\n";
 const NODE: &str = "[node]\n[store]\n[http]\n[http.host.NAME]\nlisten = \"127.0.0.1:1\"\n[admin]\n\
-                    [secrets]\n[log]\n[session]\n[cluster]\n[retention]\n";
+                    [secrets]\n[log]\n[session]\n[cluster]\n[retention]\n[maps]\n";
 
 type Keys = BTreeMap<String, BTreeSet<String>>;
 
