@@ -79,4 +79,6 @@ quayside_model::codes! {
         "Give only parameters that the map declares, each a single value; the command in `[maps]` of node.toml must have a place for them.";
     OUTSIDE_BUSY = "QS0846", "All processes for maps were busy for too long.",
         "Send it again later; look for a map that hangs, or raise `[maps] processes` in node.toml.";
+    OUTSIDE_UNTRIED = "QS0847", "A trial came to a map that runs in a process of its own, which it does not start.",
+        "Give the case the message that the map would make, or try the map by a run of the application.";
 }

@@ -8,6 +8,7 @@
 
 mod facts;
 mod prospect;
+mod terms;
 mod tree;
 
 use std::{fmt, sync::Arc};
@@ -15,8 +16,9 @@ use std::{fmt, sync::Arc};
 use cel::{IdedExpr, Program};
 
 pub use self::{
-    facts::{Facts, comparable},
+    facts::{Facts, comparable, written},
     prospect::{Prospect, Sight},
+    terms::{Join, Named, Term, Verdict},
     tree::Equality,
 };
 
@@ -110,6 +112,12 @@ impl Filter {
             .into_iter()
             .map(|(id, message)| FilterError::at(&program, &self.source, id, message))
             .collect()
+    }
+
+    /// What it comes to, term by term. The verdict of the whole is [`Verdict::True`] if it [matches](Filter::matches).
+    #[must_use]
+    pub fn explain(&self, facts: &Facts<'_>) -> Term {
+        terms::explain(&self.source, facts)
     }
 
     /// Whether the message fits.

@@ -95,6 +95,24 @@ pub(crate) async fn apply(shared: &Shared, plan: &MapPlan, work: Work) -> Result
         }
         MapWay::Outside(program) => outside(shared, program, work).await?,
     };
+    bounded(made, most)
+}
+
+/// Makes the document at once, for whoever runs no programs.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn at_hand(plan: &MapPlan, work: &Work) -> Result<Made, MapFault> {
+    match &plan.way {
+        MapWay::Declared(map) => bounded(declared(map, work)?, work.most),
+        MapWay::Outside(_) => Err(MapFault::new(
+            codes::OUTSIDE_UNTRIED,
+            "it runs in a process of its own, and a trial starts none",
+        )),
+    }
+}
+
+fn bounded(made: Made, most: usize) -> Result<Made, MapFault> {
     if made.body.len() > most {
         let detail = format!(
             "it makes {} bytes, and here {most} are the most",

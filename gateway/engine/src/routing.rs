@@ -151,7 +151,8 @@ pub(crate) mod tests {
         }
     }
 
-    fn port(port: &str, filters: &[&str]) -> SendPort {
+    /// A send port with filters: its own, and those of groups.
+    pub(crate) fn port(port: &str, filters: &[&str]) -> SendPort {
         let name = |text: &str| Name::new(text).expect("a name");
         let mut compiled = filters
             .iter()

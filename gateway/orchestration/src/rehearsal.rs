@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, VecDeque};
 use quayside_model::{MessageId, RunId, Timestamp};
 
 use crate::{
-    Advance, Arrived, Commit, Definition, Effect, Event, Input, Need, Refused, State, Status,
-    World, advance, codes,
+    Advance, Arrived, CallKey, Commit, Definition, Effect, Event, Input, Need, Refused, State,
+    Status, World, advance, codes,
 };
 
 /// How many commits one event may lead to.
@@ -53,6 +53,50 @@ impl<'d> Rehearsal<'d> {
         self.inbox.push(arrived);
     }
 
+    /// A worker was heard of, see [`State::renew`].
+    pub fn renew(&mut self, key: CallKey, until: Timestamp) {
+        self.state.renew(key, until);
+    }
+
+    /// What would come of `event` now. Nothing changes: whoever takes a commit gives it to [`Rehearsal::accept`], and
+    /// whoever cannot make its effects asks with another event, as a process does whose store refuses a step.
+    ///
+    /// # Errors
+    /// [`Refused`] if the event does not fit.
+    pub fn propose(&self, event: &Event, world: &dyn World) -> Result<Advance, Refused> {
+        let input = Input {
+            definition: self.definition,
+            state: &self.state,
+            inbox: &self.inbox,
+            now: self.now,
+            world,
+        };
+        advance(input, event)
+    }
+
+    /// Takes a commit that was proposed last.
+    pub fn accept(&mut self, commit: Commit) {
+        let consumed: BTreeSet<MessageId> = commit
+            .effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Consume(message) => Some(*message),
+                _ => None,
+            })
+            .collect();
+        self.inbox
+            .retain(|arrived| !consumed.contains(&arrived.message));
+        self.state = commit.state;
+        let now = self.now;
+        self.effects
+            .extend(commit.effects.into_iter().map(|effect| (now, effect)));
+    }
+
+    /// Sets the clock forward to `time`. What is due by then happens with the next event.
+    pub fn set_clock(&mut self, time: Timestamp) {
+        self.now = self.now.max(time);
+    }
+
     /// Gives `event`, and goes on until nothing is left to do at this time.
     ///
     /// # Errors
@@ -65,20 +109,18 @@ impl<'d> Rehearsal<'d> {
             let Some(event) = self.pending.pop_front() else {
                 return Ok(Tried::Quiet);
             };
-            let input = Input {
-                definition: self.definition,
-                state: &self.state,
-                inbox: &self.inbox,
-                now: self.now,
-                world,
-            };
-            match advance(input, &event)? {
+            match self.propose(&event, world)? {
                 Advance::Needs(needs) => {
                     self.pending.push_front(event);
                     return Ok(Tried::Needs(needs));
                 }
                 Advance::Unchanged => {}
-                Advance::Commit(commit) => self.commit(*commit),
+                Advance::Commit(commit) => {
+                    if commit.more {
+                        self.pending.push_front(Event::Wake);
+                    }
+                    self.accept(*commit);
+                }
             }
         }
         self.pending.clear();
@@ -112,6 +154,12 @@ impl<'d> Rehearsal<'d> {
         &self.effects
     }
 
+    /// The definition that it is bound to.
+    #[must_use]
+    pub fn definition(&self) -> &'d Definition {
+        self.definition
+    }
+
     /// The state.
     #[must_use]
     pub fn state(&self) -> &State {
@@ -134,25 +182,5 @@ impl<'d> Rehearsal<'d> {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         matches!(self.state.status(), Status::Ended(_))
-    }
-
-    fn commit(&mut self, commit: Commit) {
-        let consumed: BTreeSet<MessageId> = commit
-            .effects
-            .iter()
-            .filter_map(|effect| match effect {
-                Effect::Consume(message) => Some(*message),
-                _ => None,
-            })
-            .collect();
-        self.inbox
-            .retain(|arrived| !consumed.contains(&arrived.message));
-        self.state = commit.state;
-        let now = self.now;
-        self.effects
-            .extend(commit.effects.into_iter().map(|effect| (now, effect)));
-        if commit.more {
-            self.pending.push_front(Event::Wake);
-        }
     }
 }

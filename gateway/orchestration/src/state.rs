@@ -414,6 +414,18 @@ impl State {
         all
     }
 
+    /// Its variables by name, with what each holds now. An element of a list holds nothing outside of its loop.
+    #[must_use]
+    pub fn variables(&self, definition: &Definition) -> BTreeMap<Name, Datum> {
+        let slots = (0u16..).zip(&definition.variables);
+        let held = slots.filter_map(|(slot, variable)| {
+            let assigned = self.variables.get(&slot);
+            let datum = assigned.or(variable.initial.as_ref())?;
+            Some((variable.name.clone(), datum.clone()))
+        });
+        held.collect()
+    }
+
     /// Where it is, one place for each of its branches.
     #[must_use]
     pub fn positions(&self, definition: &Definition) -> Vec<Position> {

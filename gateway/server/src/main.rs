@@ -7,6 +7,7 @@
 
 mod admin;
 mod agency;
+mod cases;
 mod cli;
 mod config;
 mod dev;

@@ -81,6 +81,12 @@ fn wire(http: Arc<HttpAdapter>) -> Wired {
     Wired { adapters, http }
 }
 
+/// Whether who hands a message in by this adapter is told that it is refused, unless its block says otherwise. Otherwise
+/// such a message is stored, suspended.
+pub(crate) fn tells_senders(adapter: &str) -> bool {
+    adapter == "http"
+}
+
 /// The clocks of the machine.
 pub(crate) fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock)

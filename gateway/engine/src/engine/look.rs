@@ -2,11 +2,17 @@
 
 use std::{collections::HashMap, sync::Weak};
 
-use quayside_model::{Name, PortStatus, Timestamp, port::PortControl};
+use quayside_model::{MessageId, Name, PortStatus, Timestamp, port::PortControl};
 use quayside_store::browse::PortBacklog;
 
 use crate::{
-    runtime::Runtimes, shared::Shared, tally::Tally, view::PortView, window::ServiceWindow,
+    explain::{Explanation, explain},
+    options::EngineError,
+    runtime::Runtimes,
+    shared::Shared,
+    tally::Tally,
+    view::PortView,
+    window::ServiceWindow,
 };
 
 /// What can be seen of an engine as long as anything of it runs. Keeps nothing of it.
@@ -24,6 +30,23 @@ impl Sight {
     pub fn ports(&self) -> Option<Vec<PortView>> {
         let (shared, runtimes) = (self.shared.upgrade()?, self.runtimes.upgrade()?);
         Some(ports(&shared, &runtimes, Vec::new()))
+    }
+}
+
+impl super::Engine {
+    /// Holds a stored message against every subscription of the plan in force. `None`: there is no such message.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn explain(&self, id: MessageId) -> Result<Option<Explanation>, EngineError> {
+        let Some(message) = self.shared.store.load(id).await? else {
+            return Ok(None);
+        };
+        let (routes, plan) = (self.shared.routes(), self.runtimes.plan());
+        let controls = routes.controls.iter();
+        let unenlisted = controls.filter(|(_, control)| control.status == PortStatus::Unenlisted);
+        let unenlisted = unenlisted.map(|(name, _)| name.clone()).collect();
+        Ok(Some(explain(&plan, &unenlisted, &message)))
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cel::{
-    Context, Env, IdedExpr, Value as Cel,
+    Context, Env, ExecutionError, IdedExpr, Value as Cel,
     common::{
         types::{CelBool, CelDouble, CelInt, CelMap, CelMapKey, CelString},
         value::{CowVal, Val},
@@ -15,6 +15,8 @@ use cel::{
     context::VariableResolver,
 };
 use quayside_model::{Message, Value};
+
+use super::Named;
 
 /// A message as filters see it. Nothing is prepared: a variable is looked up when a filter names it.
 pub struct Facts<'m> {
@@ -40,10 +42,37 @@ impl<'m> Facts<'m> {
     }
 
     pub(super) fn satisfy(&self, expression: &IdedExpr) -> bool {
+        // An error is a variable that is missing or of another type: no match.
+        matches!(self.resolve(expression), Ok(Cel::Bool(true)))
+    }
+
+    /// What an expression comes to. `Err`: what went wrong, for a person.
+    pub(super) fn resolve(&self, expression: &IdedExpr) -> Result<Cel, ExecutionError> {
         let mut context = Context::with_env(environment());
         context.set_variable_resolver(self);
-        // An error is a variable that is missing or of another type: no match.
-        matches!(Cel::resolve(expression, &context), Ok(Cel::Bool(true)))
+        Cel::resolve(expression, &context)
+    }
+
+    /// A property as a term that names it sees it.
+    pub(super) fn named(&self, property: &str) -> Named {
+        let own = match property {
+            "msg.type" => self.message.message_type.as_ref().map(ToString::to_string),
+            "msg.origin" => Some(self.message.origin.to_string()),
+            "msg.id" => Some(self.message.id.to_string()),
+            _ => None,
+        };
+        let promoted = || self.message.context.promoted(property).map(written);
+        let several = || self.below(property).map(|_| "several".to_owned());
+        let value = own
+            .map(|own| format!("'{own}'"))
+            .or_else(promoted)
+            .or_else(several);
+        let hidden = value.is_none() && self.message.context.get(property).is_some();
+        Named {
+            property: property.to_owned(),
+            value,
+            hidden,
+        }
     }
 
     fn own(&self, name: &str) -> Option<Box<dyn Val + '_>> {
@@ -117,6 +146,15 @@ pub fn comparable(value: &Value) -> String {
         Value::Decimal(decimal) => format!("n:{}", decimal.to_f64()),
         Value::Boolean(truth) => format!("b:{truth}"),
         Value::Time(time) => format!("s:{time}"),
+    }
+}
+
+/// A value as a filter writes it.
+#[must_use]
+pub fn written(value: &Value) -> String {
+    match value {
+        Value::Text(_) | Value::Time(_) => format!("'{value}'"),
+        Value::Integer(_) | Value::Decimal(_) | Value::Boolean(_) => value.to_string(),
     }
 }
 

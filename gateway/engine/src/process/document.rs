@@ -1,14 +1,19 @@
 //! What orchestrations do with documents: values at paths, maps, and the type and properties of answers.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use quayside_model::{Content, Message, Text, Value};
-use quayside_orchestration::{Datum, Want};
+use quayside_model::{Content, Context, Message, MessageId, Part, Text, Timestamp, Value};
+use quayside_orchestration::{Datum, Outgoing, Want};
 use quayside_pipeline::{Kind, Limits, Scanner, map::Selector};
 use quayside_store::StoreError;
 
-use crate::{plan::MessagePlan, shared::Shared};
+use crate::{
+    mapping::Made,
+    plan::{MessagePlan, OrchestrationPlan},
+    send::decide::body_name,
+    shared::Shared,
+};
 
 /// The largest document that is read, in bytes.
 pub(crate) const MOST: u64 = 4 * 1024 * 1024;
@@ -65,6 +70,23 @@ pub(crate) fn promote(messages: &[Arc<MessagePlan>], message: &mut Message) {
     }
 }
 
+/// What stands in `body`, that of `message`, at a path with the prefixes that the message of its type has. `Err`: why
+/// nothing can be read there, for a person.
+pub(crate) fn at(
+    messages: &[Arc<MessagePlan>],
+    message: &Message,
+    body: &Bytes,
+    (path, want): (&str, Want),
+) -> Result<Datum, String> {
+    let of_type =
+        |plan: &&Arc<MessagePlan>| plan.message_type.as_deref() == message.message_type.as_deref();
+    let none = BTreeMap::new();
+    let plan = messages.iter().find(of_type);
+    let namespaces = plan.map_or(&none, |plan| &plan.namespaces);
+    let selector = Selector::compile(path, namespaces)?;
+    read(body, &selector, want)
+}
+
 /// What stands in `body` at the path of `selector`. `Err`: why nothing can be read there, for a person.
 pub(crate) fn read(body: &Bytes, selector: &Selector, want: Want) -> Result<Datum, String> {
     let texts = selector.texts(body).map_err(|error| error.to_string())?;
@@ -88,4 +110,49 @@ pub(crate) fn read(body: &Bytes, selector: &Selector, want: Want) -> Result<Datu
     };
     let value = value.ok_or_else(|| format!("`{text}` is no number"))?;
     Ok(Datum::One(value))
+}
+
+/// The message that `made` becomes in an instance of `plan`.
+pub(crate) fn mapped(
+    plan: &OrchestrationPlan,
+    id: MessageId,
+    now: Timestamp,
+    made: Made,
+) -> Message {
+    let mut message = Message {
+        id,
+        received_at: now,
+        origin: Text::lossy(&plan.name),
+        message_type: None,
+        context: Context::new(),
+        parts: vec![Part {
+            name: body_name(),
+            content_type: Some(made.content_type),
+            content: Content::Inline(made.body.into()),
+        }],
+    };
+    promote(&plan.messages, &mut message);
+    message
+}
+
+/// The message that an instance of `plan` sends, with `parts` of its own.
+pub(crate) fn outgoing(
+    plan: &OrchestrationPlan,
+    (id, now): (MessageId, Timestamp),
+    content: &Message,
+    outgoing: &Outgoing,
+    parts: Vec<Part>,
+) -> Message {
+    let mut context = content.context.clone();
+    for (name, value) in &outgoing.properties {
+        context.promote(name.clone(), value.clone());
+    }
+    Message {
+        id,
+        received_at: now,
+        origin: Text::lossy(&plan.name),
+        message_type: Some(outgoing.message_type.clone()),
+        context,
+        parts,
+    }
 }

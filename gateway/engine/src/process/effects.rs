@@ -12,6 +12,7 @@ use quayside_store::{
 };
 
 use super::{
+    document,
     hand::Hand,
     inbox::{From, Started},
     work,
@@ -263,18 +264,10 @@ impl Members {
             let why = format!("the message {} is not kept any more", outgoing.content);
             return Err(Stuck::Cannot(codes::NOT_FOUND, why));
         };
-        let mut context = content.context.clone();
-        for (name, value) in &outgoing.properties {
-            context.promote(name.clone(), value.clone());
-        }
-        let message = Arc::new(Message {
-            id,
-            received_at: hand.now(shared),
-            origin: quayside_model::Text::lossy(&hand.plan.name),
-            message_type: Some(outgoing.message_type.clone()),
-            context,
-            parts: copy_parts(shared, &content).await?,
-        });
+        let parts = copy_parts(shared, &content).await?;
+        let made = (id, hand.now(shared));
+        let message = document::outgoing(&hand.plan, made, &content, outgoing, parts);
+        let message = Arc::new(message);
         self.copies.push(Arc::clone(&message));
         Ok(message)
     }

@@ -11,11 +11,12 @@ use quayside_store::{
 use tracing::warn;
 
 use super::{
+    find,
     hand::{AtHand, Hand},
     inbox::{self, Started, Way},
     worker::{self, Driven},
 };
-use crate::{codes, counters::count, filter::Facts, plan::OrchestrationPlan, shared::Shared};
+use crate::{codes, counters::count, plan::OrchestrationPlan, shared::Shared};
 
 /// How often a message that no instance waits for is looked at again, before an operator is asked: the one that starts
 /// its instance may be on its way beside it.
@@ -24,6 +25,8 @@ const LOOKS: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a start that met another one is made again, before it is left to a later look.
 const RACES: usize = 4;
+/// How long all looks take together.
+pub(crate) const LOOKED_FOR: Duration = PAUSE.saturating_mul(2u32.pow(LOOKS) - 1);
 
 /// Takes a claimed message to where it belongs.
 pub(crate) async fn take(shared: &Shared, claimed: Claimed) {
@@ -61,22 +64,10 @@ pub(crate) async fn take(shared: &Shared, claimed: Claimed) {
 
 /// Tries to bring it into an instance that is there. `false`: there is none.
 async fn enter(shared: &Shared, plan: &OrchestrationPlan, claimed: &Claimed) -> bool {
-    let message = &claimed.message;
-    let Some(of) = &message.message_type else {
-        return false;
-    };
-    let mut keys: Vec<_> = Vec::new();
-    for definition in std::iter::once(&plan.definition).chain(&plan.older) {
-        let ways = definition.correlations().into_iter();
-        let ways = ways.filter(|way| way.types.contains(of));
-        let found = ways.filter_map(|way| definition.correlation_key(way.group, &message.context));
-        for key in found {
-            let one = (key.to_bytes(), Way::Key(key).encode());
-            if !keys.contains(&one) {
-                keys.push(one);
-            }
-        }
-    }
+    let keys = find::keys(plan, &claimed.message).into_iter();
+    let keys: Vec<_> = keys
+        .map(|key| (key.to_bytes(), Way::Key(key).encode()))
+        .collect();
     if keys.is_empty() || claimed.rendered.is_some() {
         return false;
     }
@@ -111,19 +102,11 @@ async fn start(
     let (run, step) = match &claimed.rendered {
         Some(rendered) => {
             let started: Started = serde_json::from_str(rendered).ok()?;
-            let of = claimed.message.message_type.as_ref();
-            let mut fitting = plan.activations.iter();
-            let (found, _) =
-                fitting.find(|(activation, _)| Some(&activation.message_type) == of)?;
+            let found = find::started(plan, &claimed.message)?;
             (started.run, found.step.clone())
         }
         None => {
-            let facts = Facts::new(&claimed.message);
-            let of = claimed.message.message_type.as_ref()?;
-            let (found, _) = plan.activations.iter().find(|(activation, filter)| {
-                activation.message_type == *of
-                    && filter.as_ref().is_none_or(|filter| filter.matches(&facts))
-            })?;
+            let found = find::activation(plan, &claimed.message)?;
             let id = claimed.id();
             let run = inbox::run_of(id, claimed.message.received_at);
             (run, found.step.clone())

@@ -8,13 +8,12 @@ use std::{
 
 use bytes::Bytes;
 use quayside_model::{
-    Content, Context, DeliveryId, ExchangeId, INLINE_MAX, Message, MessageId, Monotonic, Part,
-    Text, Timestamp,
+    DeliveryId, ExchangeId, INLINE_MAX, Message, MessageId, Monotonic, Timestamp,
 };
 use quayside_orchestration::{
     Arrived, Datum, Definition, Lookup, MapCall, Mapped, Need, State, Want, World,
 };
-use quayside_pipeline::map::{Given, Selector};
+use quayside_pipeline::map::Given;
 use quayside_store::{
     StoreError,
     runs::{NewRun, RunClaim},
@@ -25,7 +24,6 @@ use super::{document, inbox::Waiting};
 use crate::{
     mapping::{self, Work},
     plan::OrchestrationPlan,
-    send::decide::body_name,
     shared::Shared,
 };
 
@@ -169,22 +167,7 @@ impl Hand {
         }
         let made = mapping::apply(shared, &plan, work(&from, call)).await;
         let made = made.map_err(|error| error.to_string());
-        Ok(made.map(|made| {
-            let mut message = Message {
-                id: call.id,
-                received_at: self.now(shared),
-                origin: Text::lossy(&self.plan.name),
-                message_type: None,
-                context: Context::new(),
-                parts: vec![Part {
-                    name: body_name(),
-                    content_type: Some(made.content_type),
-                    content: Content::Inline(made.body.into()),
-                }],
-            };
-            document::promote(&self.plan.messages, &mut message);
-            message
-        }))
+        Ok(made.map(|made| document::mapped(&self.plan, call.id, self.now(shared), made)))
     }
 
     /// Forgets what the instance names no more.
@@ -206,7 +189,7 @@ impl Hand {
 }
 
 /// What a map is asked for: what it makes is kept with the state, so it has to be small.
-fn work(from: &[(Arc<Message>, Bytes)], call: &MapCall) -> Work {
+pub(crate) fn work(from: &[(Arc<Message>, Bytes)], call: &MapCall) -> Work {
     let inputs = from.iter();
     let inputs = inputs.map(|(message, body)| mapping::input(message, body.clone()));
     let params = call.with.iter().map(|(name, datum)| {
@@ -254,14 +237,7 @@ impl World for Sight<'_> {
             return lookup(done.clone());
         }
         drop(done);
-        let of_type = |plan: &&Arc<crate::plan::MessagePlan>| {
-            plan.message_type.as_deref() == message.message_type.as_deref()
-        };
-        let none = BTreeMap::new();
-        let plan = self.plan.messages.iter().find(of_type);
-        let namespaces = plan.map_or(&none, |plan| &plan.namespaces);
-        let read = Selector::compile(path, namespaces)
-            .and_then(|selector| document::read(body, &selector, want));
+        let read = document::at(&self.plan.messages, message, body, (path, want));
         let mut done = at_hand.read.lock().unwrap_or_else(PoisonError::into_inner);
         done.insert(reading, read.clone());
         lookup(read)

@@ -8,11 +8,12 @@
 //! Whoever dies in between leaves a claim that the sweep gives back; what it had not committed did not happen.
 //! Nothing of an instance that waits is in memory here.
 
-mod document;
+pub(crate) mod document;
 mod effects;
-mod entry;
-mod hand;
-mod inbox;
+pub(crate) mod entry;
+pub(crate) mod find;
+pub(crate) mod hand;
+pub(crate) mod inbox;
 mod order;
 mod pinned;
 pub(crate) mod work;

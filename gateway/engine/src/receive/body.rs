@@ -238,7 +238,7 @@ async fn take_in(
 }
 
 /// Scans if the port expects messages; otherwise lets everything pass unseen.
-struct Look<'a> {
+pub(crate) struct Look<'a> {
     port: &'a ReceivePort,
     content_type: Option<&'a str>,
     scanner: Option<Scanner<'a>>,
@@ -247,7 +247,7 @@ struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    fn new(port: &'a ReceivePort, content_type: Option<&'a str>) -> Self {
+    pub(crate) fn new(port: &'a ReceivePort, content_type: Option<&'a str>) -> Self {
         Self {
             port,
             content_type,
@@ -257,7 +257,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    fn push(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         let expects = self.port.pipeline.expects;
         let unseen = match expects {
             Expects::Messages => self.port.messages.is_empty(),
@@ -292,7 +292,7 @@ impl<'a> Look<'a> {
         self.invalid.is_some()
     }
 
-    fn finish(mut self) -> (Option<Kind>, Result<Scanned, Invalid>) {
+    pub(crate) fn finish(mut self) -> (Option<Kind>, Result<Scanned, Invalid>) {
         // An empty body has not been sniffed yet, and it is not well-formed either.
         self.push(b"");
         let scanned = match (self.invalid, self.scanner) {

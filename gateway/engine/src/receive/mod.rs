@@ -13,5 +13,5 @@ mod refusal;
 mod resting;
 pub(crate) mod sources;
 pub(crate) mod split;
-mod validate;
-mod whole;
+pub(crate) mod validate;
+pub(crate) mod whole;

@@ -55,23 +55,61 @@ pub(crate) async fn validate(
     let Some(schema) = schema_for(port, read) else {
         return Ok(());
     };
-    let invalid = if read.kind == Some(schema.kind()) {
-        match findings(shared, schema, &read.content).await {
-            Ok(findings) if findings.is_empty() => {
-                context.promote_text(RESULT, "valid");
-                return Ok(());
-            }
-            Ok(findings) => fault(codes::INVALID, findings.to_string()),
-            Err(Fault::Invalid(invalid)) => invalid,
+    let found = match other_kind(schema, read) {
+        Some(other) => Err(other),
+        None => match findings(shared, schema, &read.content).await {
+            Ok(findings) => Ok(findings),
+            Err(Fault::Invalid(invalid)) => Err(invalid),
             Err(fault) => return Err(fault),
+        },
+    };
+    conclude(port.validate, found, context).map_err(Fault::Invalid)
+}
+
+/// [`validate`] where the whole body is at hand, for whoever has no store.
+///
+/// # Errors
+/// The findings, if the message must not go on.
+pub(crate) fn validate_at_hand(
+    port: &ReceivePort,
+    read: &ReadBody,
+    body: &[u8],
+    context: &mut Context,
+) -> Result<(), Invalid> {
+    let Some(schema) = schema_for(port, read) else {
+        return Ok(());
+    };
+    let found = match other_kind(schema, read) {
+        Some(other) => Err(other),
+        None => schema.validate(body, body.len() as u64),
+    };
+    conclude(port.validate, found, context)
+}
+
+/// Why a body cannot be held against `schema`, if it is of another kind.
+fn other_kind(schema: &Schema, read: &ReadBody) -> Option<Invalid> {
+    let other = read.kind != Some(schema.kind());
+    let detail = || format!("the schema of its type is for {:?}", schema.kind());
+    other.then(|| fault(codes::INVALID, detail()))
+}
+
+/// Leaves in the context what was found, and says whether the message must not go on.
+fn conclude(
+    validate: Validate,
+    found: Result<Findings, Invalid>,
+    context: &mut Context,
+) -> Result<(), Invalid> {
+    let invalid = match found {
+        Ok(findings) if findings.is_empty() => {
+            context.promote_text(RESULT, "valid");
+            return Ok(());
         }
-    } else {
-        let detail = format!("the schema of its type is for {:?}", schema.kind());
-        fault(codes::INVALID, detail)
+        Ok(findings) => fault(codes::INVALID, findings.to_string()),
+        Err(invalid) => invalid,
     };
     context.promote_text(RESULT, "invalid");
-    if port.validate != Validate::Warn {
-        return Err(Fault::Invalid(invalid));
+    if validate != Validate::Warn {
+        return Err(invalid);
     }
     if let Ok(name) = Name::new(FINDINGS) {
         context.write(name, Text::lossy(&invalid.detail));

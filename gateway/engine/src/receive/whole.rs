@@ -44,7 +44,7 @@ pub(super) async fn promote(
 }
 
 /// The promotions of the message that was found, if they need the whole document.
-fn needed<'a>(port: &'a ReceivePort, read: &ReadBody) -> Option<&'a Promotions> {
+pub(crate) fn needed<'a>(port: &'a ReceivePort, read: &ReadBody) -> Option<&'a Promotions> {
     let scanned = read.scanned.as_ref().ok()?;
     let promotions = &port.messages.get(scanned.expected?)?.promotions;
     let is_needed = read.kind == Some(Kind::Xml) && promotions.need_whole().next().is_some();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use quayside_model::{
-    Context, DedupeKey, EndResult, Failure, Message, MessageId, Name, Part, Text, hash16,
+    Context, DedupeKey, EndResult, Failure, Message, MessageId, Name, Part, Text, Timestamp, hash16,
 };
 use quayside_store::{
     Change, Claimed, GroupOutcome, Outcome, PublishOutcome, browse::FAILURE_PUBLISHED,
@@ -115,6 +115,18 @@ pub(crate) fn failed_message(
 ) -> Message {
     let now = shared.options.clock.now();
     let id = MessageId::new(now, &*shared.options.entropy);
+    failure_of((id, now), message, stored, parts, failure, names)
+}
+
+/// [`failed_message`] under a given id.
+pub(crate) fn failure_of(
+    (id, now): (MessageId, Timestamp),
+    message: &Message,
+    stored: Option<MessageId>,
+    parts: Vec<Part>,
+    failure: &Failure,
+    names: &[(&str, &str)],
+) -> Message {
     let mut context = Context::new();
     // The key of a call is for its own attempts.
     let of_call = |name: &str| name == process::CALL_KEY;

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 
 use quayside_model::{Context, MessageId, RunId, Text, Timestamp};
 use quayside_orchestration::{
-    Arrived, Definition, Effect, Event, Need, Rehearsal, Route, Tried, codes,
+    Advance, Arrived, Datum, Definition, Effect, Event, Need, Rehearsal, Route, Status, Tried,
+    codes,
 };
 
 use crate::{
@@ -95,4 +96,44 @@ fn what_never_rests_is_told() {
         .iter()
         .filter(|(_, effect)| matches!(effect, Effect::Publish { .. }));
     assert!(published.count() > 1_000);
+}
+
+#[test]
+fn what_is_proposed_changes_nothing_until_it_is_accepted() {
+    let definition = compiled(
+        "messages: { m: t0 }\nvariables: { sent: 0, kept: 'x' }\nsteps:\n  - { receive: m, activate: true, name: first }\n  - assign: { sent: sent + 1 }\n  - { send: m, to: p0, name: s }\n  - delay: 1h\n",
+    );
+    let mut rehearsal = Rehearsal::new(&definition, RunId::from_bytes([2; 16]), at(0));
+    rehearsal.deliver(activation());
+    let world = Documents::default();
+    let before = rehearsal.state().clone();
+    let Ok(Advance::Commit(commit)) = rehearsal.propose(&Event::Wake, &world) else {
+        panic!("it sends")
+    };
+    assert_eq!((rehearsal.state(), rehearsal.inbox().len()), (&before, 1));
+    // A step that cannot be made: the instance is suspended instead, and nothing was sent.
+    let mut other = Rehearsal::new(&definition, RunId::from_bytes([2; 16]), at(0));
+    other.deliver(activation());
+    let reason = Text::lossy("nobody subscribes");
+    let suspend = Event::Suspend { reason };
+    let Ok(Advance::Commit(suspended)) = other.propose(&suspend, &world) else {
+        panic!("it can be suspended")
+    };
+    other.accept(*suspended);
+    assert!(matches!(other.state().status(), Status::Suspended(_)));
+    assert!(
+        log(&other)
+            .iter()
+            .all(|(_, word)| !word.starts_with("send"))
+    );
+    rehearsal.accept(*commit);
+    assert!(rehearsal.inbox().is_empty());
+    let variables = rehearsal.state().variables(&definition);
+    let sent = quayside_model::Value::Integer(1);
+    assert_eq!(variables[&name("sent")], Datum::One(sent));
+    let kept = quayside_model::Value::Text(Text::lossy("x"));
+    assert_eq!(variables[&name("kept")], Datum::One(kept));
+    rehearsal.set_clock(at(10));
+    rehearsal.set_clock(at(5));
+    assert_eq!(rehearsal.now(), at(10));
 }

@@ -11,6 +11,7 @@ use axum::{
     routing::{get, post},
 };
 use futures_util::stream;
+use quayside_engine::explain::Explanation;
 use quayside_model::{Content, DeliveryState, MessageId, Name, StoredBody, Text, Timestamp};
 use quayside_store::{
     AnyStore,
@@ -64,6 +65,12 @@ pub(super) fn routes() -> Vec<Route> {
             get(body),
         )
         .bytes(),
+        Route::get(
+            "/messages/{id}/routing",
+            "Holds a message against every subscription of the configuration in force, term by term",
+            get(routing),
+        )
+        .answers("Routing"),
         Route::post(
             "/messages/{id}/resubmit",
             "Publishes a message again as a new one, routed by the configuration in force",
@@ -232,6 +239,16 @@ async fn show(State(admin): State<Admin>, Segment(id): Segment<MessageId>) -> An
         now: gateway.clock.now(),
     };
     Ok(Json(tell(way, &around)))
+}
+
+async fn routing(
+    State(admin): State<Admin>,
+    Segment(id): Segment<MessageId>,
+) -> Answer<Json<Explanation>> {
+    let engine = admin.gateway.engine().await;
+    let engine = engine.as_ref().ok_or_else(Problem::not_running)?;
+    let told = engine.explain(id).await?;
+    Ok(Json(told.ok_or_else(|| no_message(id))?))
 }
 
 async fn body(State(admin): State<Admin>, Segment(id): Segment<MessageId>) -> Answer<Response> {

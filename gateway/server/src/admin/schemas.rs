@@ -8,6 +8,34 @@ pub(super) fn all() -> Value {
         "Problem": problem(),
         "MessageList": object(json!({ "messages": list(&message(json!({}))), "next": maybe("string") })),
         "MessageWay": message_way(),
+        "Routing": object(json!({
+            "message_type": maybe("string"),
+            "origin": text(),
+            "properties": list(&object(json!({
+                "name": text(), "value": text(), "promoted": { "type": "boolean" },
+            }))),
+            "subscriptions": list(&object(json!({
+                "name": text(),
+                "kind": { "type": "string", "enum": ["send-port", "orchestration"] },
+                "group": maybe("string"),
+                "matched": { "type": "boolean" },
+                "enlisted": { "type": "boolean" },
+                "filter": or_null(reference("Term")),
+                "notes": list(&text()),
+            }))),
+        })),
+        "Term": object(json!({
+            "text": text(),
+            "verdict": {
+                "type": "string", "enum": ["true", "false", "absent", "no-condition", "error"],
+            },
+            "join": { "type": ["string", "null"], "enum": ["all", "any", "not", null] },
+            "parts": list(&reference("Term")),
+            "named": list(&object(json!({
+                "property": text(), "value": maybe("string"), "hidden": { "type": "boolean" },
+            }))),
+            "why": maybe("string"),
+        })),
         "MessageId": object(json!({ "id": text() })),
         "DeliveryList": object(json!({ "deliveries": list(&delivery()), "next": maybe("string") })),
         "Outcomes": object(json!({ "outcomes": list(&outcome()) })),

@@ -59,6 +59,10 @@ quayside_model::codes! {
         "Stop the agents and processes of all nodes, then run the command again.";
     STORE_CLOCK = "QS0730", "The clock of the store is wrong, and epochs could repeat.",
         "Set the clock of the machine that the store is on, then run the command again.";
+    CASE_FAILED = "QS0731", "A test case of an application came out otherwise than it says.",
+        "Correct the application, or the case: the place that is named says what was expected, and below it what came.";
+    NO_CASE = "QS0732", "There is no such test case.",
+        "Write cases as [[test]] into tests/NAME.test.toml beside app.toml; docs/testing-applications.md has a whole one.";
     INTERNAL = "QS0719", "A part of the program failed.",
         "Report it with the log line.";
 }

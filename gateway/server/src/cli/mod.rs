@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 pub(crate) mod codes;
 mod docs;
+pub(crate) mod explain;
 mod hosts;
 mod init;
 mod messages;
@@ -19,6 +20,7 @@ mod queue;
 mod run;
 mod send;
 pub(crate) mod store;
+mod test;
 mod watch;
 mod way;
 mod yaml;
@@ -48,6 +50,10 @@ enum Verb {
     Admin(run::RunArgs),
     /// Find every fault of a configuration; needs no network
     Check(check::CheckArgs),
+    /// Run the test cases of an application in virtual time; needs no store and no network
+    Test(test::TestArgs),
+    /// Tell who gets a message, stored or in a file, with every term of every filter
+    Explain(explain::ExplainArgs),
     /// Tell which hosts a node runs and by which policies; what its agent goes by
     Hosts(hosts::HostsArgs),
     /// Hand a file to a receive location of a running node
@@ -235,6 +241,8 @@ fn dispatch(verb: Verb) -> Result<Exit, Failure> {
         Verb::Run(args) => run::run(&args),
         Verb::Admin(args) => run::admin(&args),
         Verb::Check(args) => check::check(&args),
+        Verb::Test(args) => test::test(&args),
+        Verb::Explain(args) => short(explain::explain(&args)),
         Verb::Hosts(args) => hosts::hosts(&args),
         Verb::Send(args) => short(send::send(&args)),
         Verb::Messages(verb) => short(messages::messages(&verb)),

@@ -66,6 +66,13 @@ impl Report {
         self.sources.borrow()[source.0].path.clone()
     }
 
+    /// The file, line and column of the byte `at` of a file.
+    pub(crate) fn place(&self, SourceId(number): SourceId, at: usize) -> (String, usize, usize) {
+        let source = &self.sources.borrow()[number];
+        let (line, column) = source.line_column(at);
+        (source.path.display().to_string(), line, column)
+    }
+
     /// An error at the byte `at` of a file.
     pub(crate) fn error(
         &self,

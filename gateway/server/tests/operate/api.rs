@@ -127,6 +127,7 @@ const CALLS: &str = r#"
 get /messages?limit=1
 get /messages?state=suspended&limit=1
 get /messages/ID
+get /messages/ID/routing
 get /deliveries
 get /ports
 get /ports/orders.lost
@@ -248,6 +249,10 @@ fn real_answers_fit_the_description() {
         ("/messages?state=lost", 400),
         ("/messages?since=yesterday", 400),
         ("/messages/01a1fd9f-bda8-7aaa-8980-a336a86d5cba", 404),
+        (
+            "/messages/01a1fd9f-bda8-7aaa-8980-a336a86d5cba/routing",
+            404,
+        ),
         ("/ports/none", 404),
         // One process keeps no cluster; `cluster.rs` makes these calls where there is one.
         ("/cluster/history", 409),

@@ -5,6 +5,7 @@ mod backup;
 mod cluster;
 mod dev;
 mod doubts;
+mod explain;
 mod orchestrations;
 mod tls;
 mod told;

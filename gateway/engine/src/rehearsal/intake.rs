@@ -1,0 +1,153 @@
+//! A message on its way in: read, promoted from and validated as a receive location does it.
+
+use bytes::Bytes;
+use quayside_model::{Code, Content, Context, Message, MessageId, Name, Part, Text, Timestamp};
+
+use super::Stopped;
+use crate::{
+    plan::{Location, Plan, ReceivePort, Validate},
+    receive::{
+        body::{Look, ReadBody},
+        validate::validate_at_hand,
+        whole::needed,
+    },
+    send::decide::body_name,
+};
+
+/// What a sender hands in.
+#[derive(Debug, Clone)]
+pub struct Incoming {
+    /// The location: `APP.PORT.LOCATION`.
+    pub location: Name,
+    /// The media type, as the sender says.
+    pub content_type: Option<Text>,
+    /// The body.
+    pub body: Bytes,
+    /// What the transport says of it.
+    pub context: Context,
+    /// Whether the sender hears that it is refused; otherwise the message is suspended.
+    pub told: bool,
+}
+
+/// Why a message is not taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code.
+    pub code: Code,
+    /// Why.
+    pub detail: String,
+}
+
+/// What comes of a message at a location.
+#[derive(Debug)]
+pub enum TakenIn {
+    /// It can be routed. Whether its sender can still be told something comes with it.
+    Message(Box<Message>, bool),
+    /// Nothing is stored, and its sender is told why.
+    Refused(Refusal),
+    /// It is stored, and goes no further.
+    Suspended(Box<Message>, Refusal),
+}
+
+impl Incoming {
+    /// Whether its sender waits for an answer.
+    pub(super) fn two_way(&self, plan: &Plan) -> bool {
+        let found = port_of(plan, &self.location);
+        found.is_some_and(|(port, _)| port.answer_within.is_some())
+    }
+}
+
+/// The port of a location.
+pub(super) fn port_of<'p>(
+    plan: &'p Plan,
+    location: &Name,
+) -> Option<(&'p ReceivePort, &'p Location)> {
+    let all = plan.receive.iter();
+    let mut all = all.flat_map(|port| port.locations.iter().map(move |one| (port, one)));
+    all.find(|(_, one)| one.name == *location)
+}
+
+/// Reads what came, as the location would.
+///
+/// # Errors
+/// The plan has no such location.
+pub fn take_in(
+    plan: &Plan,
+    incoming: Incoming,
+    id: MessageId,
+    now: Timestamp,
+) -> Result<TakenIn, Stopped> {
+    let Incoming {
+        location,
+        content_type,
+        body,
+        mut context,
+        told,
+    } = incoming;
+    let found = port_of(plan, &location);
+    let (port, _) =
+        found.ok_or_else(|| Stopped(format!("there is no receive location `{location}`")))?;
+    let pipeline = &port.pipeline;
+    if pipeline.decode.is_some() || pipeline.split.is_some() {
+        let why = format!("`{location}` decodes or splits what it gets, and a trial does neither");
+        return Err(Stopped(why));
+    }
+    let told = told || port.answer_within.is_some();
+    let mut look = Look::new(port, content_type.as_deref());
+    look.push(&body);
+    let (kind, scanned) = look.finish();
+    let read = ReadBody {
+        content: Content::Inline(body.clone()),
+        sha256: [0; 32],
+        kind,
+        scanned,
+        is_decoded: false,
+    };
+    if let Ok(scanned) = &read.scanned {
+        for (name, value) in &scanned.properties {
+            context.promote(name.clone(), value.clone());
+        }
+    }
+    let mut unsound = read.scanned.as_ref().err().cloned();
+    if let Some(promotions) = needed(port, &read) {
+        match promotions.whole(&body) {
+            Ok(found) => {
+                for (name, value) in found {
+                    context.promote(name, value);
+                }
+            }
+            Err(invalid) => unsound = Some(invalid),
+        }
+    }
+    let (fault, refuses) = match unsound {
+        Some(fault) => (Some(fault), told),
+        None => {
+            let fault = validate_at_hand(port, &read, &body, &mut context).err();
+            (fault, told && port.validate == Validate::Reject)
+        }
+    };
+    let refusal = fault.map(|fault| Refusal {
+        code: fault.code,
+        detail: fault.detail,
+    });
+    let message = || {
+        let scanned = read.scanned.as_ref().ok();
+        Box::new(Message {
+            id,
+            received_at: now,
+            origin: Text::lossy(&location),
+            message_type: scanned.and_then(|scanned| scanned.message_type.clone()),
+            context: context.clone(),
+            parts: vec![Part {
+                name: body_name(),
+                content_type: content_type.clone(),
+                content: read.content.clone(),
+            }],
+        })
+    };
+    Ok(match refusal {
+        Some(refusal) if refuses => TakenIn::Refused(refusal),
+        Some(refusal) => TakenIn::Suspended(message(), refusal),
+        None => TakenIn::Message(message(), told),
+    })
+}
