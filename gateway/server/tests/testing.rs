@@ -402,6 +402,163 @@ fn partners_operators_and_time_are_played() {
     assert_eq!(printed(&again), text, "the same cases come to the same");
 }
 
+/// An application with senders that wait, failures that are published, a schema, and orchestrations that start others.
+const DESK: &str = r#"
+[app]
+name = "desk"
+[message.question]
+type = "Question"
+promote.Number = { xpath = "/Question/Number", required = true }
+[message.order]
+type = "Order"
+promote.Number = { xpath = "/Order/Number" }
+[message.note]
+type = "note"
+schema = "note.json"
+promote.Kind = { jsonpath = "$.kind" }
+[receive.ask]
+message = "question"
+answer_within = "10s"
+location.web.http = { path = "/ask" }
+[receive.buy]
+message = "order"
+answer_within = "10s"
+location.web.http = { path = "/buy" }
+[receive.notes]
+message = "note"
+location.web.http = { path = "/notes" }
+[send.shop]
+filter = "msg.type == 'Order'"
+answers = true
+primary.http = { url = "http://127.0.0.1:1/" }
+[send.fragile]
+filter = "msg.type == 'Order' && Number == '2'"
+on_failure = "publish"
+primary.http = { url = "http://127.0.0.1:1/" }
+[send.alarm]
+filter = "has(error.code) && error['send-port'] == 'desk.fragile'"
+primary.http = { url = "http://127.0.0.1:1/" }
+[send.notes]
+filter = "msg.type == 'note'"
+primary.file = { folder = "notes", create = true, file_name = "{Kind}.json" }
+"#;
+
+const ANSWER: &str = r#"
+messages: { question: question }
+steps:
+  - { receive: question, activate: true, filter: "Number == '1'" }
+  - { start: log, with: question }
+  - delay: 5s
+  - { send: question, answer: question, name: say }
+"#;
+
+const LOG: &str = r#"
+messages: { question: question }
+steps:
+  - { receive: question, activate: true, filter: "Number == '9'" }
+  - assign: { question.Number: "'3'" }
+  - { send: question, publish: true, name: tell }
+"#;
+
+const DESK_CASES: &str = r#"
+[[test]]
+name = "an orchestration answers the sender; the one that it starts publishes what nobody wants, and is suspended"
+[[test.step]]
+receive = "ask"
+text = "<Question><Number>1</Number></Question>"
+[[test.step.suspended]]
+place = "log"
+code = "QS0801"
+[[test.step]]
+advance = "4s"
+[[test.step]]
+advance = "1s"
+[[test.step.answered]]
+status = 200
+at = { "/Question/Number" = 1 }
+[[test.step.instance]]
+orchestration = "answer"
+state = "completed"
+
+[[test]]
+name = "a port brings the answer of its partner back, and a failure is published"
+[[test.step]]
+receive = "buy"
+text = "<Order><Number>2</Number></Order>"
+[[test.step.sent]]
+port = "fragile"
+[[test.step.sent]]
+port = "shop"
+[[test.step]]
+reply = "shop"
+status = 201
+text = "<Done/>"
+[[test.step.answered]]
+status = 201
+body = "<Done/>"
+[[test.step]]
+reply = "fragile"
+failure = "it is broken"
+code = "QS0402"
+[[test.step.published]]
+by = "fragile"
+properties = { error.code = "QS0402", error.send-port = "desk.fragile" }
+[[test.step.sent]]
+port = "alarm"
+
+[[test]]
+name = "a note has to fit its schema and to have a name for its file"
+[[test.step]]
+receive = "notes"
+text = '{"kind": "a", "text": "x"}'
+content_type = "application/json"
+promoted = { validation.result = "valid" }
+[[test.step.sent]]
+port = "notes"
+at = { "$.text" = "x" }
+[[test.step]]
+receive = "notes"
+text = '{"kind": 5}'
+content_type = "application/json"
+refused = "QS0228"
+[[test.step]]
+receive = "notes"
+text = '{}'
+content_type = "application/json"
+[[test.step.suspended]]
+place = "notes"
+code = "QS0807"
+"#;
+
+const NOTE: &str = r#"{"type": "object", "properties": {"kind": {"type": "string"}}}"#;
+
+#[test]
+fn senders_get_answers_and_failures_go_their_way() {
+    let dir = folder(&[
+        ("app.toml", DESK),
+        ("note.json", NOTE),
+        ("answer.orchestration.yaml", ANSWER),
+        ("log.orchestration.yaml", LOG),
+        ("tests/desk.test.toml", DESK_CASES),
+    ]);
+    let output = quayside(dir.path(), &["test", "."]);
+    let text = printed(&output);
+    assert!(text.ends_with("3 passed, 0 failed.\n"), "{text}");
+    // Published as it is, it starts again what has started it.
+    let endless = LOG.replace("'3'", "'1'");
+    fs::write(dir.path().join("log.orchestration.yaml"), endless).expect("written");
+    let output = quayside(
+        dir.path(),
+        &["test", ".", "--case", "an orchestration answers"],
+    );
+    let text = printed(&output);
+    assert!(
+        text.contains("there are more than 10000 messages"),
+        "{text}"
+    );
+    assert_eq!(output.status.code(), Some(1), "{text}");
+}
+
 #[test]
 fn a_reply_that_nobody_waits_for_fails_the_case() {
     let dir = orders("[[test]]\nname = \"x\"\n[[test.step]]\nreply = \"erp\"\nstatus = 200\n");

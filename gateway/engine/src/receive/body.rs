@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use quayside_adapter_api::{AdapterError, Body};
-use quayside_model::{BodyId, Content, INLINE_MAX, Message, Part, StoredBody};
+use quayside_model::{BodyId, Content, Context, INLINE_MAX, Message, Part, StoredBody, Text};
 use quayside_pipeline::{
     Invalid, Kind, Limits, Scanned, Scanner, codes as pipeline, decode::Decode,
 };
@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 use super::{
     patience::Patience,
     pieces::{Broken, Pieces},
+    validate::validate_at_hand,
+    whole::needed,
 };
 use crate::{
     plan::{Expects, ReceivePort},
@@ -238,7 +240,7 @@ async fn take_in(
 }
 
 /// Scans if the port expects messages; otherwise lets everything pass unseen.
-pub(crate) struct Look<'a> {
+struct Look<'a> {
     port: &'a ReceivePort,
     content_type: Option<&'a str>,
     scanner: Option<Scanner<'a>>,
@@ -247,7 +249,7 @@ pub(crate) struct Look<'a> {
 }
 
 impl<'a> Look<'a> {
-    pub(crate) fn new(port: &'a ReceivePort, content_type: Option<&'a str>) -> Self {
+    fn new(port: &'a ReceivePort, content_type: Option<&'a str>) -> Self {
         Self {
             port,
             content_type,
@@ -257,7 +259,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    fn push(&mut self, bytes: &[u8]) {
         let expects = self.port.pipeline.expects;
         let unseen = match expects {
             Expects::Messages => self.port.messages.is_empty(),
@@ -292,7 +294,7 @@ impl<'a> Look<'a> {
         self.invalid.is_some()
     }
 
-    pub(crate) fn finish(mut self) -> (Option<Kind>, Result<Scanned, Invalid>) {
+    fn finish(mut self) -> (Option<Kind>, Result<Scanned, Invalid>) {
         // An empty body has not been sniffed yet, and it is not well-formed either.
         self.push(b"");
         let scanned = match (self.invalid, self.scanner) {
@@ -471,4 +473,48 @@ async fn copy_body(shared: &Shared, body: StoredBody, copy: BodyId) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Why a message whose body is at hand does not go on.
+#[derive(Debug)]
+pub(crate) enum Unfit {
+    /// It is not what its sender says, whatever the port does with schemas.
+    Content(Invalid),
+    /// It does not fit the schema of its type.
+    Schema(Invalid),
+}
+
+/// What a location reads in a body that is at hand, for whoever has no store: its type, what is promoted from it into
+/// `context`, and why it does not go on, if it does not.
+pub(crate) fn read_at_hand(
+    port: &ReceivePort,
+    content_type: Option<&str>,
+    body: &Bytes,
+    context: &mut Context,
+) -> (Option<Text>, Option<Unfit>) {
+    let mut look = Look::new(port, content_type);
+    look.push(body);
+    let (kind, scanned) = look.finish();
+    let read = ReadBody {
+        content: Content::Inline(body.clone()),
+        sha256: [0; 32],
+        kind,
+        scanned,
+        is_decoded: false,
+    };
+    let scanned = match &read.scanned {
+        Ok(scanned) => scanned,
+        Err(invalid) => return (None, Some(Unfit::Content(invalid.clone()))),
+    };
+    let whole = match needed(port, &read).map(|promotions| promotions.whole(body)) {
+        Some(Ok(found)) => found,
+        Some(Err(invalid)) => return (None, Some(Unfit::Content(invalid))),
+        None => Vec::new(),
+    };
+    let found = scanned.properties.iter().cloned().chain(whole);
+    for (name, value) in found {
+        context.promote(name, value);
+    }
+    let fault = validate_at_hand(port, &read, body, context).err();
+    (scanned.message_type.clone(), fault.map(Unfit::Schema))
 }

@@ -13,5 +13,5 @@ mod refusal;
 mod resting;
 pub(crate) mod sources;
 pub(crate) mod split;
-pub(crate) mod validate;
-pub(crate) mod whole;
+mod validate;
+mod whole;

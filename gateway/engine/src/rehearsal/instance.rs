@@ -8,9 +8,7 @@ use quayside_orchestration::{
     Rehearsal, Route, Status,
 };
 
-use super::{
-    COMMITS, Delivered, InstanceView, Job, Stopped, Trial, What, asked::Open, world::Sight,
-};
+use super::{COMMITS, Delivered, InstanceView, Stopped, Trial, What, asked::Open, world::Sight};
 use crate::{
     Order, codes,
     plan::OrchestrationPlan,
@@ -153,8 +151,7 @@ impl<'p> Trial<'p> {
         });
         let at = self.instances.len() - 1;
         match self.first_step(at) {
-            Ok(commit) => {
-                let (commit, acts) = commit?;
+            Ok((commit, acts)) => {
                 self.make(at, commit, acts)?;
                 self.drive(at, Event::Wake)
             }
@@ -166,17 +163,12 @@ impl<'p> Trial<'p> {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "two ways to fail, told apart once")]
-    fn first_step(&mut self, at: usize) -> Result<Result<(Commit, Vec<Act>), Stopped>, Stuck> {
-        match self.propose(at, &Event::Wake) {
-            Ok(Ok(Some(commit))) => {
-                let acts = self.acts(at, &commit)?;
-                Ok(Ok((commit, acts)))
-            }
-            Ok(Ok(None)) => Err((codes::REFUSED, "it does nothing".to_owned())),
-            Ok(Err(stopped)) => Ok(Err(stopped)),
-            Err(stuck) => Err(stuck),
-        }
+    fn first_step(&mut self, at: usize) -> Result<(Commit, Vec<Act>), Stuck> {
+        let Some(commit) = self.propose(at, &Event::Wake)? else {
+            return Err((codes::REFUSED, "it does nothing".to_owned()));
+        };
+        let acts = self.acts(at, &commit)?;
+        Ok((commit, acts))
     }
 
     /// Wakes an instance whose time has come.
@@ -193,7 +185,7 @@ impl<'p> Trial<'p> {
         self.instances[at].rehearsal.set_clock(self.now);
         match self.propose(at, &event) {
             Err((_, detail)) => return Err(detail),
-            Ok(Ok(None)) => return Err("there is nothing that it would change".to_owned()),
+            Ok(None) => return Err("there is nothing that it would change".to_owned()),
             Ok(_) => {}
         }
         Ok(self.drive(at, event).and_then(|()| self.settle()))
@@ -205,7 +197,7 @@ impl<'p> Trial<'p> {
         self.instances[at].rehearsal.set_clock(self.now);
         while !self.instances[at].has_ended() {
             let commit = match self.propose(at, &event) {
-                Ok(commit) => commit?,
+                Ok(commit) => commit,
                 Err(_) if event != Event::Wake => {
                     event = Event::Wake;
                     continue;
@@ -238,11 +230,7 @@ impl<'p> Trial<'p> {
     }
 
     /// What an instance would do next, with all that it lacks fetched. `None`: nothing.
-    fn propose(
-        &mut self,
-        at: usize,
-        event: &Event,
-    ) -> Result<Result<Option<Commit>, Stopped>, Stuck> {
+    fn propose(&mut self, at: usize, event: &Event) -> Result<Option<Commit>, Stuck> {
         for _ in 0..FETCHES {
             let instance = &self.instances[at];
             let world = Sight {
@@ -251,8 +239,8 @@ impl<'p> Trial<'p> {
             };
             let proposed = instance.rehearsal.propose(event, &world);
             let needs = match proposed.map_err(|refused| (refused.code, refused.detail))? {
-                Advance::Unchanged => return Ok(Ok(None)),
-                Advance::Commit(commit) => return Ok(Ok(Some(*commit))),
+                Advance::Unchanged => return Ok(None),
+                Advance::Commit(commit) => return Ok(Some(*commit)),
                 Advance::Needs(needs) => needs,
             };
             let plan = instance.plan;
@@ -454,13 +442,13 @@ impl<'p> Trial<'p> {
             Act::Start(message, orchestration, run) => {
                 self.count_message()?;
                 self.documents.keep(Arc::clone(&message));
-                self.queue.push_back(Job::Deliver(Delivered {
+                self.queue.push_back(Delivered {
                     orchestration,
                     message,
                     no: 0,
                     shared: false,
                     started: Some(run),
-                }));
+                });
             }
             Act::Answer(request, message) => {
                 let what = What::Answered {

@@ -6,11 +6,7 @@ use quayside_model::{Code, Content, Context, Message, MessageId, Name, Part, Tex
 use super::Stopped;
 use crate::{
     plan::{Location, Plan, ReceivePort, Validate},
-    receive::{
-        body::{Look, ReadBody},
-        validate::validate_at_hand,
-        whole::needed,
-    },
+    receive::body::{Unfit, read_at_hand},
     send::decide::body_name,
 };
 
@@ -93,61 +89,32 @@ pub fn take_in(
         return Err(Stopped(why));
     }
     let told = told || port.answer_within.is_some();
-    let mut look = Look::new(port, content_type.as_deref());
-    look.push(&body);
-    let (kind, scanned) = look.finish();
-    let read = ReadBody {
-        content: Content::Inline(body.clone()),
-        sha256: [0; 32],
-        kind,
-        scanned,
-        is_decoded: false,
-    };
-    if let Ok(scanned) = &read.scanned {
-        for (name, value) in &scanned.properties {
-            context.promote(name.clone(), value.clone());
-        }
-    }
-    let mut unsound = read.scanned.as_ref().err().cloned();
-    if let Some(promotions) = needed(port, &read) {
-        match promotions.whole(&body) {
-            Ok(found) => {
-                for (name, value) in found {
-                    context.promote(name, value);
-                }
-            }
-            Err(invalid) => unsound = Some(invalid),
-        }
-    }
-    let (fault, refuses) = match unsound {
-        Some(fault) => (Some(fault), told),
-        None => {
-            let fault = validate_at_hand(port, &read, &body, &mut context).err();
-            (fault, told && port.validate == Validate::Reject)
-        }
+    let read = read_at_hand(port, content_type.as_deref(), &body, &mut context);
+    let (message_type, unfit) = read;
+    let (refuses, fault) = match unfit {
+        None => (false, None),
+        Some(Unfit::Content(fault)) => (told, Some(fault)),
+        Some(Unfit::Schema(fault)) => (told && port.validate == Validate::Reject, Some(fault)),
     };
     let refusal = fault.map(|fault| Refusal {
         code: fault.code,
         detail: fault.detail,
     });
-    let message = || {
-        let scanned = read.scanned.as_ref().ok();
-        Box::new(Message {
-            id,
-            received_at: now,
-            origin: Text::lossy(&location),
-            message_type: scanned.and_then(|scanned| scanned.message_type.clone()),
-            context: context.clone(),
-            parts: vec![Part {
-                name: body_name(),
-                content_type: content_type.clone(),
-                content: read.content.clone(),
-            }],
-        })
-    };
+    let message = Box::new(Message {
+        id,
+        received_at: now,
+        origin: Text::lossy(&location),
+        message_type,
+        context,
+        parts: vec![Part {
+            name: body_name(),
+            content_type,
+            content: Content::Inline(body),
+        }],
+    });
     Ok(match refusal {
         Some(refusal) if refuses => TakenIn::Refused(refusal),
-        Some(refusal) => TakenIn::Suspended(message(), refusal),
-        None => TakenIn::Message(message(), told),
+        Some(refusal) => TakenIn::Suspended(message, refusal),
+        None => TakenIn::Message(message, told),
     })
 }

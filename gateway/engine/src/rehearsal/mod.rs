@@ -8,6 +8,7 @@
 //! Messages are sent when they are published, and what partners say is told to it.
 
 mod asked;
+mod happened;
 mod instance;
 mod intake;
 mod world;
@@ -21,11 +22,11 @@ use quayside_adapter_api::Adapter;
 use quayside_model::{
     Content, DeliveryId, Message, MessageId, Name, Part, RunId, SeededEntropy, Text, Timestamp,
 };
-use quayside_orchestration::{Failure, Position, Status};
 
 use self::{asked::Open, instance::Instance, world::Documents};
 pub use self::{
     asked::{NobodyAsked, Reply},
+    happened::{Happened, InstanceView, Stopped, What},
     intake::{Incoming, Refusal, TakenIn, take_in},
 };
 use crate::{
@@ -54,127 +55,13 @@ pub struct Trial<'p> {
     log: Vec<Happened>,
     /// Who waits for an answer.
     open: Vec<Open>,
-    queue: VecDeque<Job>,
+    queue: VecDeque<Delivered>,
     /// Messages that no instance waits for yet.
     unplaced: Vec<Unplaced>,
     /// Requests whose sender waits for an answer.
     requests: HashSet<MessageId>,
     commits: usize,
     messages: usize,
-}
-
-/// Something that happened.
-#[derive(Debug, Clone)]
-pub struct Happened {
-    /// When.
-    pub at: Timestamp,
-    /// What.
-    pub what: What,
-}
-
-/// What happened.
-#[derive(Debug, Clone)]
-pub enum What {
-    /// A message was taken in.
-    Received {
-        /// The location.
-        location: Name,
-        /// The message, with what was promoted from it.
-        message: Arc<Message>,
-    },
-    /// Nothing was taken in, and the sender is told so.
-    Refused {
-        /// The location.
-        location: Name,
-        /// Why.
-        refusal: Refusal,
-        /// What it was read as, if it could be read.
-        message: Option<Arc<Message>>,
-    },
-    /// An orchestration, or a failure, has published a message.
-    Published {
-        /// Who.
-        by: Name,
-        /// What.
-        message: Arc<Message>,
-    },
-    /// A message goes to a send port.
-    Sent {
-        /// The port.
-        port: Name,
-        /// What is sent.
-        message: Arc<Message>,
-    },
-    /// A worker is asked.
-    Worker {
-        /// The worker.
-        worker: Name,
-        /// The orchestration that asks.
-        by: Name,
-        /// Which attempt it is, from 1.
-        attempt: u32,
-        /// What it is given.
-        message: Arc<Message>,
-    },
-    /// A sender that waits gets its answer.
-    Answered {
-        /// The request.
-        request: MessageId,
-        /// The status.
-        status: u16,
-        /// The answer.
-        body: Part,
-    },
-    /// A message is suspended.
-    Suspended {
-        /// The port, location or orchestration that could not deal with it.
-        place: Name,
-        /// The message.
-        message: Arc<Message>,
-        /// The code.
-        code: Text,
-        /// Why.
-        detail: Text,
-    },
-    /// An instance of an orchestration is suspended.
-    Halted {
-        /// The orchestration.
-        orchestration: Name,
-        /// The instance.
-        run: RunId,
-        /// Why.
-        failure: Failure,
-    },
-}
-
-/// Why a trial cannot go on.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Stopped(pub String);
-
-/// An instance of an orchestration, as it is now.
-#[derive(Debug, Clone)]
-pub struct InstanceView {
-    /// The orchestration.
-    pub orchestration: Name,
-    /// Its id.
-    pub run: RunId,
-    /// What it is doing.
-    pub status: Status,
-    /// Where it is, one place for each of its branches.
-    pub positions: Vec<Position>,
-    /// What its variables hold.
-    pub variables: BTreeMap<Name, quayside_orchestration::Datum>,
-    /// The messages that it has consumed, in their order.
-    pub consumed: Vec<MessageId>,
-    /// The messages in its inbox that it has not consumed; of one that is over, those that it left.
-    pub left: Vec<MessageId>,
-}
-
-/// Something to be done now.
-enum Job {
-    /// A message comes to an orchestration.
-    Deliver(Delivered),
 }
 
 /// A message for an orchestration.
@@ -263,12 +150,14 @@ impl<'p> Trial<'p> {
         match take_in(self.plan, incoming, id, self.now)? {
             TakenIn::Refused(refusal) => {
                 self.note(What::Refused {
-                    location: location.clone(),
+                    location,
                     refusal,
                     message: None,
                 });
             }
-            TakenIn::Suspended(message, refusal) => self.not_taken(&location, message, &refusal)?,
+            TakenIn::Suspended(message, refusal) => {
+                self.not_taken(&location, *message, &refusal)?;
+            }
             TakenIn::Message(message, told) => {
                 let message = Arc::new(*message);
                 let subscribers = self.table.route(&message);
@@ -305,7 +194,14 @@ impl<'p> Trial<'p> {
             let due = |instance: &Instance<'_>| instance.timer().is_some_and(|at| at <= next);
             let due = self.instances.iter().position(due);
             match due {
-                Some(at) => self.wake(at)?,
+                Some(at) => {
+                    let timer = self.instances[at].timer();
+                    self.wake(at)?;
+                    if self.instances[at].timer() == timer {
+                        let name = &self.instances[at].plan.name;
+                        return Err(Stopped(format!("{name} does nothing when its time comes")));
+                    }
+                }
                 None => self.give_up_unplaced()?,
             }
             self.settle()?;
@@ -340,7 +236,7 @@ impl<'p> Trial<'p> {
     /// Does everything that is to be done now.
     fn settle(&mut self) -> Result<(), Stopped> {
         loop {
-            if let Some(Job::Deliver(delivered)) = self.queue.pop_front() {
+            if let Some(delivered) = self.queue.pop_front() {
                 self.place(delivered)?;
                 continue;
             }
@@ -353,7 +249,7 @@ impl<'p> Trial<'p> {
             match found {
                 Some(at) => {
                     let unplaced = self.unplaced.remove(at);
-                    self.queue.push_back(Job::Deliver(unplaced.delivered));
+                    self.queue.push_back(unplaced.delivered);
                 }
                 None => return Ok(()),
             }
@@ -365,10 +261,10 @@ impl<'p> Trial<'p> {
     fn not_taken(
         &mut self,
         location: &Name,
-        message: Box<Message>,
+        message: Message,
         refusal: &Refusal,
     ) -> Result<(), Stopped> {
-        let message = Arc::new(*message);
+        let message = Arc::new(message);
         let failure = quayside_model::Failure::new(
             refusal.code,
             quayside_model::FailureClass::GiveUp,
@@ -437,7 +333,7 @@ impl<'p> Trial<'p> {
             });
             return Ok(());
         }
-        self.not_taken(location, Box::new(Arc::unwrap_or_clone(message)), &refusal)
+        self.not_taken(location, Arc::unwrap_or_clone(message), &refusal)
     }
 
     fn suspend(&mut self, place: &Name, message: Arc<Message>, code: &str, detail: &str) {
@@ -457,13 +353,13 @@ impl<'p> Trial<'p> {
         let shared = subscribers.len() > 1;
         for (name, no) in subscribers.into_iter().zip(0u16..) {
             if self.orchestration(&name).is_some() {
-                self.queue.push_back(Job::Deliver(Delivered {
+                self.queue.push_back(Delivered {
                     orchestration: name,
                     message: Arc::clone(message),
                     no,
                     shared,
                     started: None,
-                }));
+                });
             } else {
                 self.send(&name, message, no, None);
             }

@@ -12,8 +12,9 @@ use quayside_orchestration::{Datum, End, Status};
 use quayside_pipeline::map::Selector;
 
 use super::{
+    case::{Expect, Step, Wanted, WantedInstance},
     cut, diff,
-    read::{Expect, Step, Wanted, WantedInstance, namespaces},
+    read::namespaces,
     run::text_of,
 };
 use crate::cli::explain::lines_of;

@@ -3,6 +3,7 @@
 //! [`read`] makes [`Case`]s of files, [`run`] carries one out with the engine's trial, [`compare`] says what came out
 //! otherwise than expected. Nothing here opens a store, a connection or a port.
 
+mod case;
 mod compare;
 mod diff;
 mod read;
@@ -16,8 +17,8 @@ use std::{
 use quayside_engine::plan::Plan;
 use quayside_model::{Name, Text};
 
+pub(crate) use case::{Case, File};
 pub(crate) use compare::Failure;
-pub(crate) use read::{Case, File};
 pub(crate) use run::{content_type_of, run};
 
 use crate::config::{Report, codes, section::Section, spans};

@@ -9,8 +9,8 @@ use quayside_engine::{
 use quayside_orchestration::Status;
 
 use super::{
+    case::{Action, Case, File, Step},
     compare::{Failure, Judge},
-    read::{Action, Case, File, Step},
 };
 use crate::{config::transport::Adapters, wiring};
 
