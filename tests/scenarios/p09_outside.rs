@@ -251,7 +251,8 @@ async fn a_map_that_takes_all_memory_or_writes_without_end_comes_to_a_code() {
     for (id, code) in [("eat-1", "QS0842"), ("flood-1", "QS0843")] {
         let before = suspended(&site).await.expect("instances").len();
         hand_in(&site, "hostile", id).await;
-        let failed = wait_for(&format!("{id} to fail"), PATIENCE, async || {
+        let what = format!("{id} to fail");
+        let failed = wait_for(&what, PATIENCE, async || {
             let suspended = suspended(&site).await?;
             let fresh = suspended.len() > before
                 && suspended.iter().any(|one| one.to_string().contains(code));

@@ -62,6 +62,7 @@ pub(crate) fn read(
         host,
         filter: None,
         group_filters: Vec::new(),
+        encode: None,
         primary: TransportPlan {
             adapter: transport.adapter,
             block: transport.block,
