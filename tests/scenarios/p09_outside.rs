@@ -105,9 +105,12 @@ fn files(folder: &Path) {
         &HOSTILE.replace("urn:orders", "urn:hostile"),
     );
     write("maps/good.xsl", &GOOD.replace("urn:orders", "urn:good"));
-    write("hostile.orchestration.yaml", &orchestration("hostile", ""));
+    write(
+        "make-hostile.orchestration.yaml",
+        &orchestration("hostile", ""),
+    );
     let with = "    with: { region: \"'north'\" }\n";
-    write("good.orchestration.yaml", &orchestration("good", with));
+    write("make-good.orchestration.yaml", &orchestration("good", with));
 }
 
 async fn site() -> Site {

@@ -6,17 +6,18 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bytes::Bytes;
-use quayside_model::{Code, Context, Message, Name, Text, Value};
+use quayside_model::{Code, Content, Context, Message, Name, Text, Value};
 use quayside_pipeline::{
-    Invalid, Kind, Limits, Map, Scanner, codes as pipeline,
+    Invalid, Kind, Limits, Map, Scanned, Scanner, codes as pipeline,
     map::{Call, Given, Input},
 };
+use quayside_store::StoreError;
 use tokio::task::spawn_blocking;
 
 use crate::{
     codes,
-    outside::{Language, Program},
-    plan::{MapPlan, MapWay},
+    outside::{Language, MAX_OUTPUT, Program},
+    plan::{MapPlan, MapWay, MessagePlan, PortMap},
     shared::Shared,
 };
 
@@ -26,7 +27,6 @@ const AT_ONCE: usize = 16 * 1024;
 pub(crate) const INPUT_MAX: usize = 4 * 1024 * 1024;
 
 /// What a map is asked for.
-#[derive(Clone)]
 pub(crate) struct Work {
     /// The documents, in the order of the map.
     pub(crate) inputs: Vec<(Kind, Bytes)>,
@@ -35,6 +35,12 @@ pub(crate) struct Work {
     pub(crate) properties: BTreeMap<Name, Value>,
     /// How large it may be what is made, in bytes.
     pub(crate) most: usize,
+}
+
+impl Work {
+    fn bytes(&self) -> usize {
+        self.inputs.iter().map(|(_, body)| body.len()).sum()
+    }
 }
 
 /// What a map has made.
@@ -82,6 +88,150 @@ pub(crate) fn properties(context: &Context) -> BTreeMap<Name, Value> {
     all.collect()
 }
 
+/// The bytes of a body. `Err` inside: why there is none to be read, for a person.
+///
+/// # Errors
+/// The store does not give them.
+pub(crate) async fn bytes(
+    shared: &Shared,
+    content: &Content,
+) -> Result<Result<Bytes, String>, StoreError> {
+    let stored = match content {
+        Content::Inline(bytes) => return Ok(Ok(bytes.clone())),
+        Content::Stored(stored) => stored,
+    };
+    if stored.len > INPUT_MAX as u64 {
+        let why = format!(
+            "the document has {} bytes, and at most {INPUT_MAX} are read",
+            stored.len
+        );
+        return Ok(Err(why));
+    }
+    let mut all = Vec::with_capacity(usize::try_from(stored.len).unwrap_or_default());
+    for no in 0..stored.chunks {
+        match shared.store.read_chunk(stored.id, no).await? {
+            Some(chunk) => all.extend_from_slice(&chunk),
+            None => return Ok(Err("the document is not kept any more".to_owned())),
+        }
+    }
+    Ok(Ok(all.into()))
+}
+
+/// What a map of a port has made of a message.
+pub(crate) struct Fitting {
+    pub(crate) made: Made,
+    /// What it says of itself.
+    pub(crate) scanned: Scanned,
+}
+
+/// The first of a port's maps that takes messages of this type.
+pub(crate) fn for_type<'a>(maps: &'a [PortMap], message_type: Option<&str>) -> Option<&'a PortMap> {
+    let message_type = message_type?;
+    maps.iter().find(|map| map.message_type == message_type)
+}
+
+/// Makes what a map of a port makes of `message`, and looks whether that is what the map says.
+///
+/// # Errors
+/// The outer one: the store does not give the body. The inner one: why there is no document.
+pub(crate) async fn at_port(
+    shared: &Shared,
+    map: &PortMap,
+    message: &Message,
+) -> Result<Result<Fitting, MapFault>, StoreError> {
+    let body = match bytes(shared, &message.body().content).await? {
+        Ok(body) => body,
+        Err(why) => return Ok(Err(map.told(pipeline::MAP_INPUT_TOO_LARGE, &why))),
+    };
+    let work = Work {
+        inputs: vec![input(message, body)],
+        params: BTreeMap::new(),
+        properties: properties(&message.context),
+        most: shared.outside.max_output(),
+    };
+    let made = match apply(shared, &map.map, work).await {
+        Ok(made) => made,
+        Err(fault) => {
+            let told = map.told(fault.code, &fault.detail);
+            return Ok(Err(MapFault {
+                is_here: fault.is_here,
+                ..told
+            }));
+        }
+    };
+    let (to, length) = (map.to.clone(), made.body.len());
+    let looked = apart(shared, length, move || look(to.as_deref(), made)).await;
+    Ok(looked.map_err(|fault| map.told_of_made(&fault)))
+}
+
+/// [`at_port`] at once, for whoever has no store and runs no programs.
+///
+/// # Errors
+/// Why there is no document.
+pub(crate) fn at_port_at_hand(
+    map: &PortMap,
+    message: &Message,
+    body: Bytes,
+) -> Result<Fitting, MapFault> {
+    if body.len() > INPUT_MAX {
+        let why = format!(
+            "the document has {} bytes, and at most {INPUT_MAX} are read",
+            body.len()
+        );
+        return Err(map.told(pipeline::MAP_INPUT_TOO_LARGE, &why));
+    }
+    let work = Work {
+        inputs: vec![input(message, body)],
+        params: BTreeMap::new(),
+        properties: properties(&message.context),
+        most: MAX_OUTPUT,
+    };
+    let made = at_hand(&map.map, &work).map_err(|fault| map.told(fault.code, &fault.detail))?;
+    look(map.to.as_deref(), made).map_err(|fault| map.told_of_made(&fault))
+}
+
+/// Looks at a document that was made, as at one that arrives.
+fn look(to: Option<&MessagePlan>, made: Made) -> Result<Fitting, MapFault> {
+    let (kind, mut scanned) = scan(to, &made)?;
+    if let (Some(to), Some(_), Kind::Xml) = (to, scanned.expected, kind)
+        && to.promotions.need_whole().next().is_some()
+    {
+        let found = to.promotions.whole(&made.body).map_err(malformed)?;
+        scanned.properties.extend(found);
+    }
+    Ok(Fitting { made, scanned })
+}
+
+fn scan(to: Option<&MessagePlan>, made: &Made) -> Result<(Kind, Scanned), MapFault> {
+    let kind = Kind::sniff(Some(&made.content_type), &made.body);
+    let expected = to.map(|to| (to.message_type.as_deref(), &to.promotions));
+    let mut scanner = Scanner::new(kind, expected.into_iter().collect(), Limits::default());
+    scanner.push(&made.body).map_err(malformed)?;
+    let scanned = scanner.finish().map_err(malformed)?;
+    Ok((kind, scanned))
+}
+
+fn malformed(invalid: Invalid) -> MapFault {
+    let Invalid {
+        code,
+        detail,
+        offset,
+    } = invalid;
+    MapFault::new(code, format!("{detail} (at byte {offset})"))
+}
+
+impl PortMap {
+    /// A fault of this map.
+    fn told(&self, code: Code, why: &str) -> MapFault {
+        MapFault::new(code, format!("map `{}`: {why}", self.map.name))
+    }
+
+    /// A fault that is in what it has made.
+    fn told_of_made(&self, fault: &MapFault) -> MapFault {
+        self.told(fault.code, &format!("what it makes: {}", fault.detail))
+    }
+}
+
 /// Makes the document.
 ///
 /// # Errors
@@ -91,7 +241,7 @@ pub(crate) async fn apply(shared: &Shared, plan: &MapPlan, work: Work) -> Result
     let made = match &plan.way {
         MapWay::Declared(map) => {
             let map = map.clone();
-            apart(shared, work, move |work| declared(&map, work)).await?
+            apart(shared, work.bytes(), move || declared(&map, &work)).await?
         }
         MapWay::Outside(program) => outside(shared, program, work).await?,
     };
@@ -123,20 +273,19 @@ fn bounded(made: Made, most: usize) -> Result<Made, MapFault> {
     Ok(made)
 }
 
-/// Works on small documents at once, and on large ones on a thread for that: no more of it at once than the machine has
-/// processors.
+/// Works on small documents at once, and on `bytes` of large ones on a thread for that: no more of it at once than the machine
+/// has processors.
 async fn apart<T: Send + 'static>(
     shared: &Shared,
-    work: Work,
-    does: impl FnOnce(&Work) -> Result<T, MapFault> + Send + 'static,
+    bytes: usize,
+    does: impl FnOnce() -> Result<T, MapFault> + Send + 'static,
 ) -> Result<T, MapFault> {
-    let bytes: usize = work.inputs.iter().map(|(_, body)| body.len()).sum();
     if bytes <= AT_ONCE {
-        return does(&work);
+        return does();
     }
     // It is never closed.
     let _place = shared.validators.acquire().await;
-    let done = spawn_blocking(move || does(&work)).await;
+    let done = spawn_blocking(does).await;
     done.unwrap_or_else(|_| Err(MapFault::new(pipeline::MAP_EVALUATION, "the map failed")))
 }
 
@@ -164,7 +313,7 @@ async fn outside(shared: &Shared, program: &Arc<Program>, work: Work) -> Result<
     let params = params(&work.params)?;
     let most = work.most;
     let language = program.language;
-    let document = apart(shared, work, move |work| document(language, work)).await?;
+    let document = apart(shared, work.bytes(), move || document(language, &work)).await?;
     let made = shared.outside.make(program, document, params, most).await;
     let body = made.map_err(|error| MapFault {
         code: error.code,
@@ -209,12 +358,6 @@ fn document(language: Language, work: &Work) -> Result<Bytes, MapFault> {
         let detail = format!("it has {} bytes, and {INPUT_MAX} are the most", body.len());
         return Err(MapFault::new(pipeline::MAP_INPUT_TOO_LARGE, detail));
     }
-    let malformed =
-        |Invalid {
-             code,
-             detail,
-             offset,
-         }: Invalid| { MapFault::new(code, format!("{detail} (at byte {offset})")) };
     let mut scanner = Scanner::new(wanted, Vec::new(), Limits::default());
     scanner.push(body).map_err(malformed)?;
     scanner.finish().map_err(malformed)?;

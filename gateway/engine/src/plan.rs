@@ -55,6 +55,8 @@ pub struct ReceivePort {
     pub messages: Vec<Arc<MessagePlan>>,
     /// What happens to a message that does not fit the schema of its type.
     pub validate: Validate,
+    /// The maps of which the first that takes a message's type is applied to it; any other message stays as it is.
+    pub maps: Vec<PortMap>,
     /// Under which key a message is accepted once.
     pub dedupe: DedupePlan,
     /// What happens to a message that nobody subscribes to.
@@ -109,6 +111,17 @@ pub enum MapWay {
     Declared(Map),
     /// In a process of its own.
     Outside(Arc<Program>),
+}
+
+/// A map of a port.
+#[derive(Debug, Clone)]
+pub struct PortMap {
+    /// The type of the messages that it is applied to.
+    pub message_type: String,
+    /// The map.
+    pub map: Arc<MapPlan>,
+    /// What it makes, where it says so.
+    pub to: Option<Arc<MessagePlan>>,
 }
 
 /// What happens to a message that does not fit the schema of its type.
@@ -191,6 +204,8 @@ pub struct SendPort {
     pub group_filters: Vec<(Name, Filter)>,
     /// What is put around the body before its adapter sees it.
     pub encode: Option<Arc<Encode>>,
+    /// As at a receive port, before the transport sees a message.
+    pub maps: Vec<PortMap>,
     /// The transport.
     pub primary: TransportPlan,
     /// The transport after the primary's attempts are spent.

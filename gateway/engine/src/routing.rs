@@ -162,6 +162,7 @@ pub(crate) mod tests {
             host: name("host"),
             clustered: false,
             filter: compiled.next(),
+            maps: Vec::new(),
             group_filters: compiled.map(|filter| (name("app.group"), filter)).collect(),
             encode: None,
             primary: TransportPlan {

@@ -80,6 +80,7 @@ fn impossible(hash: &str) -> Plan {
         pipeline: ReceivePipeline::default(),
         messages: Vec::new(),
         validate: Validate::Off,
+        maps: Vec::new(),
         dedupe: quayside_engine::plan::DedupePlan::default(),
         unrouted: Unrouted::Reject,
         ordered: false,

@@ -272,6 +272,7 @@ fn port(name: &str, answers: bool) -> SendPort {
         host: scene::name("host"),
         clustered: false,
         filter: None,
+        maps: Vec::new(),
         group_filters: Vec::new(),
         encode: None,
         primary: TransportPlan {

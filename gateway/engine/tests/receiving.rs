@@ -154,6 +154,7 @@ fn receive(publish_failures: bool) -> ReceivePort {
         pipeline: ReceivePipeline::default(),
         messages: Vec::new(),
         validate: Validate::Off,
+        maps: Vec::new(),
         dedupe: DedupePlan {
             keys: vec!["msg.sha256".to_owned()],
             ..DedupePlan::default()
@@ -183,6 +184,7 @@ fn send(filter: &str) -> SendPort {
         host: name("host"),
         clustered: false,
         filter: Some(Filter::compile(filter).expect("a filter")),
+        maps: Vec::new(),
         group_filters: Vec::new(),
         encode: None,
         primary: TransportPlan {

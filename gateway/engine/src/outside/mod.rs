@@ -30,6 +30,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+pub(crate) use self::settings::MAX_OUTPUT;
 use self::{process::Worker, spares::Spares};
 pub use self::{
     program::{Language, Program},

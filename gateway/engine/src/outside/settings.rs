@@ -11,6 +11,9 @@ pub const NAME: &str = "{name}";
 /// In the words for a parameter: its value.
 pub const VALUE: &str = "{value}";
 
+/// The longest document that a map makes unless somebody says otherwise, in bytes.
+pub(crate) const MAX_OUTPUT: usize = 16 * 1024 * 1024;
+
 /// How processes of maps are started, and their limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -94,7 +97,7 @@ impl Settings {
             jq,
             timeout: Duration::from_secs(5),
             memory: 256 * 1024 * 1024,
-            max_output: 16 * 1024 * 1024,
+            max_output: MAX_OUTPUT,
             processes: 8,
             spares: 8,
         }

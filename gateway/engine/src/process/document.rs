@@ -9,39 +9,18 @@ use quayside_pipeline::{Kind, Limits, Scanner, map::Selector};
 use quayside_store::StoreError;
 
 use crate::{
-    mapping::Made,
+    mapping::{self, Made},
     plan::{MessagePlan, OrchestrationPlan},
     send::decide::body_name,
     shared::Shared,
 };
-
-/// The largest document that is read, in bytes.
-pub(crate) const MOST: u64 = 4 * 1024 * 1024;
 
 /// The bytes of the body of a message. `Err`: why there is none to be read, for a person.
 pub(crate) async fn body(
     shared: &Shared,
     message: &Message,
 ) -> Result<Result<Bytes, String>, StoreError> {
-    let stored = match &message.body().content {
-        Content::Inline(bytes) => return Ok(Ok(bytes.clone())),
-        Content::Stored(stored) => stored,
-    };
-    if stored.len > MOST {
-        let why = format!(
-            "the document has {} bytes, and at most {MOST} are read",
-            stored.len
-        );
-        return Ok(Err(why));
-    }
-    let mut all = Vec::with_capacity(usize::try_from(stored.len).unwrap_or_default());
-    for no in 0..stored.chunks {
-        match shared.store.read_chunk(stored.id, no).await? {
-            Some(chunk) => all.extend_from_slice(&chunk),
-            None => return Ok(Err("the document is not kept any more".to_owned())),
-        }
-    }
-    Ok(Ok(all.into()))
+    mapping::bytes(shared, &message.body().content).await
 }
 
 /// Gives an answer the type and properties that it has among `messages`. Without a fitting one it has none.

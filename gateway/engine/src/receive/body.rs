@@ -239,6 +239,29 @@ async fn take_in(
     })
 }
 
+/// Keeps a body that was made here, in memory or in chunks.
+///
+/// # Errors
+/// The chunks could not be stored; those that are there have been given up.
+pub(crate) async fn keep(shared: &Shared, bytes: Bytes) -> Result<Content, BodyError> {
+    let sha256 = Sha256::digest(&bytes).into();
+    let mut sink = Sink::default();
+    let broken = match sink.push(shared, bytes).await {
+        Ok(()) => match sink.finish(shared, sha256).await {
+            Ok(content) => return Ok(content),
+            Err(broken) => broken,
+        },
+        Err(error) => {
+            let leftover = sink.leftover();
+            BrokenBody { error, leftover }
+        }
+    };
+    if let Some(body) = broken.leftover {
+        abandon(shared, body).await;
+    }
+    Err(broken.error)
+}
+
 /// Scans if the port expects messages; otherwise lets everything pass unseen.
 struct Look<'a> {
     port: &'a ReceivePort,

@@ -205,7 +205,11 @@ fn batches(stored: &mut Result<AllStored, Refused>) -> Vec<Batch> {
 fn batch_of(shared: &Shared, ready: &mut Ready) -> Option<Batch> {
     let claim = ready.prepared.kept_claim(shared)?;
     let message = ready.batch.take()?;
-    Some(Batch { message, claim })
+    Some(Batch {
+        message,
+        claim,
+        attempts: 0,
+    })
 }
 
 impl Intake<'_> {

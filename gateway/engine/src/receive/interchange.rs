@@ -160,16 +160,7 @@ impl Intake<'_> {
             return Ok(());
         }
         if found.records > ALL_RECORDS || found.bytes > ALL_BYTES {
-            let detail = format!(
-                "the batch has {} records with {} bytes; {ALL_RECORDS} records with {ALL_BYTES} bytes are the most that \
-                 go into one commit",
-                found.records, found.bytes
-            );
-            return Err(Fault::of(&Invalid {
-                code: codes::BATCH_TOO_LARGE,
-                detail,
-                offset: 0,
-            }));
+            return Err(Fault::too_large(found.records, found.bytes));
         }
         self.records_of(split, whole, found.records, (patience, until), all)
             .await
@@ -242,11 +233,18 @@ impl Intake<'_> {
         };
         let until = *until.get_or_insert_with(places_until);
         let mut source = whole.source.clone();
+        let mut bytes = 0;
         let mut records = self.open(split, &whole.read);
         while let Some(record) = records.next().await.map_err(|broken| self.broken(broken))? {
             let dedupe = whole.key.map(|(key, _)| key_of_record(&key, record.number));
             let made = self.record(record, &of, dedupe, patience, until).await;
             let made = made.map_err(Fault::Later)?;
+            bytes += made.bytes;
+            // Maps may make more of it than has come.
+            if bytes > ALL_BYTES {
+                self.give_up(made.stored_body).await;
+                return Err(Fault::too_large(count, bytes));
+            }
             match made.routed {
                 Ok(prepared) => all.push(Ready {
                     // What its key stands for is in no other batch.
@@ -311,6 +309,18 @@ impl Intake<'_> {
 }
 
 impl Fault {
+    fn too_large(records: u64, bytes: u64) -> Self {
+        let detail = format!(
+            "the batch has {records} records with {bytes} bytes; {ALL_RECORDS} records with {ALL_BYTES} bytes are the most \
+             that go into one commit"
+        );
+        Self::of(&Invalid {
+            code: codes::BATCH_TOO_LARGE,
+            detail,
+            offset: 0,
+        })
+    }
+
     fn of(invalid: &Invalid) -> Self {
         Self::Whole(Stray::of(invalid))
     }

@@ -5,6 +5,7 @@ pub(crate) mod body;
 pub(crate) mod intake;
 mod interchange;
 pub(crate) mod location;
+mod mapped;
 mod patience;
 pub(crate) mod pieces;
 mod ready;

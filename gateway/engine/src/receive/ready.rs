@@ -15,6 +15,7 @@ use tracing::warn;
 use super::{
     body::{self, ReadBody},
     intake::Arrival,
+    mapped::{self, Forms, Unmapped},
     patience::Patience,
     refusal::{Refused, broken_body, rejected, unavailable},
     validate::{Fault, validate},
@@ -181,7 +182,8 @@ impl Intake<'_> {
             }
         };
         let (dedupe, of_all) = self.dedupe_key(&context, key, &read).unzip();
-        let message = Arc::new(self.message(context, content_type, &read));
+        let came = Arc::new(self.message(context, content_type, &read));
+        let (forms, fault) = self.mapped(came, fault, patience).await?;
         let exchange = self.exchange();
         let extras = || Extras {
             priority: self.port.priority,
@@ -195,20 +197,21 @@ impl Intake<'_> {
         };
         let until =
             *until.get_or_insert_with(|| places_until().min(Instant::now() + patience.left()));
-        let routed = self.route(&message, fault, &extras, until).await;
-        let stored_body = stored_body(&read);
-        match routed {
-            Ok(prepared) => Ok(Ready {
-                member: Member {
-                    exchange: exchange.map(|exchange| exchange.id),
-                    ..Member::new(prepared.message(), of_all.unwrap_or(false))
-                },
-                stored_body,
-                prepared,
-                batch: None,
-            }),
+        match self.route(&forms, fault, &extras, until).await {
+            Ok((prepared, stored_body)) => {
+                forms.keep(self.shared, stored_body).await;
+                Ok(Ready {
+                    member: Member {
+                        exchange: exchange.map(|exchange| exchange.id),
+                        ..Member::new(prepared.message(), of_all.unwrap_or(false))
+                    },
+                    stored_body,
+                    prepared,
+                    batch: None,
+                })
+            }
             Err(rejected) => Err(Refused {
-                leftover: stored_body.into_iter().collect(),
+                leftover: forms.bodies(),
                 ..rejected.into()
             }),
         }
@@ -227,23 +230,56 @@ impl Intake<'_> {
         validate(self.shared, self.port, read, context).await
     }
 
+    /// What the maps of the port make of a message that has no fault, or the fault that they find.
+    async fn mapped(
+        &self,
+        came: Arc<Message>,
+        fault: Option<Invalid>,
+        patience: &mut Patience,
+    ) -> Result<(Forms, Option<Invalid>), Refused> {
+        if fault.is_some() {
+            return Ok((Forms::as_it_came(came), fault));
+        }
+        let mapped = mapped::map(self.shared, self.port, &came);
+        let told = match patience.lend(mapped).await {
+            Ok(mapped) => return Ok((Forms { came, mapped }, None)),
+            // Nobody is there to be told.
+            Err(Unmapped::Fault(invalid)) if self.reply == Reply::Nothing => {
+                return Ok((Forms::as_it_came(came), Some(invalid)));
+            }
+            Err(Unmapped::Fault(Invalid { code, detail, .. })) => {
+                rejected(RejectKind::Invalid, code, detail, None)
+            }
+            Err(Unmapped::NotNow(rejected)) => *rejected,
+        };
+        Err(Refused {
+            leftover: mapped::stored(&came).into_iter().collect(),
+            ..told.into()
+        })
+    }
+
+    /// Routes a message, in the form that a map has given it if there is one. What cannot go on is kept in the form in which
+    /// it came, so that it can be taken in again. Beside it: the body in chunks that goes with it.
     async fn route(
         &self,
-        message: &Arc<Message>,
+        forms: &Forms,
         fault: Option<Invalid>,
         extras: &(dyn Fn() -> Extras + Sync),
         until: Instant,
-    ) -> Result<Prepared, Rejected> {
+    ) -> Result<(Prepared, Option<BodyId>), Rejected> {
+        let (came, goes) = (&forms.came, forms.goes());
         let routes = self.shared.routes();
         if let Some(invalid) = fault {
             let failure = Failure::new(invalid.code, FailureClass::GiveUp, &invalid.detail);
-            return Ok(self.failed(&routes, message, failure, extras, until).await);
+            let failed = self.failed(&routes, came, failure, extras, until).await;
+            return Ok((failed, mapped::stored(came)));
         }
-        let prepared = prepare(self.shared, &routes, Arc::clone(message), extras(), until);
-        match prepared.await {
-            Some(prepared) => Ok(prepared),
-            None => self.unrouted(&routes, message, extras, until).await,
+        let prepared = prepare(self.shared, &routes, Arc::clone(goes), extras(), until);
+        if let Some(prepared) = prepared.await {
+            return Ok((prepared, mapped::stored(goes)));
         }
+        let unrouted = self.unrouted(&routes, forms, extras, until).await?;
+        Ok((unrouted, mapped::stored(came)))
     }
 
     /// Whether a message that does not fit its schema is refused to its sender.
@@ -334,11 +370,11 @@ impl Intake<'_> {
     async fn unrouted(
         &self,
         routes: &Routes,
-        message: &Arc<Message>,
+        forms: &Forms,
         extras: &(dyn Fn() -> Extras + Sync),
         until: Instant,
     ) -> Result<Prepared, Rejected> {
-        let detail = nobody(message);
+        let detail = nobody(forms.goes());
         if self.rejects_unrouted() {
             return Err(rejected(
                 RejectKind::Invalid,
@@ -348,7 +384,9 @@ impl Intake<'_> {
             ));
         }
         let failure = Failure::new(codes::NO_SUBSCRIBER, FailureClass::Stop, &detail);
-        Ok(self.failed(routes, message, failure, extras, until).await)
+        Ok(self
+            .failed(routes, &forms.came, failure, extras, until)
+            .await)
     }
 
     /// Whether a message that nobody subscribes to is refused to its sender.

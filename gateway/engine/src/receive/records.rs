@@ -14,8 +14,9 @@ use tracing::warn;
 
 use super::{
     body,
+    mapped::{self, Forms, Unmapped},
     patience::Patience,
-    ready::{Intake, nobody, stored_body},
+    ready::{Intake, nobody},
     refusal::{Refused, broken_body, unavailable},
     validate::Fault,
 };
@@ -53,9 +54,12 @@ pub(super) struct Of<'a> {
 
 /// A record that was looked at.
 pub(super) struct Recorded {
-    pub(super) message: Arc<Message>,
-    /// Its body, if it is in chunks.
+    /// It, in the form in which it came.
+    pub(super) came: Arc<Message>,
+    /// The body that is kept, if it is in chunks: of what is committed, or of what goes nowhere.
     pub(super) stored_body: Option<BodyId>,
+    /// How long that body is.
+    pub(super) bytes: u64,
     /// What of it has to be committed, or why it goes nowhere.
     pub(super) routed: Result<Prepared, Stray>,
 }
@@ -125,8 +129,7 @@ impl Intake<'_> {
             read.scanned = Err(invalid);
         }
         let judged = patience.lend(self.judge(&read, &mut context)).await;
-        let stored_body = stored_body(&read);
-        let message = Arc::new(self.message(context, media_type, &read));
+        let came = Arc::new(self.message(context, media_type, &read));
         let fault = match judged {
             Ok(()) => None,
             // A faulty line names its place already.
@@ -137,10 +140,14 @@ impl Intake<'_> {
                 warn!(location = %self.location.name, why, "a record could not be validated");
                 let told = unavailable("the store did not give the body");
                 return Err(Refused {
-                    leftover: stored_body.into_iter().collect(),
+                    leftover: mapped::stored(&came).into_iter().collect(),
                     ..told.into()
                 });
             }
+        };
+        let (forms, fault) = match fault {
+            Some(fault) => (Forms::as_it_came(came), Some(fault)),
+            None => self.mapped_record(came, (number, line), patience).await?,
         };
         let routed = match fault {
             Some((invalid, is_refused)) => Err(Stray {
@@ -155,21 +162,51 @@ impl Intake<'_> {
                     ..Extras::default()
                 };
                 let routes = self.shared.routes();
-                let routed = prepare(self.shared, &routes, Arc::clone(&message), extras, until);
+                let goes = Arc::clone(forms.goes());
+                let routed = prepare(self.shared, &routes, goes, extras, until);
                 routed.await.ok_or_else(|| Stray {
                     code: codes::NO_SUBSCRIBER,
                     class: FailureClass::Stop,
-                    detail: format!("record {number}, line {line}: {}", nobody(&message)),
+                    detail: format!("record {number}, line {line}: {}", nobody(forms.goes())),
                     is_refused: self.rejects_unrouted(),
                     is_document,
                 })
             }
         };
+        // What goes nowhere stays as it came, so that the map, perhaps another one then, is applied to it again.
+        let kept = match &routed {
+            Ok(_) => forms.goes(),
+            Err(_) => &forms.came,
+        };
+        let (stored_body, bytes) = (mapped::stored(kept), kept.body().content.len());
+        forms.keep(self.shared, stored_body).await;
         Ok(Recorded {
-            message,
+            came: forms.came,
             stored_body,
+            bytes,
             routed,
         })
+    }
+
+    /// What the maps of the port make of a record, or the fault that they find, which its sender may be told.
+    async fn mapped_record(
+        &self,
+        came: Arc<Message>,
+        (number, line): (u64, u64),
+        patience: &mut Patience,
+    ) -> Result<(Forms, Option<(Invalid, bool)>), Refused> {
+        let mapped = mapped::map(self.shared, self.port, &came);
+        match patience.lend(mapped).await {
+            Ok(mapped) => Ok((Forms { came, mapped }, None)),
+            Err(Unmapped::Fault(invalid)) => {
+                let fault = (at(invalid, number, line), true);
+                Ok((Forms::as_it_came(came), Some(fault)))
+            }
+            Err(Unmapped::NotNow(rejected)) => Err(Refused {
+                leftover: mapped::stored(&came).into_iter().collect(),
+                ..(*rejected).into()
+            }),
+        }
     }
 }
 

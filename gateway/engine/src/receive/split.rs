@@ -4,11 +4,12 @@
 //! in the middle, meets what is stored already and goes on behind it. Only when all records are stored does the
 //! delivery of the batch end.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use quayside_adapter_api::Reply;
 use quayside_model::{
-    BodyId, Claim, DedupeKey, EndResult, Failure, FailureClass, Message, Text, failpoint, hash16,
+    BodyId, Claim, DedupeKey, EndResult, Failure, FailureClass, Message, Text, Transport,
+    failpoint, hash16,
 };
 use quayside_pipeline::split::Split;
 use quayside_store::{Change, Claimed, GroupOutcome, Outcome, PublishOutcome};
@@ -34,14 +35,21 @@ use crate::{
 const RECORDS: usize = 256;
 const BYTES: u64 = 1024 * 1024;
 
+/// When a batch is looked at again whose records could not be made for a reason that is not theirs.
+const WAIT: Duration = Duration::from_secs(2);
+
 /// A batch that is stored, and whose records this process makes.
 pub(crate) struct Batch {
     pub(crate) message: Arc<Message>,
     pub(crate) claim: Claim,
+    /// How often that was tried before.
+    pub(crate) attempts: u32,
 }
 
 /// Why the records are not all there.
 enum Stop {
+    /// In a while: what is missing here may take long to come back, such as the program that makes a map.
+    Wait(Failure),
     /// Another time, or somebody else.
     Later,
     /// An operator has to look at it.
@@ -54,6 +62,7 @@ pub(crate) async fn take(shared: &Arc<Shared>, routes: &Routes, claimed: Claimed
     let batch = Batch {
         message: Arc::clone(&claimed.message),
         claim: claimed.claim,
+        attempts: claimed.attempts,
     };
     let location = port.as_ref().and_then(|port| {
         let mut locations = port.locations.iter();
@@ -89,6 +98,13 @@ pub(crate) async fn run(shared: &Shared, port: &ReceivePort, location: &Location
                 answer: None,
             }
         }
+        Err(Stop::Wait(failure)) => Change::Retry {
+            wait: WAIT,
+            transport: Transport::Primary,
+            attempts: batch.attempts.saturating_add(1),
+            failure,
+            in_doubt: false,
+        },
         Err(Stop::Later) => Change::Release,
         Err(Stop::Failed(failure)) => {
             warn!(code = %failure.code, message.id = %batch.message.id, location = %location.name,
@@ -130,8 +146,18 @@ impl Work<'_> {
             let failure = Failure::new(codes::NO_PORT, FailureClass::GiveUp, detail);
             return Err(Stop::Failed(failure));
         };
-        let mut faulty = 0;
         let mut pile = Pile::default();
+        let made = self.in_piles(split, &mut pile).await;
+        if made.is_err() {
+            // Nobody commits these any more.
+            give_up(self.intake.shared, pile.bodies).await;
+        }
+        made
+    }
+
+    /// Stores the records of all piles; on an error `pile` is the one that is not stored.
+    async fn in_piles(&self, split: &Split, pile: &mut Pile) -> Result<(u64, u64), Stop> {
+        let mut faulty = 0;
         let (message, store) = (&self.batch.message, &self.intake.shared.store);
         let decode = self.intake.port.pipeline.decode.as_deref();
         let pieces = Pieces::of(store, &message.body().content, decode);
@@ -146,10 +172,10 @@ impl Work<'_> {
             pile.prepared.push(made.prepared);
             pile.bodies.push(made.stored_body);
             if pile.prepared.len() >= RECORDS || pile.bytes >= BYTES {
-                self.commit(std::mem::take(&mut pile)).await?;
+                self.commit(std::mem::take(pile)).await?;
             }
         }
-        self.commit(pile).await?;
+        self.commit(std::mem::take(pile)).await?;
         Ok((number, faulty))
     }
 
@@ -179,14 +205,21 @@ impl Work<'_> {
             .record(record, of, Some(key), &mut patience, until)
             .await;
         let Recorded {
-            message,
+            came,
             stored_body,
+            bytes,
             routed,
-        } = made.map_err(|refused| {
-            info!(code = %refused.rejected.code, message.id = %self.batch.message.id,
-                detail = %refused.rejected.detail, "splitting a batch has to wait");
-            Stop::Later
-        })?;
+        } = match made {
+            Ok(made) => made,
+            Err(refused) => {
+                info!(code = %refused.rejected.code, message.id = %self.batch.message.id,
+                    detail = %refused.rejected.detail, "splitting a batch has to wait");
+                give_up(shared, refused.leftover).await;
+                let (code, detail) = (refused.rejected.code, &refused.rejected.detail);
+                let failure = Failure::new(code, FailureClass::Retry, detail);
+                return Err(Stop::Wait(failure));
+            }
+        };
         let (is_faulty, prepared) = match routed {
             Ok(prepared) => (false, prepared),
             Err(stray) => {
@@ -200,12 +233,12 @@ impl Work<'_> {
                     ..Extras::default()
                 };
                 let (routes, failure) = (shared.routes(), stray.failure());
-                let failed = intake.failed(&routes, &message, failure, &extras, until);
+                let failed = intake.failed(&routes, &came, failure, &extras, until);
                 (true, failed.await)
             }
         };
         Ok(Made {
-            bytes: message.body().content.len(),
+            bytes,
             stored_body,
             prepared,
             is_faulty,
@@ -222,7 +255,7 @@ impl Work<'_> {
             return Ok(());
         }
         if shared.stopping.is_cancelled() || !shared.trust.may_act() {
-            give_up(shared, &bodies).await;
+            give_up(shared, bodies).await;
             return Err(Stop::Later);
         }
         let tell =
@@ -238,11 +271,11 @@ impl Work<'_> {
                     !matches!(outcome, Outcome::Published(PublishOutcome::Stored { .. }))
                 });
                 let repeats: Vec<_> = repeats.map(|(_, body)| *body).collect();
-                give_up(shared, &repeats).await;
+                give_up(shared, repeats).await;
                 Ok(())
             }
             Some(GroupOutcome::Undone { outcome, .. }) => {
-                give_up(shared, &bodies).await;
+                give_up(shared, bodies).await;
                 match outcome {
                     Outcome::Published(PublishOutcome::Refused(why)) => Err(refused(&why)),
                     Outcome::Published(PublishOutcome::Mismatch(first)) => Err(refused(&format!(
@@ -253,7 +286,7 @@ impl Work<'_> {
                 }
             }
             None => {
-                give_up(shared, &bodies).await;
+                give_up(shared, bodies).await;
                 Err(Stop::Later)
             }
         }
@@ -292,8 +325,8 @@ fn key_of(batch: &Batch, number: u64) -> DedupeKey {
     }
 }
 
-async fn give_up(shared: &Shared, bodies: &[Option<BodyId>]) {
-    for stored in bodies.iter().flatten() {
-        body::abandon(shared, *stored).await;
+async fn give_up(shared: &Shared, bodies: impl IntoIterator<Item = impl Into<Option<BodyId>>>) {
+    for stored in bodies.into_iter().filter_map(Into::into) {
+        body::abandon(shared, stored).await;
     }
 }

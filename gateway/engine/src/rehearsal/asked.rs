@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quayside_model::{ExchangeId, Failure, FailureClass, MessageId, Name, Part, Text};
+use quayside_model::{ExchangeId, Failure, FailureClass, Message, MessageId, Name, Part, Text};
 use quayside_orchestration::{Arrived, CallKey, Event, Route};
 use quayside_store::runs::{Asked, AskedEnd};
 
 use super::{Stopped, Trial, What};
 use crate::{
     codes,
+    plan::SendPort,
     process::inbox::{self, Asking},
 };
 
@@ -274,30 +275,42 @@ impl Trial<'_> {
         detail: &Text,
     ) -> Result<Result<(), Stopped>, NobodyAsked> {
         let sent = self.log.iter().rev().find_map(|one| match &one.what {
-            What::Sent { port: to, message } if to == port => Some(Arc::clone(message)),
+            // As it was published, whatever a map has made of it for the transport.
+            What::Sent { port: to, message } if to == port => self.message(message.id),
             _ => None,
         });
         let plan = self.plan.send.iter().find(|one| one.name == *port);
-        let (Some(message), Some(plan)) = (sent, plan) else {
+        let (Some(message), Some(plan)) = (sent.map(Arc::clone), plan) else {
             return Err(self.nobody());
         };
+        Ok(self
+            .not_sent(plan, message, code, detail)
+            .and_then(|()| self.settle()))
+    }
+
+    /// A message that a port cannot send at all: published as a failed message if the port says so and somebody wants it,
+    /// suspended otherwise.
+    pub(super) fn not_sent(
+        &mut self,
+        plan: &SendPort,
+        message: Arc<Message>,
+        code: &Text,
+        detail: &Text,
+    ) -> Result<(), Stopped> {
+        let port = &plan.name;
         let failure = Failure {
             code: code.clone(),
             ..Failure::new(codes::REFUSED, FailureClass::GiveUp, detail)
         };
         let itself = message.context.get("error.code").is_some();
-        let mut published = false;
         if plan.publish_failures && !itself {
             let names = [("error.send-port", port.as_str())];
             let stored = Some(message.id);
-            match self.publish_failure(&message, stored, &failure, &names, port) {
-                Ok(done) => published = done,
-                Err(stopped) => return Ok(Err(stopped)),
+            if self.publish_failure(&message, stored, &failure, &names, port)? {
+                return Ok(());
             }
         }
-        if !published {
-            self.suspend(port, message, code, detail);
-        }
-        Ok(self.settle())
+        self.suspend(port, message, code, detail);
+        Ok(())
     }
 }

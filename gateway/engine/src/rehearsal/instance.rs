@@ -429,7 +429,7 @@ impl<'p> Trial<'p> {
                     message: Arc::clone(&message),
                 };
                 self.note(what);
-                self.deliver(&message, subscribers);
+                self.deliver(&message, subscribers)?;
                 if let Some(open) = open {
                     self.await_reply(open);
                 }
@@ -437,7 +437,7 @@ impl<'p> Trial<'p> {
             Act::Send(message, port, open) => {
                 self.count_message()?;
                 self.documents.keep(Arc::clone(&message));
-                self.send(&port, &message, 0, open);
+                self.send(&port, &message, 0, open)?;
             }
             Act::Start(message, orchestration, run) => {
                 self.count_message()?;

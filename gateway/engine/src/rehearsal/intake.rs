@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use quayside_model::{Code, Content, Context, Message, MessageId, Name, Part, Text, Timestamp};
 
-use super::Stopped;
+use super::{Stopped, bytes_of};
 use crate::{
-    plan::{Location, Plan, ReceivePort, Validate},
+    codes,
+    mapping::{self, MapFault},
+    plan::{Location, Plan, PortMap, ReceivePort, Validate},
     receive::body::{Unfit, read_at_hand},
     send::decide::body_name,
 };
@@ -37,8 +39,15 @@ pub struct Refusal {
 /// What comes of a message at a location.
 #[derive(Debug)]
 pub enum TakenIn {
-    /// It can be routed. Whether its sender can still be told something comes with it.
-    Message(Box<Message>, bool),
+    /// It can be routed.
+    Message {
+        /// As it is routed: a map of the port may have made it.
+        message: Box<Message>,
+        /// As it came, which is what is kept if nobody wants it.
+        came: Box<Message>,
+        /// Whether its sender can still be told something.
+        told: bool,
+    },
     /// Nothing is stored, and its sender is told why.
     Refused(Refusal),
     /// It is stored, and goes no further.
@@ -112,9 +121,55 @@ pub fn take_in(
             content: Content::Inline(body),
         }],
     });
-    Ok(match refusal {
-        Some(refusal) if refuses => TakenIn::Refused(refusal),
-        Some(refusal) => TakenIn::Suspended(message, refusal),
-        None => TakenIn::Message(message, told),
-    })
+    let refusal = match refusal {
+        Some(refusal) if refuses => return Ok(TakenIn::Refused(refusal)),
+        Some(refusal) => refusal,
+        None => match mapped(&port.maps, &message)? {
+            Ok(mapped) => {
+                let came = message.clone();
+                let message = mapped.map_or(message, Box::new);
+                return Ok(TakenIn::Message {
+                    message,
+                    came,
+                    told,
+                });
+            }
+            Err(refusal) if told => return Ok(TakenIn::Refused(refusal)),
+            Err(refusal) => refusal,
+        },
+    };
+    Ok(TakenIn::Suspended(message, refusal))
+}
+
+/// What the maps of a port make of a message, which keeps what was promoted from it. `None`: no map takes its type. `Err` inside:
+/// why there is nothing.
+///
+/// # Errors
+/// The map runs in a process of its own, and a trial starts none.
+pub(super) fn mapped(
+    maps: &[PortMap],
+    message: &Message,
+) -> Result<Result<Option<Message>, Refusal>, Stopped> {
+    let Some(map) = mapping::for_type(maps, message.message_type.as_deref()) else {
+        return Ok(Ok(None));
+    };
+    let fitting = match mapping::at_port_at_hand(map, message, bytes_of(message)) {
+        Ok(fitting) => fitting,
+        Err(fault) if fault.code == codes::OUTSIDE_UNTRIED => return Err(Stopped(fault.detail)),
+        Err(MapFault { code, detail, .. }) => return Ok(Err(Refusal { code, detail })),
+    };
+    let mut context = message.context.clone();
+    for (name, value) in fitting.scanned.properties {
+        context.promote(name, value);
+    }
+    Ok(Ok(Some(Message {
+        message_type: fitting.scanned.message_type,
+        context,
+        parts: vec![Part {
+            name: body_name(),
+            content_type: Some(Text::lossy(&fitting.made.content_type)),
+            content: Content::Inline(fitting.made.body.into()),
+        }],
+        ..message.clone()
+    })))
 }

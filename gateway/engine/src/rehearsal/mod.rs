@@ -158,11 +158,15 @@ impl<'p> Trial<'p> {
             TakenIn::Suspended(message, refusal) => {
                 self.not_taken(&location, *message, &refusal)?;
             }
-            TakenIn::Message(message, told) => {
+            TakenIn::Message {
+                message,
+                came,
+                told,
+            } => {
                 let message = Arc::new(*message);
                 let subscribers = self.table.route(&message);
                 if subscribers.is_empty() {
-                    self.unrouted(&location, message, told)?;
+                    self.unrouted(&location, &message, *came, told)?;
                 } else {
                     if two_way {
                         self.requests.insert(message.id);
@@ -172,7 +176,7 @@ impl<'p> Trial<'p> {
                         message: Arc::clone(&message),
                     };
                     self.note(what);
-                    self.deliver(&message, subscribers);
+                    self.deliver(&message, subscribers)?;
                 }
             }
         }
@@ -308,14 +312,15 @@ impl<'p> Trial<'p> {
             message: Arc::clone(&failed),
         };
         self.note(what);
-        self.deliver(&failed, subscribers);
+        self.deliver(&failed, subscribers)?;
         Ok(true)
     }
 
     fn unrouted(
         &mut self,
         location: &Name,
-        message: Arc<Message>,
+        message: &Message,
+        came: Message,
         told: bool,
     ) -> Result<(), Stopped> {
         let of = message.message_type.as_deref().unwrap_or("(none)");
@@ -329,11 +334,11 @@ impl<'p> Trial<'p> {
             self.note(What::Refused {
                 location: location.clone(),
                 refusal,
-                message: Some(message),
+                message: Some(Arc::new(came)),
             });
             return Ok(());
         }
-        self.not_taken(location, Arc::unwrap_or_clone(message), &refusal)
+        self.not_taken(location, came, &refusal)
     }
 
     fn suspend(&mut self, place: &Name, message: Arc<Message>, code: &str, detail: &str) {
@@ -348,7 +353,7 @@ impl<'p> Trial<'p> {
     }
 
     /// Gives a message to everybody who gets it.
-    fn deliver(&mut self, message: &Arc<Message>, subscribers: Vec<Name>) {
+    fn deliver(&mut self, message: &Arc<Message>, subscribers: Vec<Name>) -> Result<(), Stopped> {
         self.documents.keep(Arc::clone(message));
         let shared = subscribers.len() > 1;
         for (name, no) in subscribers.into_iter().zip(0u16..) {
@@ -361,13 +366,20 @@ impl<'p> Trial<'p> {
                     started: None,
                 });
             } else {
-                self.send(&name, message, no, None);
+                self.send(&name, message, no, None)?;
             }
         }
+        Ok(())
     }
 
     /// Sends a message to a port, for `asks` if somebody wants to know what became of it.
-    fn send(&mut self, port: &Name, message: &Arc<Message>, no: u16, asks: Option<Open>) {
+    fn send(
+        &mut self,
+        port: &Name,
+        message: &Arc<Message>,
+        no: u16,
+        asks: Option<Open>,
+    ) -> Result<(), Stopped> {
         let id = DeliveryId {
             message: message.id,
             no,
@@ -377,14 +389,30 @@ impl<'p> Trial<'p> {
             let code = codes::TEMPLATE.code;
             self.suspend(port, Arc::clone(message), code, &why);
             self.fail_open(asks, code, &why);
-            return;
+            return Ok(());
         }
+        let plan = self.plan.send.iter().find(|one| one.name == *port);
+        let maps = plan.map(|plan| plan.maps.as_slice()).unwrap_or_default();
+        // The transport alone sees what a map makes: the message stays as it was published.
+        let seen = match (intake::mapped(maps, message)?, plan) {
+            (Ok(Some(seen)), _) => Arc::new(Message {
+                context: message.context.clone(),
+                ..seen
+            }),
+            (Err(Refusal { code, detail }), Some(plan)) => {
+                let (of, why) = (Text::lossy(code.code), Text::lossy(&detail));
+                self.not_sent(plan, Arc::clone(message), &of, &why)?;
+                self.fail_open(asks, code.code, &detail);
+                return Ok(());
+            }
+            _ => Arc::clone(message),
+        };
         let what = What::Sent {
             port: port.clone(),
-            message: Arc::clone(message),
+            message: seen,
         };
         self.note(what);
-        let answers = self.plan.send.iter().any(|p| p.name == *port && p.answers);
+        let answers = plan.is_some_and(|plan| plan.answers);
         match asks {
             Some(open) => self.await_reply(open),
             None if answers && self.requests.contains(&message.id) => {
@@ -392,6 +420,7 @@ impl<'p> Trial<'p> {
             }
             None => {}
         }
+        Ok(())
     }
 
     /// Takes a message to the instance that has its key, or starts one with it.

@@ -60,8 +60,8 @@ impl Documents {
 /// The document, if it is not longer than one that an orchestration reads.
 fn body(message: &Message) -> Result<bytes::Bytes, String> {
     let bytes = bytes_of(message);
-    if bytes.len() as u64 > document::MOST {
-        let (len, most) = (bytes.len(), document::MOST);
+    if bytes.len() > mapping::INPUT_MAX {
+        let (len, most) = (bytes.len(), mapping::INPUT_MAX);
         return Err(format!(
             "the document has {len} bytes, and at most {most} are read"
         ));

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::{
     decide::{decide, failure_of, hold_in_doubt, rests, suspend},
     encode::encoded,
-    failed,
+    failed, mapped,
     port::SendRuntime,
     rendered,
     rest::Pass,
@@ -227,6 +227,10 @@ async fn send_when_trusted(
     let (claimed, limit) = (&work.claimed, runtime.plan.attempt_timeout);
     // What was handed over was born with its mark.
     let mut marked = !runtime.plan.marks_sends() || work.round == HANDED_OFF;
+    let message = match mapped::message(shared, runtime, claimed).await {
+        Ok(message) => message,
+        Err(error) => return Some(Err(error)),
+    };
     loop {
         until_trusted(shared).await?;
         let (plan, options) = (&runtime.plan, &shared.options);
@@ -242,7 +246,7 @@ async fn send_when_trusted(
             // The gate may have shut during the commit.
             continue;
         }
-        let outbound = outbound(shared, runtime, claimed, names);
+        let outbound = outbound(shared, runtime, (claimed, &message), names);
         let outbound = match timeout(limit, encoded(&shared.store, plan, outbound)).await {
             Ok(Ok(outbound)) => outbound,
             Ok(Err(error)) => return Some(Err(error)),
@@ -290,19 +294,20 @@ async fn mark(shared: &Shared, runtime: &SendRuntime, claim: Claim) -> Option<()
     }
 }
 
+/// What goes to the adapter: `claimed`, with the message in the form that the maps of the port give it.
 pub(crate) fn outbound(
     shared: &Arc<Shared>,
     runtime: &SendRuntime,
-    claimed: &Claimed,
+    (claimed, message): (&Claimed, &Arc<Message>),
     names: Option<&Text>,
 ) -> Outbound {
     let trust = shared.trust.clone();
-    let (store, message) = (Arc::clone(&shared.store), Arc::clone(&claimed.message));
+    let (store, opened) = (Arc::clone(&shared.store), Arc::clone(message));
     Outbound {
         // All attempts of a call are one for the partner, also those that are messages of their own.
         delivery: process::call_key(&claimed.message).unwrap_or_else(|| claimed.id()),
-        message: Arc::clone(&claimed.message),
-        open: Arc::new(move || open_body(&store, &message)),
+        message: Arc::clone(message),
+        open: Arc::new(move || open_body(&store, &opened)),
         rendered: rendered::read(names, claimed.transport),
         in_doubt: claimed.in_doubt,
         answer_wanted: runtime.plan.answers,

@@ -202,6 +202,7 @@ mod tests {
             host: Name::new("host").expect("a name"),
             clustered: false,
             filter: None,
+            maps: Vec::new(),
             group_filters: Vec::new(),
             encode: None,
             primary: transport(2),

@@ -5,6 +5,7 @@ pub(crate) mod decide;
 mod encode;
 pub(crate) mod failed;
 pub(crate) mod lanes;
+mod mapped;
 mod moment;
 pub(crate) mod port;
 pub(crate) mod rendered;

@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use quayside_adapter_api::{AdapterError, ErrorKind, Outbound, RunEnd, Sent};
-use quayside_model::{Failure, Text, Transport, failpoint};
+use quayside_model::{Failure, Message, Text, Transport, failpoint};
 use quayside_store::{Change, Claimed};
 use tokio::time::timeout;
 use tracing::warn;
@@ -20,6 +20,7 @@ use super::{
     },
     decide::{decide, failure_of, suspend},
     encode::encoded,
+    mapped,
     port::SendRuntime,
     rendered,
     rest::Pass,
@@ -157,6 +158,10 @@ async fn send_when_trusted(
     work: &Work,
 ) -> Option<RunEnd> {
     let (plan, limit) = (&runtime.plan, runtime.plan.attempt_timeout);
+    let (forms, unmapped) = forms(shared, runtime, work).await;
+    if let (true, Some(error)) = (forms.is_empty(), unmapped.clone()) {
+        return Some(RunEnd::until(Vec::new(), error, 0));
+    }
     loop {
         until_trusted(shared).await?;
         let open = runtime
@@ -170,22 +175,23 @@ async fn send_when_trusted(
                 return Some(RunEnd::until(Vec::new(), error, 0));
             }
         };
-        let (all, unfit) = match timeout(limit, outbounds(shared, runtime, work)).await {
+        let (all, unfit) = match timeout(limit, outbounds(shared, runtime, work, &forms)).await {
             Ok(outbounds) => outbounds,
             Err(_) => (Vec::new(), Some(too_long("encoding the bodies", limit))),
         };
+        // What cannot be encoded stands before what cannot be mapped.
+        let kept_back = unfit.or_else(|| unmapped.clone());
         let count = all.len();
-        if let (0, Some(error)) = (count, &unfit) {
+        if let (0, Some(error)) = (count, &kept_back) {
             return Some(RunEnd::until(Vec::new(), error.clone(), 0));
         }
         let under_way = shared.effects.begin(count);
         let sent = timeout(limit, transmit.send_run(all)).await;
         drop(under_way);
-        let sent = sent.map(|end| up_to(end, count, unfit));
         match sent {
             // The gate shut between our look and the adapter's: nothing was done, so wait again.
             Ok(end) if end.did_nothing() && !shared.trust.may_act() => {}
-            Ok(end) => return Some(complete(end, count)),
+            Ok(end) => return Some(complete(end, count, kept_back)),
             Err(_) => {
                 let error = too_long("sending", limit).doubtful();
                 return Some(RunEnd::until(Vec::new(), error, count));
@@ -194,16 +200,33 @@ async fn send_when_trusted(
     }
 }
 
-/// What goes together, up to the first that cannot be encoded, and why that cannot.
+/// The messages of a run as the maps of the port make them, up to the first that cannot be mapped, and why not.
+async fn forms(
+    shared: &Shared,
+    runtime: &SendRuntime,
+    work: &Work,
+) -> (Vec<Arc<Message>>, Option<AdapterError>) {
+    let mut forms = Vec::with_capacity(work.more.len() + 1);
+    for claimed in work.all() {
+        match mapped::message(shared, runtime, claimed).await {
+            Ok(message) => forms.push(message),
+            Err(error) => return (forms, Some(error)),
+        }
+    }
+    (forms, None)
+}
+
+/// What goes together of `forms`, up to the first that cannot be encoded, and why that cannot.
 async fn outbounds(
     shared: &Arc<Shared>,
     runtime: &SendRuntime,
     work: &Work,
+    forms: &[Arc<Message>],
 ) -> (Vec<Outbound>, Option<AdapterError>) {
-    let mut all = Vec::new();
-    for claimed in work.all() {
+    let mut all = Vec::with_capacity(forms.len());
+    for (claimed, message) in work.all().zip(forms) {
         let names = rendered::kept_or_new(shared, claimed).ok().flatten();
-        let outbound = outbound(shared, runtime, claimed, names.as_ref());
+        let outbound = outbound(shared, runtime, (claimed, message), names.as_ref());
         match encoded(&shared.store, &runtime.plan, outbound).await {
             Ok(outbound) => all.push(outbound),
             Err(error) => return (all, Some(error)),
@@ -212,18 +235,9 @@ async fn outbounds(
     (all, None)
 }
 
-/// `end` of a run of `count`, behind which stands one that cannot be encoded.
-fn up_to(end: RunEnd, count: usize, unfit: Option<AdapterError>) -> RunEnd {
-    let Some(error) = unfit else { return end };
-    match end.into_parts() {
-        (sent, None) if sent.len() == count => RunEnd::until(sent, error, 0),
-        (sent, None) => RunEnd::all(sent),
-        (sent, Some((error, doubtful))) => RunEnd::until(sent, error, doubtful),
-    }
-}
-
-/// `end` of a run of `count`. One that leaves messages out without a failure has told nothing of those.
-fn complete(end: RunEnd, count: usize) -> RunEnd {
+/// `end` of a run of `count`, behind which stands one that `kept_back` has kept from going: it cannot be mapped or encoded. An end
+/// that leaves messages out without a failure has told nothing of those.
+fn complete(end: RunEnd, count: usize, kept_back: Option<AdapterError>) -> RunEnd {
     match end.into_parts() {
         (sent, None) if sent.len() < count => {
             let detail = "the adapter did not say what became of it";
@@ -231,7 +245,10 @@ fn complete(end: RunEnd, count: usize) -> RunEnd {
             let error = AdapterError::new(kind, codes::ADAPTER_PANICKED, detail).doubtful();
             RunEnd::until(sent, error, count)
         }
-        (sent, None) => RunEnd::all(sent),
+        (sent, None) => match kept_back {
+            None => RunEnd::all(sent),
+            Some(error) => RunEnd::until(sent, error, 0),
+        },
         (sent, Some((error, doubtful))) => RunEnd::until(sent, error, doubtful),
     }
 }

@@ -327,6 +327,7 @@ pub(crate) fn port(name: &str) -> SendPort {
         host: scene::name("host"),
         clustered: false,
         filter: None,
+        maps: Vec::new(),
         group_filters: Vec::new(),
         encode: None,
         primary: TransportPlan {

@@ -161,7 +161,7 @@ fn read(
     let taken = take_in(plan, incoming, id, Timestamp::from_micros(0));
     let taken = taken.map_err(|stopped| Failure::new(codes::NOT_FOUND, stopped.to_string()))?;
     match taken {
-        TakenIn::Message(message, _) => Ok(*message),
+        TakenIn::Message { message, .. } => Ok(*message),
         TakenIn::Refused(refusal) | TakenIn::Suspended(_, refusal) => {
             let message = format!("`{location}` does not take it in: {}", refusal.detail);
             Err(Failure::new(refusal.code, message))

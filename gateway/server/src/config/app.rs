@@ -17,6 +17,7 @@ use super::{
     map,
     message::{self, Outline},
     orchestration::Surroundings,
+    port_maps::PortMaps,
     properties::Wanted,
     receive,
     report::{Report, SourceId},
@@ -147,9 +148,18 @@ pub(crate) fn read(
             outlines.push(outline);
         }
     }
+    let maps = file.named("map").into_iter();
+    let maps = maps.filter_map(|(name, section)| map::read(&reading, name, section));
+    let maps: Vec<_> = maps.collect();
+    let port_maps = PortMaps {
+        reading: &reading,
+        messages: &messages,
+        maps: &maps,
+        names: keys("map"),
+    };
     let receive = file.named("receive").into_iter();
     let receive =
-        receive.filter_map(|(name, section)| receive::read(&reading, name, section, &messages));
+        receive.filter_map(|(name, section)| receive::read(&reading, name, section, &port_maps));
     let receive: Vec<_> = receive.collect();
     for port in &receive {
         let split = port.value.pipeline.split.as_ref();
@@ -159,7 +169,7 @@ pub(crate) fn read(
     let is_whole = report.errors() == faults;
     let send = file.named("send").into_iter();
     let mut send: Vec<_> = send
-        .filter_map(|(name, section)| send::read(&reading, name, section))
+        .filter_map(|(name, section)| send::read(&reading, name, section, &port_maps))
         .collect();
     for (name, section) in file.named("group") {
         send::read_group(&reading, name, section, &mut send);
@@ -167,9 +177,6 @@ pub(crate) fn read(
     let (send, unsound): (Vec<_>, Vec<_>) = send.into_iter().partition(|read| read.is_whole);
     let ports = |read: Vec<send::Read>| read.into_iter().map(|read| read.port).collect();
     let sends_whole = report.errors() == faults;
-    let maps = file.named("map").into_iter();
-    let maps = maps.filter_map(|(name, section)| map::read(&reading, name, section));
-    let maps: Vec<_> = maps.collect();
     let workers = file.named("worker").into_iter();
     let workers = workers.filter_map(|(name, section)| worker::read(&reading, name, section));
     let workers: Vec<_> = workers.collect();

@@ -89,4 +89,8 @@ quayside_model::codes! {
         "Name the same PostgreSQL database in `[store] url` of each of them: as it is, each runs the host by itself.";
     MAP_PROGRAM = "QS0660", "The program that runs a map is not on this machine.",
         "Install it where the map is used (`apt-get install xsltproc`), or name another one in `[maps] xslt` of node.toml.";
+    UNKNOWN_MAP = "QS0661", "A port names a map that the application does not define.",
+        "Add `[map.NAME]`, or correct the name.";
+    PORT_MAP = "QS0662", "A map cannot be applied at a port.",
+        "Name maps that are made `from` one message with a `type`, each of another one, and that need no parameters.";
 }

@@ -29,6 +29,7 @@ pub(crate) mod node;
 mod orchestration;
 mod outside;
 mod pipeline;
+mod port_maps;
 mod properties;
 pub(crate) mod queues;
 mod reach;

@@ -239,6 +239,12 @@ impl Surroundings<'_> {
             return None;
         }
         let full = Name::new(format!("{}.{name}", self.reading.app)).ok()?;
+        // Both subscribe under their names: either would take what is meant for the other.
+        if self.ports.iter().any(|port| port.name == full) {
+            let message = format!("`{name}` is the name of a send port as well");
+            report.error(codes::DUPLICATE, source, 0, message);
+            return None;
+        }
         let maps = self.maps.iter();
         let maps = maps.map(|plan| (plan.name.clone(), Arc::clone(plan)));
         let of_app = (self.messages.to_vec(), maps.collect());

@@ -5,7 +5,7 @@
 
 use quayside_engine::{
     filter::{Filter, Prospect, comparable},
-    plan::{Expects, Location, MessagePlan, ReceivePort, SendPort},
+    plan::{Expects, Location, MessagePlan, PortMap, ReceivePort, SendPort},
 };
 use quayside_model::Text;
 
@@ -21,6 +21,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) location: &'a Location,
     /// `None`: the port expects nothing, so that the content is not looked at.
     message: Option<&'a MessagePlan>,
+    /// The map of the port that makes something else of them.
+    mapped: Option<&'a PortMap>,
     /// Whether it has failed and is published again for that.
     failed: bool,
 }
@@ -39,6 +41,7 @@ pub(crate) fn origins(apps: &[App]) -> Vec<Origin<'_>> {
             port,
             location,
             message,
+            mapped: message.and_then(|message| map_of(port, message)),
             failed: false,
         };
         for location in &port.locations {
@@ -77,14 +80,9 @@ impl<'a> Origin<'a> {
     pub(crate) fn know(&self, name: &str) -> Prospect {
         if name == "msg.type" {
             return match (self.failed, self.message) {
-                (false, Some(message)) => message
-                    .message_type
-                    .as_ref()
-                    .map_or(Prospect::Unknown, |text| is(text)),
+                (false, Some(_)) => self.message_type().map_or(Prospect::Unknown, is),
                 // Whatever its content says.
-                (false, None) if matches!(self.port.pipeline.expects, Expects::Kind(_)) => {
-                    Prospect::Unknown
-                }
+                (false, None) if self.is_of_any_type() => Prospect::Unknown,
                 _ => Prospect::Absent,
             };
         }
@@ -126,16 +124,32 @@ impl<'a> Origin<'a> {
     fn promotes(&self, name: &str) -> bool {
         let split = self.port.pipeline.split.as_ref();
         let carried = split.is_some_and(|split| split.properties().iter().any(|p| *p == *name));
-        carried
-            || self.message.is_some_and(|message| {
-                let mut properties = message.promotions.properties();
-                properties.any(|(property, _)| *property == name)
-            })
+        carried || self.read_as().any(|message| promoted_from(message, name))
+    }
+
+    /// Whether their type is what their content says, and no message of the application is meant by it.
+    fn is_of_any_type(&self) -> bool {
+        self.message.is_none() && matches!(self.port.pipeline.expects, Expects::Kind(_))
+    }
+
+    /// All that they may be read as: as they came, and as the maps of the port make them.
+    fn read_as(&self) -> impl Iterator<Item = &'a MessagePlan> {
+        let any: &'a [PortMap] = match self.is_of_any_type() {
+            true => &self.port.maps,
+            false => &[],
+        };
+        let maps = self.mapped.into_iter().chain(any);
+        self.message
+            .into_iter()
+            .chain(maps.filter_map(|map| map.to.as_deref()))
     }
 
     /// The type that they are known to be of.
     pub(crate) fn message_type(&self) -> Option<&'a str> {
-        self.message?.message_type.as_deref()
+        match self.mapped {
+            Some(map) => map.to.as_ref()?.message_type.as_deref(),
+            None => self.message?.message_type.as_deref(),
+        }
     }
 
     /// What they are, for a person.
@@ -150,6 +164,19 @@ impl<'a> Origin<'a> {
             None => format!("what `{}` receives", self.location.name),
         }
     }
+}
+
+/// The map that the port applies to these messages.
+fn map_of<'a>(port: &'a ReceivePort, message: &MessagePlan) -> Option<&'a PortMap> {
+    let message_type = message.message_type.as_deref()?;
+    port.maps
+        .iter()
+        .find(|map| map.message_type == message_type)
+}
+
+fn promoted_from(message: &MessagePlan, name: &str) -> bool {
+    let mut properties = message.promotions.properties();
+    properties.any(|(property, _)| *property == name)
 }
 
 fn is(text: &str) -> Prospect {

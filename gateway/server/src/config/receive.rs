@@ -11,6 +11,7 @@ use quayside_model::{Priority, Timestamp};
 use super::{
     app::{ON_FAILURE, Placed, Reading},
     codes, pipeline,
+    port_maps::PortMaps,
     properties::{Use, Wanted},
     section::{Section, list},
     spans::Value,
@@ -26,7 +27,7 @@ pub(crate) fn read(
     reading: &Reading<'_>,
     name: &str,
     section: Section<'_>,
-    messages: &[Arc<MessagePlan>],
+    port_maps: &PortMaps<'_>,
 ) -> Option<Placed<ReceivePort>> {
     let full = reading.full_name(&section, &[name]);
     let host = reading.host(&section, "receive");
@@ -57,7 +58,8 @@ pub(crate) fn read(
         })
         .collect();
     let pipeline = pipeline::read(&section);
-    let messages = messages_of(reading, &section, messages);
+    let messages = messages_of(reading, &section, port_maps.messages);
+    let maps = port_maps.of(&section);
     if let Some(pipeline) = &pipeline {
         check_pipeline(
             &section,
@@ -84,6 +86,7 @@ pub(crate) fn read(
         pipeline,
         messages,
         validate,
+        maps,
         dedupe,
         unrouted,
         ordered,

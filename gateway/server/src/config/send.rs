@@ -10,6 +10,7 @@ use quayside_model::{Name, OnOrderFailure, RetryPolicy, Severity};
 use super::{
     app::{ON_FAILURE, Placed, Reading},
     codes, pipeline,
+    port_maps::PortMaps,
     properties::{self, Use, Wanted},
     receive,
     section::{Section, suggestion},
@@ -30,7 +31,12 @@ pub(crate) struct Read {
 }
 
 /// Reads one send port. `None` if it has no proper name.
-pub(crate) fn read(reading: &Reading<'_>, name: &str, section: Section<'_>) -> Option<Read> {
+pub(crate) fn read(
+    reading: &Reading<'_>,
+    name: &str,
+    section: Section<'_>,
+    port_maps: &PortMaps<'_>,
+) -> Option<Read> {
     let full = reading.full_name(&section, &[name]);
     let host = reading.host(&section, "send");
     let retry = retry(&section).unwrap_or_default();
@@ -60,6 +66,7 @@ pub(crate) fn read(reading: &Reading<'_>, name: &str, section: Section<'_>) -> O
     let max_in_flight = section
         .integer("max_in_flight", 1..=65_536)
         .unwrap_or(MAX_IN_FLIGHT);
+    let maps = port_maps.of(&section);
     let priority = receive::priority(&section);
     let encode = pipeline::read_send(&section);
     let window = window::read(&section);
@@ -84,6 +91,7 @@ pub(crate) fn read(reading: &Reading<'_>, name: &str, section: Section<'_>) -> O
         filter,
         group_filters: Vec::new(),
         encode: encode.flatten(),
+        maps,
         primary: primary.map_or_else(|| nothing(retry), |(plan, _)| plan),
         backup: backup.map(|(plan, _)| plan),
         ordered,

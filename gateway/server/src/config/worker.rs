@@ -63,6 +63,7 @@ pub(crate) fn read(
         filter: None,
         group_filters: Vec::new(),
         encode: None,
+        maps: Vec::new(),
         primary: TransportPlan {
             adapter: transport.adapter,
             block: transport.block,
