@@ -37,6 +37,17 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 /// The sample application `orders` with other cases.
 fn orders(cases: &str) -> tempfile::TempDir {
     let app = fs::read_to_string(samples().join("orders/app.toml")).expect("the sample");
+    // Without its approvals.
+    let (app, _) = app
+        .split_once("# Where the orchestration")
+        .expect("its ports");
+    let (messages, rest) = app.split_once("# What a person").expect("its messages");
+    let (_, ports) = rest.split_once("[receive.orders]").expect("its locations");
+    let (ports, rest) = ports
+        .split_once("[receive.approvals]")
+        .expect("its locations");
+    let (_, sends) = rest.split_once("[send.archive]").expect("its ports");
+    let app = format!("{messages}[receive.orders]{ports}[send.archive]{sends}");
     let order = fs::read_to_string(samples().join("orders/tests/order.xml")).expect("the sample");
     folder(&[
         ("orders/app.toml", &app),

@@ -23,7 +23,10 @@ pub(super) fn lines(expected: &str, came: &str) -> Vec<String> {
     }
     // Lines that are the same are of use near those that are not.
     let differs = |line: &String| !line.starts_with("  ");
-    let near = |at: usize| shown[at.saturating_sub(2)..].iter().take(5).any(differs);
+    let near = |at: usize| {
+        let until = shown.len().min(at + 3);
+        shown[at.saturating_sub(2)..until].iter().any(differs)
+    };
     let mut lines: Vec<String> = (0..shown.len())
         .filter(|at| near(*at))
         .map(|at| shown[at].clone())

@@ -6,7 +6,7 @@ use crate::dev::{APP, Dev, text};
 const ABROAD: &str = r#"
 [send.abroad]
 filter = "msg.type == 'urn:orders#Order' && (http.method == 'PUT' || http.header['x-lane'] == 'far')"
-primary.file = { folder = "abroad", create = true }
+primary.file = { folder = "abroad", create = true, file_name = "{msg.id}.xml" }
 "#;
 
 #[test]
