@@ -265,9 +265,9 @@ pub(crate) async fn beating<T>(shared: &Shared, work: impl Future<Output = T>) -
     }
 }
 
-/// How many tasks run until the cut: committer and exchanges, and without an agent session and watcher.
+/// How many tasks run until the cut: both committers and exchanges, and without an agent session and watcher.
 fn lasting_tasks(shared: &Shared) -> usize {
-    if shared.options.agent.is_some() { 2 } else { 4 }
+    if shared.options.agent.is_some() { 3 } else { 5 }
 }
 
 /// How long a process that begins to stand by waits until its connections are ready.
