@@ -53,7 +53,7 @@ mod tests {
         ] {
             assert_eq!(
                 resolve("maps/in/a.xsl", href).as_deref(),
-                path.as_ref().map(|p| *p).map_err(|e| e),
+                path.as_ref().copied(),
                 "{href}"
             );
         }
