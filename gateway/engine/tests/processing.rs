@@ -448,9 +448,15 @@ async fn a_refused_approval_is_undone_and_one_that_fails_waits_for_an_operator()
     let retry = Order::RetryStep(None).encode();
     let left = world.store.order_run(run.id, &retry).await;
     left.expect("it is left");
-    world.run(RunState::Waiting).await;
-    let asked = world.partners.seen_by("app.stock");
-    assert_eq!(asked.len(), 2, "{asked:?}");
+    // It waits as soon as it has asked, and the partner hears of it then.
+    let asked = wait_for("the call to be made again", PATIENCE, async || {
+        let asked = world.partners.seen_by("app.stock");
+        match asked.len() {
+            2 => Ok(asked),
+            _ => Err(format!("{asked:?}")),
+        }
+    })
+    .await;
     assert_eq!(asked[0].1, asked[1].1, "one key for all attempts");
     scene.stored(answer(&scene, "9", "no")).await;
     let run = world.run(RunState::Terminated).await;

@@ -249,10 +249,15 @@ fn the_examples_of_the_guide_can_be_used() {
         document,
         r#"{"Number":1,"Account":"DE1","Amount":12.5,"Text":"Rent"}"#
     );
-    let encode: EncodeSpec =
-        toml::from_str(examples.next().expect("one of encoding")).expect("a spec");
-    encode.compile().expect("no fault");
     assert_eq!(examples.next(), None);
+    let mut all = guide
+        .split("```toml\n")
+        .filter_map(|rest| rest.split("```").next());
+    let sends = all.find(|example| example.starts_with("[send.bank.pipeline]"));
+    let sends: toml::Table = toml::from_str(sends.expect("one of encoding")).expect("TOML");
+    let encode = sends["send"]["bank"]["pipeline"]["encode"].clone();
+    let encode: EncodeSpec = encode.try_into().expect("a spec");
+    encode.compile().expect("no fault");
 }
 
 fn splits() -> Vec<Split> {

@@ -4,4 +4,4 @@ FROM (
   SELECT e.run, f.place FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS e(run, message, no)
   CROSS JOIN LATERAL (SELECT ctid AS place FROM delivery
                       WHERE message = e.message AND no = e.no OFFSET 0) f) e
-WHERE d.ctid = e.place AND d.state + 0 = 5 AND d.run = e.run
+WHERE d.ctid = e.place AND (d.state, d.run) IS NOT DISTINCT FROM (5::smallint, e.run)

@@ -189,7 +189,7 @@ to = { "$.id" = "/Order/Id" }
     #[test]
     fn a_map_that_no_port_can_apply_is_refused_where_it_is_named() {
         for (maps, code, word) in [
-            ("\"approv\"", "QS0661", "Did you mean `approve`?"),
+            ("\"approv\"", "QS0661", "did you mean `approve`?"),
             ("\"bare\"", "QS0662", "`from`"),
             ("\"loose\"", "QS0662", "no `type`"),
             ("\"approve\", \"again\"", "QS0662", "never applied"),
