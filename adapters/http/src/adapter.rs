@@ -51,7 +51,7 @@ pub struct HttpOptions {
     pub readiness: ReadinessCheck,
     /// Where the keys of listeners with TLS are.
     pub secrets: Arc<dyn Secrets>,
-    /// Who keeps what outside programs say of their work; `None`: `/work/` is a path like others.
+    /// Who keeps what outside programs say of their work; `None`: `/works/` is a path like others.
     pub workers: Option<Arc<dyn Workers>>,
 }
 

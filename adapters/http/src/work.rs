@@ -1,4 +1,4 @@
-//! `POST /work/TICKET/WORD`: what outside programs say of the work that the gateway has given them.
+//! `POST /works/TICKET/WORD`: what outside programs say of the work that the gateway has given them.
 //!
 //! The ticket is all that a program has to show: it is given to the program alone, with the work, and nobody can guess
 //! it. Every listener of every node takes the word.
@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// What the path begins with.
-const PREFIX: &str = "/work/";
+const PREFIX: &str = "/works/";
 /// The longest ticket.
 const TICKET_MAX: usize = 128;
 /// Within which 16 KiB of a result, or its end, must come.

@@ -69,7 +69,7 @@ async fn programs_speak_at_any_listener() {
     let adapter = HttpAdapter::new(options);
     let address = adapter.bind().await.unwrap()[DEFAULT_LISTENER];
     let say = async |path: &str, body: &'static str| {
-        let request = client().post(format!("http://{address}/work/{path}"));
+        let request = client().post(format!("http://{address}/works/{path}"));
         let request = request.header("content-type", "text/plain").body(body);
         request.send().await.unwrap()
     };
@@ -117,10 +117,10 @@ async fn programs_speak_at_any_listener() {
     for path in ["1.1/dance", "1.1", "1.1/fail/1", "G.1/fail", "/fail", &long] {
         assert_eq!(say(path, "x").await.status(), 404, "{path}");
     }
-    let get = client().get(format!("http://{address}/work/1.1/heartbeat"));
+    let get = client().get(format!("http://{address}/works/1.1/heartbeat"));
     assert_eq!(get.send().await.unwrap().status(), 404);
     let large = client()
-        .post(format!("http://{address}/work/2.2/complete"))
+        .post(format!("http://{address}/works/2.2/complete"))
         .body("x".repeat(256 * 1024 + 1));
     assert_eq!(large.send().await.unwrap().status(), 413);
     assert_eq!(desk.0.lock().unwrap().len(), 3);
@@ -129,7 +129,7 @@ async fn programs_speak_at_any_listener() {
 #[tokio::test]
 async fn without_workers_there_is_nothing() {
     let gateway = Gateway::start().await;
-    let said = client().post(gateway.url("/work/1.1/complete")).body("x");
+    let said = client().post(gateway.url("/works/1.1/complete")).body("x");
     let nothing = said.send().await.unwrap();
     assert_eq!(nothing.status(), 404);
     assert_eq!(problem(nothing).await["code"], error::NO_LOCATION.code);

@@ -135,7 +135,7 @@ fn tell(block: &mut Block, callback: &str) {
         ("Quayside-Lease", format!("{{{WORK_LEASE}}}")),
         (
             "Quayside-Work",
-            format!("{callback}/work/{{{WORK_TICKET}}}"),
+            format!("{callback}/works/{{{WORK_TICKET}}}"),
         ),
     ] {
         if let Some(headers) = headers.as_object_mut() {
