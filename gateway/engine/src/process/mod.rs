@@ -39,11 +39,12 @@ pub(crate) use pinned::{definition, keep_definitions};
 
 use crate::{committer::chain, shared::Shared};
 
-/// How many instances and messages of orchestrations a process has in hand. Their steps share transactions, so that many
-/// at once are what makes each of them cheap.
-const PLACES: usize = 256;
-/// How many instances are claimed at once, each with the first page of its inbox: a bound for memory.
-const CLAIM: usize = 64;
+/// How many messages of orchestrations a process has in hand, each with the instance that it starts. Their steps share
+/// transactions, so that many at once are what makes each of them cheap.
+const MESSAGES: usize = 224;
+/// How many instances that go on: each comes with the first page of its inbox. They have places of their own, because what
+/// comes anew would not leave them any.
+const RUNS: usize = 64;
 /// The pace of polling. Closer than that of send ports: an answer that came over another process is waited for.
 const PACE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
 /// How often the instances in hand are compared with those that the store has for this process.
@@ -104,7 +105,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         return;
     }
     let mut round = Round {
-        places: Arc::new(Semaphore::new(PLACES)),
+        messages: Arc::new(Semaphore::new(MESSAGES)),
+        runs: Arc::new(Semaphore::new(RUNS)),
         works: JoinSet::new(),
         compared: shared.options.clock.monotonic(),
         turn: 0,
@@ -137,7 +139,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 
 struct Round {
     shared: Arc<Shared>,
-    places: Arc<Semaphore>,
+    messages: Arc<Semaphore>,
+    runs: Arc<Semaphore>,
     works: JoinSet<()>,
     compared: Monotonic,
     /// Which orchestration is asked for first.
@@ -178,10 +181,7 @@ impl Round {
     }
 
     async fn claim_runs(&mut self, names: &[Name]) -> Result<usize, StoreError> {
-        // Some places are for messages, however many instances there are to be finished.
-        let free = self.places.available_permits().saturating_sub(PLACES / 8);
-        let room = free.min(CLAIM);
-        let wants = shares(names, room);
+        let wants = shares(names, self.runs.available_permits());
         if wants.is_empty() {
             return Ok(0);
         }
@@ -192,7 +192,7 @@ impl Round {
             shared.process.hold(run.claim.run);
         }
         for run in claimed {
-            let place = self.place().await;
+            let place = place(&self.runs).await;
             let shared = Arc::clone(&shared);
             self.works.spawn(async move {
                 let _in_hand = InHand(&shared, InHandOf::Run(run.claim.run));
@@ -205,7 +205,7 @@ impl Round {
     }
 
     async fn claim_messages(&mut self, names: &[Name]) -> Result<usize, StoreError> {
-        let wants = shares(names, self.places.available_permits());
+        let wants = shares(names, self.messages.available_permits());
         let want = |(port, room): (Name, u32)| Want {
             port,
             room,
@@ -226,7 +226,7 @@ impl Round {
         };
         let found = claimed.len();
         for claimed in claimed {
-            let place = self.place().await;
+            let place = place(&self.messages).await;
             let shared = Arc::clone(&shared);
             self.works.spawn(async move {
                 let _in_hand = InHand(&shared, InHandOf::Message(claimed.claim));
@@ -236,12 +236,6 @@ impl Round {
             });
         }
         Ok(found)
-    }
-
-    /// A place for what was claimed: there is one, because only this task takes them.
-    async fn place(&self) -> OwnedSemaphorePermit {
-        let place = Arc::clone(&self.places).acquire_owned().await;
-        place.expect("the semaphore is never closed")
     }
 
     /// Gives back instances that the store has for this process and that nobody here works on: a claim whose answer
@@ -270,6 +264,12 @@ impl Round {
             () = shared.cut.cancelled() => {}
         }
     }
+}
+
+/// A place for what was claimed: there is one, because only one task takes them.
+async fn place(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    let place = Arc::clone(places).acquire_owned().await;
+    place.expect("the semaphore is never closed")
 }
 
 /// Something that a task has in hand: until it ends, also if it panics, so that what it leaves is found and given back.
