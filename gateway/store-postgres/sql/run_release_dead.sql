@@ -1,4 +1,5 @@
--- run_release_dead: by hops from one holder to the next; also those of a holder whose row is gone.
+-- run_release_dead: by hops from one holder to the next; also those of a holder whose row is gone. Whatever waits is behind
+-- them: they were claimed before it, and somebody waits for them already as long as it took to see that their holder is dead.
 WITH RECURSIVE holder AS (
   (SELECT instance AS id FROM run WHERE state = 1 ORDER BY instance LIMIT 1)
   UNION ALL
@@ -12,5 +13,5 @@ WITH RECURSIVE holder AS (
                     WHERE i.id = h.id AND i.state = 0 AND s.live)
   LIMIT $1::bigint
 )
-UPDATE run r SET state = 0, instance = NULL, since = now_us() FROM dead d WHERE r.id = d.id AND r.state + 0 = 1
+UPDATE run r SET state = 0, instance = NULL, since = 0 FROM dead d WHERE r.id = d.id AND r.state + 0 = 1
 RETURNING r.id
