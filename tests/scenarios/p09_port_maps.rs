@@ -1,9 +1,12 @@
 //! P9: maps at receive and send ports. The first map for the type of a message is applied; what cannot be mapped is told or kept
 //! in the form in which it came, and can be taken in again when the map is repaired.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, net::SocketAddr, path::Path, time::Duration};
 
-use quayside_harness::{client::Reply, order_xml, wait_for};
+use quayside_harness::{
+    client::{self, Reply},
+    order_xml, wait_for,
+};
 use quayside_tests::{Site, Store, post_with};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -280,6 +283,126 @@ async fn what_cannot_be_mapped_is_told_or_kept_as_it_came() {
         .await
         .expect("resumed");
     has(&site, "slips", "bid:bad-2").await;
+}
+
+/// A partner is asked, whose receipt becomes a confirmation on its way into the store and a page on its way to the sender.
+fn asking(partner: SocketAddr) -> String {
+    format!(
+        r#"[app]
+name = "t"
+[message.order]
+type = "urn:orders#Order"
+[message.receipt]
+type = "urn:stock#Receipt"
+[message.confirmation]
+type = "urn:orders#Confirmation"
+[map.confirm]
+file = "maps/confirm.toml"
+from = "receipt"
+to = "confirmation"
+[map.page]
+file = "maps/page.toml"
+from = "confirmation"
+[receive.web]
+message = "order"
+answer_within = "20s"
+answer_maps = "page"
+[receive.web.location.in.http]
+path = "/in"
+[send.stock]
+filter = "msg.type == 'urn:orders#Order'"
+answers = true
+answer_maps = "confirm"
+primary.http = {{ url = "http://{partner}/stock" }}
+backup.http = {{ url = "http://{partner}/other" }}
+"#
+    )
+}
+
+const CONFIRM: &str = r#"
+[source.receipt]
+format = "xml"
+namespaces = { s = "urn:stock" }
+[target]
+format = "xml"
+namespace = "urn:orders"
+[to]
+"/Confirmation/No" = { xpath = "/s:Receipt/s:No", required = true }
+"#;
+
+const PAGE: &str = r#"
+[source.confirmation]
+format = "xml"
+namespaces = { o = "urn:orders" }
+[target]
+format = "json"
+[to]
+"$.confirmed" = "/o:Confirmation/o:No"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_mapped_where_they_come_in_and_where_they_go_out() {
+    let files = |folder: &Path| {
+        fs::create_dir_all(folder.join("maps")).expect("a folder");
+        fs::write(folder.join("maps/confirm.toml"), CONFIRM).expect("written");
+        fs::write(folder.join("maps/page.toml"), PAGE).expect("written");
+    };
+    let site = Site::prepared(Store::Sqlite, 1, &asking, &files, &|node| node).await;
+    let partner_says = async |status: u16, body: &'static str| {
+        let addr = site.partner.addr();
+        let path = format!("/_control/reply?status={status}");
+        let headers = [("content-type", "application/xml")];
+        let request = client::request("PUT", addr, &path, &headers, body.into());
+        let reply = client::once(addr, request, PATIENCE).await;
+        assert!(reply.expect("the partner").status.is_success());
+    };
+    let ask = async |key: &str| {
+        let headers = [("idempotency-key", key)];
+        let body = order_xml("1", "k", 300);
+        let reply = post_with(site.servers()[0], "/in", &headers, body).await;
+        reply.unwrap_or_else(|broken| panic!("{broken}"))
+    };
+    partner_says(200, "<Receipt xmlns='urn:stock'><No>7</No></Receipt>").await;
+    let reply = ask("\"a\"").await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.text().as_str()),
+        (200, r#"{"confirmed":"7"}"#)
+    );
+
+    // An answer that no map takes is the sender's as it came.
+    partner_says(200, "<Other/>").await;
+    assert_eq!(ask("\"b\"").await.text(), "<Other/>");
+
+    // One that cannot be mapped is for an operator, and no other partner gets the message.
+    partner_says(200, "<Receipt xmlns='urn:stock'/>").await;
+    let reply = ask("\"c\"").await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.code().as_str()),
+        (502, "QS0820"),
+        "{}",
+        reply.text()
+    );
+    let kept = fails(&site, "t.stock", "QS0252").await;
+    let log = site.partner.log().await;
+    assert!(log.iter().all(|seen| seen.path == "/stock"), "{log:?}");
+
+    // The partner is right again: it is asked under the same key, and the same question has its answer.
+    partner_says(200, "<Receipt xmlns='urn:stock'><No>8</No></Receipt>").await;
+    let ids = json!({ "ids": [kept["id"]], "reason": "the partner is right again" });
+    let resumed = site.gateway().post("deliveries/resume", &ids).await;
+    resumed.expect("resumed");
+    wait_for("the answer", PATIENCE, async || {
+        let reply = ask("\"c\"").await;
+        match reply.text().as_str() {
+            r#"{"confirmed":"8"}"# => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    })
+    .await;
+    let log = site.partner.log().await;
+    let keys: Vec<&str> = log[2..].iter().map(|seen| seen.key.as_str()).collect();
+    assert_eq!(keys.len(), 2);
+    assert_eq!(keys[0], keys[1]);
 }
 
 /// A batch of orders with these ids.

@@ -6,7 +6,8 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bytes::Bytes;
-use quayside_model::{Code, Content, Context, Message, Name, Text, Value};
+use quayside_adapter_api::Answer;
+use quayside_model::{Code, Content, Context, INLINE_MAX, Message, Name, Text, Value};
 use quayside_pipeline::{
     Invalid, Kind, Limits, Map, Scanned, Scanner, codes as pipeline,
     map::{Call, Given, Input},
@@ -23,6 +24,8 @@ use crate::{
 
 /// Up to how many bytes of documents a map works in the task that asks for it.
 const AT_ONCE: usize = 16 * 1024;
+/// From which status on an answer says that it is an error.
+pub(crate) const REFUSED: u16 = 400;
 /// The largest document that is mapped, in bytes: it is whole in memory.
 pub(crate) const INPUT_MAX: usize = 4 * 1024 * 1024;
 
@@ -149,19 +152,81 @@ pub(crate) async fn at_port(
         properties: properties(&message.context),
         most: shared.outside.max_output(),
     };
-    let made = match apply(shared, &map.map, work).await {
-        Ok(made) => made,
-        Err(fault) => {
-            let told = map.told(fault.code, &fault.detail);
-            return Ok(Err(MapFault {
-                is_here: fault.is_here,
-                ..told
-            }));
-        }
-    };
+    Ok(fit(shared, map, work).await)
+}
+
+async fn fit(shared: &Shared, map: &PortMap, work: Work) -> Result<Fitting, MapFault> {
+    let made = apply(shared, &map.map, work).await;
+    let made = made.map_err(|fault| MapFault {
+        is_here: fault.is_here,
+        ..map.told(fault.code, &fault.detail)
+    })?;
     let (to, length) = (map.to.clone(), made.body.len());
     let looked = apart(shared, length, move || look(to.as_deref(), made)).await;
-    Ok(looked.map_err(|fault| map.told_of_made(&fault)))
+    looked.map_err(|fault| map.told_of_made(&fault))
+}
+
+/// An answer as the first of `maps` that takes it makes it: XML by its type, and JSON, which says nothing of its type, by the
+/// first that reads JSON. Any other passes as it is, and so does what is no document or says by its status that it is an
+/// error. A map of an answer knows no properties: an answer has none.
+///
+/// # Errors
+/// Why there is no answer.
+pub(crate) async fn answer(
+    shared: &Shared,
+    maps: &[PortMap],
+    answer: Answer,
+) -> Result<Answer, MapFault> {
+    let Some((map, work)) = of_answer(maps, &answer) else {
+        return Ok(answer);
+    };
+    let fitting = fit(shared, map, work).await?;
+    Ok(answered(answer.status, fitting))
+}
+
+/// [`answer`] at once, for whoever runs no programs.
+///
+/// # Errors
+/// Why there is no answer.
+pub(crate) fn answer_at_hand(maps: &[PortMap], answer: Answer) -> Result<Answer, MapFault> {
+    let Some((map, work)) = of_answer(maps, &answer) else {
+        return Ok(answer);
+    };
+    let fitting = fit_at_hand(map, &work)?;
+    Ok(answered(answer.status, fitting))
+}
+
+/// The map that takes an answer, and what it is asked for.
+fn of_answer<'a>(maps: &'a [PortMap], answer: &Answer) -> Option<(&'a PortMap, Work)> {
+    if maps.is_empty() || answer.body.is_empty() || answer.status >= REFUSED {
+        return None;
+    }
+    let kind = Kind::sniff(answer.content_type.as_deref(), &answer.body);
+    let map = match kind {
+        Kind::Xml => {
+            let mut scanner = Scanner::new(kind, Vec::new(), Limits::default());
+            scanner.push(&answer.body).ok()?;
+            let found = scanner.finish().ok()?;
+            for_type(maps, found.message_type.as_deref())?
+        }
+        Kind::Json => maps.iter().find(|map| map.map.reads_json())?,
+        Kind::Opaque => return None,
+    };
+    let work = Work {
+        inputs: vec![(kind, answer.body.clone())],
+        params: BTreeMap::new(),
+        properties: BTreeMap::new(),
+        most: INLINE_MAX,
+    };
+    Some((map, work))
+}
+
+fn answered(status: u16, fitting: Fitting) -> Answer {
+    Answer {
+        status,
+        content_type: Some(fitting.made.content_type),
+        body: fitting.made.body.into(),
+    }
 }
 
 /// [`at_port`] at once, for whoever has no store and runs no programs.
@@ -186,7 +251,11 @@ pub(crate) fn at_port_at_hand(
         properties: properties(&message.context),
         most: MAX_OUTPUT,
     };
-    let made = at_hand(&map.map, &work).map_err(|fault| map.told(fault.code, &fault.detail))?;
+    fit_at_hand(map, &work)
+}
+
+fn fit_at_hand(map: &PortMap, work: &Work) -> Result<Fitting, MapFault> {
+    let made = at_hand(&map.map, work).map_err(|fault| map.told(fault.code, &fault.detail))?;
     look(map.to.as_deref(), made).map_err(|fault| map.told_of_made(&fault))
 }
 
@@ -218,6 +287,17 @@ fn malformed(invalid: Invalid) -> MapFault {
         offset,
     } = invalid;
     MapFault::new(code, format!("{detail} (at byte {offset})"))
+}
+
+impl MapPlan {
+    /// Whether it is made from JSON.
+    #[must_use]
+    pub fn reads_json(&self) -> bool {
+        match &self.way {
+            MapWay::Declared(map) => map.sources().all(|(_, kind)| kind == Kind::Json),
+            MapWay::Outside(program) => program.language == Language::Jq,
+        }
+    }
 }
 
 impl PortMap {

@@ -57,6 +57,8 @@ pub struct ReceivePort {
     pub validate: Validate,
     /// The maps of which the first that takes a message's type is applied to it; any other message stays as it is.
     pub maps: Vec<PortMap>,
+    /// The same for what its senders are answered.
+    pub answer_maps: Vec<PortMap>,
     /// Under which key a message is accepted once.
     pub dedupe: DedupePlan,
     /// What happens to a message that nobody subscribes to.
@@ -206,6 +208,8 @@ pub struct SendPort {
     pub encode: Option<Arc<Encode>>,
     /// As at a receive port, before the transport sees a message.
     pub maps: Vec<PortMap>,
+    /// The same for what its partner answers, before anybody sees it.
+    pub answer_maps: Vec<PortMap>,
     /// The transport.
     pub primary: TransportPlan,
     /// The transport after the primary's attempts are spent.

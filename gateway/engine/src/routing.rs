@@ -163,6 +163,7 @@ pub(crate) mod tests {
             clustered: false,
             filter: compiled.next(),
             maps: Vec::new(),
+            answer_maps: Vec::new(),
             group_filters: compiled.map(|filter| (name("app.group"), filter)).collect(),
             encode: None,
             primary: TransportPlan {

@@ -81,6 +81,7 @@ fn impossible(hash: &str) -> Plan {
         messages: Vec::new(),
         validate: Validate::Off,
         maps: Vec::new(),
+        answer_maps: Vec::new(),
         dedupe: quayside_engine::plan::DedupePlan::default(),
         unrouted: Unrouted::Reject,
         ordered: false,

@@ -273,6 +273,7 @@ fn port(name: &str, answers: bool) -> SendPort {
         clustered: false,
         filter: None,
         maps: Vec::new(),
+        answer_maps: Vec::new(),
         group_filters: Vec::new(),
         encode: None,
         primary: TransportPlan {

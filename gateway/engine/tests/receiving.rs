@@ -155,6 +155,7 @@ fn receive(publish_failures: bool) -> ReceivePort {
         messages: Vec::new(),
         validate: Validate::Off,
         maps: Vec::new(),
+        answer_maps: Vec::new(),
         dedupe: DedupePlan {
             keys: vec!["msg.sha256".to_owned()],
             ..DedupePlan::default()
@@ -185,6 +186,7 @@ fn send(filter: &str) -> SendPort {
         clustered: false,
         filter: Some(Filter::compile(filter).expect("a filter")),
         maps: Vec::new(),
+        answer_maps: Vec::new(),
         group_filters: Vec::new(),
         encode: None,
         primary: TransportPlan {

@@ -11,10 +11,8 @@ use quayside_store::runs::{Asked, AskedEnd, Entered};
 use serde::{Deserialize, Serialize};
 
 use super::document;
-use crate::{codes, plan::OrchestrationPlan};
+use crate::{codes, mapping::REFUSED, plan::OrchestrationPlan};
 
-/// From which status on the answer of a partner is a refusal.
-const REFUSED: u16 = 400;
 /// How old the time in the id of a message may be: stores keep messages by it.
 const ID_AGE: std::time::Duration = std::time::Duration::from_secs(3600);
 

@@ -5,9 +5,9 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use quayside_adapter_api::{
     Accepted, AdapterError, Delivery, Incoming, RejectKind, Reply, Settle, Source,
 };
-use quayside_model::{BodyId, ExchangeId, MessageId, Monotonic};
+use quayside_model::{BodyId, ExchangeId, MessageId, Monotonic, Text};
 use quayside_store::{GroupOutcome, Outcome, PublishOutcome};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     body,
@@ -18,7 +18,8 @@ use super::{
 use crate::{
     codes,
     counters::count,
-    exchange::Told,
+    exchange::{NoAnswer, Told},
+    mapping::{self, MapFault},
     plan::{DedupePlan, Location, ReceivePort},
     publish::commit_together,
     shared::Shared,
@@ -420,12 +421,28 @@ impl Intake<'_> {
         let exchanges = &self.shared.exchanges;
         match exchanges.wait(exchange, first.message, within).await {
             Some(Told::Answer(answer)) => {
-                accepted.answer = Some(answer);
+                let made = mapping::answer(self.shared, &self.port.answer_maps, answer).await;
+                let made = made.map_err(|fault| self.not_mapped(first.message, &fault))?;
+                accepted.answer = Some(made);
                 Ok(accepted)
             }
             Some(Told::Nobody(why)) => Err(not_answered(first.message, &why).into()),
             None => Err(no_answer(first.message, within).into()),
         }
+    }
+
+    /// The answer is there, and stays: once the map is right, the same key brings it.
+    fn not_mapped(&self, message: MessageId, fault: &MapFault) -> Refused {
+        warn!(code = %fault.code, message.id = %message, location = %self.location.name, detail = %fault.detail,
+            "an answer could not be mapped");
+        if fault.is_here {
+            return unavailable("the answer could not be mapped now").into();
+        }
+        let why = NoAnswer {
+            code: Some(Text::lossy(fault.code.code)),
+            is_over: false,
+        };
+        not_answered(message, &why).into()
     }
 }
 

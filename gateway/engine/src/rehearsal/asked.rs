@@ -2,14 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quayside_model::{ExchangeId, Failure, FailureClass, Message, MessageId, Name, Part, Text};
+use quayside_adapter_api::Answer;
+use quayside_model::{
+    Content, ExchangeId, Failure, FailureClass, Message, MessageId, Name, Part, Text,
+};
 use quayside_orchestration::{Arrived, CallKey, Event, Route};
 use quayside_store::runs::{Asked, AskedEnd};
 
-use super::{Stopped, Trial, What};
+use super::{Stopped, Trial, What, intake};
 use crate::{
     codes,
-    plan::SendPort,
+    mapping::{self, MapFault},
+    plan::{PortMap, SendPort},
     process::inbox::{self, Asking},
 };
 
@@ -144,6 +148,7 @@ impl Trial<'_> {
     }
 
     fn say(&mut self, open: &Open, reply: Reply) -> Result<(), Stopped> {
+        let reply = self.mapped_reply(&open.who, reply)?;
         match (open.by, reply) {
             (By::Work(instance, key, lease), Reply::Heartbeat) => {
                 let until = self.now.plus(lease);
@@ -151,12 +156,7 @@ impl Trial<'_> {
             }
             (_, Reply::Heartbeat) => {}
             (By::Sender, Reply::Answered { status, body }) => {
-                let request = open.message;
-                self.note(What::Answered {
-                    request,
-                    status,
-                    body,
-                });
+                self.answer_sender(open.message, status, body)?;
             }
             (By::Sender, Reply::Failed { code, detail }) => {
                 let message = self.message(open.message).map(Arc::clone);
@@ -175,6 +175,47 @@ impl Trial<'_> {
             }
         }
         self.settle()
+    }
+
+    /// What the maps of the port that asked make of a reply.
+    fn mapped_reply(&self, who: &Name, reply: Reply) -> Result<Reply, Stopped> {
+        let port = self.plan.send.iter().find(|port| port.name == *who);
+        let (Some(port), Reply::Answered { status, body }) = (port, &reply) else {
+            return Ok(reply);
+        };
+        match mapped_answer(&port.answer_maps, *status, body) {
+            Ok(body) => Ok(Reply::Answered {
+                status: *status,
+                body,
+            }),
+            Err(fault) if fault.code == codes::OUTSIDE_UNTRIED => Err(Stopped(fault.detail)),
+            Err(fault) => Ok(Reply::Failed {
+                code: Text::lossy(fault.code.code),
+                detail: Text::lossy(&fault.detail),
+            }),
+        }
+    }
+
+    /// Answers whoever has sent `request`, as the maps of the receive port make it.
+    pub(super) fn answer_sender(
+        &mut self,
+        request: MessageId,
+        status: u16,
+        body: Part,
+    ) -> Result<(), Stopped> {
+        let plan = self.plan;
+        let origin = self.message(request).map(|message| &*message.origin);
+        let location = origin.and_then(|origin| Name::new(origin).ok());
+        let port = location.and_then(|location| intake::port_of(plan, &location));
+        let maps = port.map_or(&[][..], |(port, _)| &port.answer_maps);
+        let body = mapped_answer(maps, status, &body)
+            .map_err(|fault| Stopped(format!("the answer: {fault}")))?;
+        self.note(What::Answered {
+            request,
+            status,
+            body,
+        });
+        Ok(())
     }
 
     /// Tells an instance what became of a message that it has sent.
@@ -313,4 +354,21 @@ impl Trial<'_> {
         self.suspend(port, message, code, detail);
         Ok(())
     }
+}
+
+fn mapped_answer(maps: &[PortMap], status: u16, body: &Part) -> Result<Part, MapFault> {
+    let Content::Inline(bytes) = &body.content else {
+        return Ok(body.clone());
+    };
+    let answer = Answer {
+        status,
+        content_type: body.content_type.clone(),
+        body: bytes.clone(),
+    };
+    let made = mapping::answer_at_hand(maps, answer)?;
+    Ok(Part {
+        name: body.name.clone(),
+        content_type: made.content_type,
+        content: Content::Inline(made.body),
+    })
 }

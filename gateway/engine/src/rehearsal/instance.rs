@@ -451,12 +451,7 @@ impl<'p> Trial<'p> {
                 });
             }
             Act::Answer(request, message) => {
-                let what = What::Answered {
-                    request,
-                    status: ANSWERED,
-                    body: message.body().clone(),
-                };
-                self.note(what);
+                self.answer_sender(request, ANSWERED, message.body().clone())?;
             }
             Act::Work(open, attempt, message) => {
                 self.count_message()?;

@@ -14,7 +14,8 @@ use tracing::{info, warn};
 use super::{
     decide::{decide, failure_of, hold_in_doubt, rests, suspend},
     encode::encoded,
-    failed, mapped,
+    failed,
+    mapped::{self, Unanswered},
     port::SendRuntime,
     rendered,
     rest::Pass,
@@ -80,15 +81,40 @@ pub(crate) async fn run(
                         || warn!(delivery = %claimed.id(), %port, "held before the completion");
                     failpoint::pass("hold-before-completion", tell).await;
                 }
-                log_result(&runtime, claimed, &result);
-                note_rest(&shared, &runtime, claimed, &pass, result.as_ref().err());
-                decide(&runtime.plan, claimed, result, &*shared.options.entropy)
+                change_after(&shared, &runtime, claimed, &pass, result).await
             }
         }
     };
     let attempted = conclude(&shared, &runtime, work, change).await;
     drop(pass);
     attempted
+}
+
+/// What the result of an attempt changes, with what the maps of the port make of an answer.
+async fn change_after(
+    shared: &Shared,
+    runtime: &SendRuntime,
+    claimed: &Claimed,
+    pass: &Pass,
+    result: Result<Sent, AdapterError>,
+) -> Change {
+    let answered = match result {
+        Ok(sent) => mapped::answer(shared, runtime, sent).await,
+        Err(error) => Err(Unanswered::Failed(error)),
+    };
+    let result = match answered {
+        Ok(sent) => Ok(sent),
+        Err(Unanswered::Failed(error)) => Err(error),
+        Err(Unanswered::Suspended(failure)) => {
+            warn!(code = %failure.code, delivery = %claimed.id(), port = %runtime.plan.name,
+                detail = %failure.detail, "an answer could not be mapped");
+            note_rest(shared, runtime, claimed, pass, None);
+            return suspend(&runtime.plan, claimed.attempts + 1, failure, true);
+        }
+    };
+    log_result(runtime, claimed, &result);
+    note_rest(shared, runtime, claimed, pass, result.as_ref().err());
+    decide(&runtime.plan, claimed, result, &*shared.options.entropy)
 }
 
 /// Makes what an attempt came to durable, with what the policy of the port makes of it.

@@ -203,6 +203,7 @@ mod tests {
             clustered: false,
             filter: None,
             maps: Vec::new(),
+            answer_maps: Vec::new(),
             group_filters: Vec::new(),
             encode: None,
             primary: transport(2),

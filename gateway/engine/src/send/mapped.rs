@@ -1,15 +1,20 @@
-//! The maps of a send port: what its transport sees of a message.
+//! The maps of a send port: what its transport sees of a message, and what others see of an answer.
 //!
 //! The delivery keeps the message as it was published. So each attempt maps it again, by the map in force then.
 
 use std::sync::Arc;
 
-use quayside_adapter_api::{AdapterError, ErrorKind};
-use quayside_model::{Content, Message, Part, Text};
+use quayside_adapter_api::{AdapterError, ErrorKind, Sent};
+use quayside_model::{Content, Failure, FailureClass, Message, Part, Text};
 use quayside_store::Claimed;
 
 use super::{decide::body_name, port::SendRuntime};
-use crate::{codes, committer::chain, mapping, shared::Shared};
+use crate::{
+    codes,
+    committer::chain,
+    mapping::{self, MapFault},
+    shared::Shared,
+};
 
 /// The message as the transport gets it.
 ///
@@ -31,15 +36,7 @@ pub(crate) async fn message(
             let kind = ErrorKind::Retry(None);
             AdapterError::new(kind, codes::STORE_UNAVAILABLE, chain(&error))
         })?;
-    let fitting = done.map_err(|fault| {
-        let kind = match fault.is_here {
-            false => ErrorKind::Rejected,
-            // Nothing goes through before the machine is put right; what is only busy now is tried again.
-            true if fault.code == codes::OUTSIDE_START => ErrorKind::Config,
-            true => ErrorKind::Retry(None),
-        };
-        AdapterError::new(kind, fault.code, fault.detail)
-    })?;
+    let fitting = done.map_err(told)?;
     Ok(Arc::new(Message {
         message_type: fitting.scanned.message_type,
         parts: vec![Part {
@@ -50,4 +47,51 @@ pub(crate) async fn message(
         }],
         ..Message::clone(message)
     }))
+}
+
+/// What was sent, with its answer as the maps of the port make it.
+///
+/// # Errors
+/// Why the answer is none. The partner has the message: [`Unanswered::Suspended`] where another partner must not get it
+/// as well.
+pub(crate) async fn answer(
+    shared: &Shared,
+    runtime: &SendRuntime,
+    sent: Sent,
+) -> Result<Sent, Unanswered> {
+    let Some(answer) = sent.answer else {
+        return Ok(sent);
+    };
+    let made = mapping::answer(shared, &runtime.plan.answer_maps, answer).await;
+    match made {
+        Ok(answer) => Ok(Sent {
+            answer: Some(answer),
+            ..sent
+        }),
+        Err(fault) if fault.is_here => Err(Unanswered::Failed(told(fault).doubtful())),
+        Err(fault) => {
+            let detail = format!("the answer: {}", fault.detail);
+            let failure = Failure::new(fault.code, FailureClass::GiveUp, &detail);
+            Err(Unanswered::Suspended(failure))
+        }
+    }
+}
+
+/// Why there is no answer to be given.
+pub(crate) enum Unanswered {
+    /// Nothing came, or this machine could not map it now. Asked again under the same key, the partner gives it again.
+    Failed(AdapterError),
+    /// The map, or the answer, is wrong. It is for an operator: the backup transport leads to somebody who would get the
+    /// message as well.
+    Suspended(Failure),
+}
+
+fn told(fault: MapFault) -> AdapterError {
+    let kind = match fault.is_here {
+        false => ErrorKind::Rejected,
+        // Nothing goes through before the machine is put right; what is only busy now is tried again.
+        true if fault.code == codes::OUTSIDE_START => ErrorKind::Config,
+        true => ErrorKind::Retry(None),
+    };
+    AdapterError::new(kind, fault.code, fault.detail)
 }

@@ -328,6 +328,7 @@ pub(crate) fn port(name: &str) -> SendPort {
         clustered: false,
         filter: None,
         maps: Vec::new(),
+        answer_maps: Vec::new(),
         group_filters: Vec::new(),
         encode: None,
         primary: TransportPlan {

@@ -22,8 +22,39 @@ pub(crate) struct PortMaps<'a> {
 impl PortMaps<'_> {
     /// The maps of the port in `section`, without those that have a fault.
     pub(crate) fn of(&self, section: &Section<'_>) -> Vec<PortMap> {
+        self.under(section, "maps")
+    }
+
+    /// The maps of what is answered at the port in `section`; `answers`: by which key it would have answers.
+    pub(crate) fn of_answers(
+        &self,
+        section: &Section<'_>,
+        (answers, key): (bool, &str),
+    ) -> Vec<PortMap> {
+        if section.get("answer_maps").is_some() && !answers {
+            let message = format!(
+                "`{}` maps nothing: {} has no `{key}`",
+                section.name_of("answer_maps"),
+                section.path
+            );
+            section.error(codes::NOTHING_TO_DO, "answer_maps", message);
+        }
+        let found = self.under(section, "answer_maps");
+        let reading = found.iter().filter(|map| map.map.reads_json());
+        let json: Vec<&PortMap> = reading.collect();
+        if let [first, second, ..] = json.as_slice() {
+            let message = format!(
+                "the map `{}` is never applied: an answer in JSON does not say of which type it is, and `{}` takes it",
+                second.map.name, first.map.name
+            );
+            section.error(codes::PORT_MAP, "answer_maps", message);
+        }
+        found
+    }
+
+    fn under(&self, section: &Section<'_>, key: &str) -> Vec<PortMap> {
         let mut found: Vec<PortMap> = Vec::new();
-        for (name, node) in section.texts("maps") {
+        for (name, node) in section.texts(key) {
             let fault = |code, message: String| {
                 let report = section.report;
                 report.error(code, section.source, node.key_at, message);

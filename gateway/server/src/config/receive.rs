@@ -62,6 +62,7 @@ pub(crate) fn read(
     let maps = port_maps.of(&section);
     if let Some(pipeline) = &pipeline {
         check_pipeline(
+    let answer_maps = port_maps.of_answers(&section, (answer_within.is_some(), "answer_within"));
             &section,
             pipeline,
             !messages.is_empty(),
@@ -89,6 +90,7 @@ pub(crate) fn read(
         maps,
         dedupe,
         unrouted,
+        answer_maps,
         ordered,
         answer_within,
         priority,

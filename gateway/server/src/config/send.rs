@@ -67,6 +67,7 @@ pub(crate) fn read(
         .integer("max_in_flight", 1..=65_536)
         .unwrap_or(MAX_IN_FLIGHT);
     let maps = port_maps.of(&section);
+    let answer_maps = port_maps.of_answers(&section, (answers, "answers = true"));
     let priority = receive::priority(&section);
     let encode = pipeline::read_send(&section);
     let window = window::read(&section);
@@ -92,6 +93,7 @@ pub(crate) fn read(
         group_filters: Vec::new(),
         encode: encode.flatten(),
         maps,
+        answer_maps,
         primary: primary.map_or_else(|| nothing(retry), |(plan, _)| plan),
         backup: backup.map(|(plan, _)| plan),
         ordered,

@@ -64,6 +64,7 @@ pub(crate) fn read(
         group_filters: Vec::new(),
         encode: None,
         maps: Vec::new(),
+        answer_maps: Vec::new(),
         primary: TransportPlan {
             adapter: transport.adapter,
             block: transport.block,
