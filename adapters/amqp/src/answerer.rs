@@ -58,6 +58,7 @@ pub(crate) fn reply_to(request: &BasicProperties) -> Option<&str> {
 pub(crate) fn ends(rejected: &Rejected) -> bool {
     match rejected.kind {
         RejectKind::Invalid
+        | RejectKind::Forbidden
         | RejectKind::TooLarge
         | RejectKind::KeyReused
         | RejectKind::NoAnswer

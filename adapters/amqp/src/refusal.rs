@@ -34,7 +34,7 @@ pub(crate) fn then(
 ) -> Then {
     let for_good = matches!(
         rejected.kind,
-        RejectKind::Invalid | RejectKind::TooLarge | RejectKind::KeyReused
+        RejectKind::Invalid | RejectKind::Forbidden | RejectKind::TooLarge | RejectKind::KeyReused
     );
     if !for_good {
         let pause = rejected.retry_after.unwrap_or(DEFAULT_PAUSE);

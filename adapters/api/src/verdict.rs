@@ -63,6 +63,8 @@ pub struct Resting {
 pub enum RejectKind {
     /// Correct the content.
     Invalid,
+    /// Come as somebody who may send here: the content is not what is wrong.
+    Forbidden,
     /// Send less.
     TooLarge,
     /// Use a new key: this one stood for another request.

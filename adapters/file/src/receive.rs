@@ -201,7 +201,10 @@ impl Settle for FileSettle {
         let holder = taken.holder.clone();
         let for_good = matches!(
             rejected.kind,
-            RejectKind::Invalid | RejectKind::TooLarge | RejectKind::KeyReused
+            RejectKind::Invalid
+                | RejectKind::Forbidden
+                | RejectKind::TooLarge
+                | RejectKind::KeyReused
         ) || holder.read_failures(&taken.name.original) >= MAX_READ_FAILURES;
         if for_good {
             blocking(move || park(taken, &rejected)).await;

@@ -132,6 +132,7 @@ impl From<AdapterError> for Problem {
 pub fn refusal(rejected: &Rejected) -> (StatusCode, Option<std::time::Duration>) {
     let by_kind = match rejected.kind {
         RejectKind::Invalid | RejectKind::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+        RejectKind::Forbidden => StatusCode::FORBIDDEN,
         RejectKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         RejectKind::InProgress => StatusCode::CONFLICT,
         RejectKind::Overloaded => StatusCode::TOO_MANY_REQUESTS,

@@ -54,13 +54,14 @@ static COMMON: LazyLock<HashMap<&'static str, Name>> = LazyLock::new(|| {
 });
 
 /// Names that every request has.
-static FIXED: LazyLock<[Name; 5]> = LazyLock::new(|| {
+static FIXED: LazyLock<[Name; 6]> = LazyLock::new(|| {
     [
         "http.method",
         "http.path",
         "http.remote",
         "http.client",
         "http.client_certificate",
+        "http.client_subject",
     ]
     .map(|name| Name::new(name).expect("letters, dots and a dash"))
 });
@@ -73,7 +74,7 @@ pub(crate) fn context(
     client: Option<&Text>,
     key: Option<&Text>,
 ) -> Context {
-    let [method, path, remote, client_name, certificate] = &*FIXED;
+    let [method, path, remote, client_name, certificate, subject] = &*FIXED;
     let mut context = Context::new();
     context.promote(method.clone(), Text::lossy(head.method.as_str()));
     context.promote(path.clone(), Text::lossy(head.uri.path()));
@@ -83,6 +84,7 @@ pub(crate) fn context(
     }
     if let Some(shown) = &connection.certificate {
         context.write(certificate.clone(), shown.thumbprint.clone());
+        context.write(subject.clone(), shown.subject.clone());
     }
     add_headers(&mut context, head);
     if let Some(key) = key {

@@ -385,7 +385,10 @@ impl Settle for DocumentSettle {
         let holder = taken.claim.holder.clone();
         let for_good = matches!(
             rejected.kind,
-            RejectKind::Invalid | RejectKind::TooLarge | RejectKind::KeyReused
+            RejectKind::Invalid
+                | RejectKind::Forbidden
+                | RejectKind::TooLarge
+                | RejectKind::KeyReused
         );
         if for_good {
             let version = Mark::of(&taken.document).key();

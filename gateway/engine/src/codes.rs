@@ -63,6 +63,8 @@ quayside_model::codes! {
         "Set `batch = \"per-message\"` in the split of the receive port, or send several smaller batches.";
     RECORD_REFUSED = "QS0832", "The store refused a record of a batch.",
         "Report it with the log line: the gateway should not have built it.";
+    PARTY_UNKNOWN = "QS0833", "The sender of a message is none of the parties of the application.",
+        "Add the certificate or the name that it came with to its `[party.NAME]`, or let it come with another one; `party = \"optional\"` takes messages of anybody.";
     FORMER_LEFT = "QS0823", "The connections of the former owner of a clustered host could not be closed at once.",
         "Look whether the management API in `takeover` answers and lets its user in; it is tried again, and until then the broker may keep messages for the former owner.";
     OUTSIDE_START = "QS0840", "The program that runs a map could not be started on this machine.",

@@ -16,7 +16,7 @@ use quayside_orchestration::{Activation, Definition, Environment};
 use quayside_pipeline::{Map, Promotions, Schema, encode::Encode};
 
 mod pipeline;
-pub use pipeline::{Expects, ReceivePipeline};
+pub use pipeline::{Expects, Parties, Party, ReceivePipeline};
 
 use crate::{
     filter::{Filter, FilterError},

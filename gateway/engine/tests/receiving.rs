@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
 use quayside_adapter_api::{
-    Accepted, Adapter, AdapterError, Block, Delivery, ErrorKind, Incoming, Receive, Rejected,
-    Reply, Secrets, SendTerms, Services, Settle, Terms, Transmit,
+    Accepted, Adapter, AdapterError, Block, Delivery, ErrorKind, Incoming, Receive, RejectKind,
+    Rejected, Reply, Secrets, SendTerms, Services, Settle, Terms, Transmit,
     model::Fault,
     services::{Secret, SecretRef},
 };
@@ -22,8 +22,8 @@ use quayside_engine::{
     Engine, Options, Roles, codes,
     filter::Filter,
     plan::{
-        ATTEMPT_TIMEOUT, DedupePlan, InDoubt, Location, MessagePlan, Plan, ReceivePipeline,
-        ReceivePort, SendPort, TransportPlan, Unrouted, Validate,
+        ATTEMPT_TIMEOUT, DedupePlan, InDoubt, Location, MessagePlan, Parties, Party, Plan,
+        ReceivePipeline, ReceivePort, SendPort, TransportPlan, Unrouted, Validate,
     },
 };
 use quayside_harness::wait_for;
@@ -423,6 +423,72 @@ async fn what_a_location_suspends_for_good_is_not_resumed() {
     let ids = [DeliveryId { message, no: 0 }];
     let resumed = world.store.resume(&ids, &Text::lossy("by a test")).await;
     assert_eq!(resumed.expect("it answers"), [OperateOutcome::NotResumable]);
+}
+
+/// The port takes messages of the party `acme` alone.
+fn of_acme() -> ReceivePort {
+    let mut port = receive(false);
+    let acme = Party {
+        name: Text::lossy("acme"),
+        certificates: Vec::new(),
+        clients: vec![Text::lossy("acme-erp")],
+    };
+    port.pipeline.party = Some(Arc::new(Parties {
+        required: true,
+        known: vec![acme],
+    }));
+    port
+}
+
+#[tokio::test]
+async fn a_stranger_who_waits_is_refused_and_a_party_routes() {
+    let world = World::new(of_acme(), vec![send("msg.party == 'acme'")]).await;
+    let accepted = world.arrive(&[("http.client", "acme-erp")]).await;
+    let way = world.way(&accepted).await;
+    let party = way.context.value("msg.party").map(ToString::to_string);
+    assert_eq!(party.as_deref(), Some("acme"));
+    assert_eq!(&*way.live_deliveries[0].port, "app.out");
+
+    let (location, body) = (name(LOCATION), Bytes::from_static(b"the content"));
+    // What a sender says of itself does not count.
+    let said = vec![(name("msg.party"), Text::lossy("acme"))];
+    let refused = world.engine.inject(&location, body, None, said).await;
+    let refused = refused.expect("a location").expect_err("a stranger");
+    assert_eq!(refused.code, codes::PARTY_UNKNOWN);
+    assert_eq!(refused.kind, RejectKind::Forbidden);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn what_a_stranger_leaves_is_kept_as_it_came() {
+    let mut port = of_acme();
+    port.locations[0].block = serde_json::json!({ "gives": "<Order" });
+    let world = World::new(port, Vec::new()).await;
+    let told = wait_for("the message", Duration::from_secs(30), async || {
+        let told = world.lines("message suspended on receipt").pop();
+        told.ok_or_else(|| "it is not stored".to_owned())
+    });
+    let told = told.await;
+    assert_eq!(told["code"], codes::PARTY_UNKNOWN.code);
+    let message: MessageId = told["message.id"]
+        .as_str()
+        .expect("an id")
+        .parse()
+        .expect("an id");
+    let ids = [DeliveryId { message, no: 0 }];
+    let resumed = world.store.resume(&ids, &Text::lossy("by a test")).await;
+    assert_eq!(resumed.expect("it answers"), [OperateOutcome::Done]);
+    // Resumed it is looked for again: it still came from a stranger.
+    wait_for(
+        "the second refusal",
+        Duration::from_secs(30),
+        async || match world.lines("resumed message refused again").len() {
+            0 => Err("not yet".to_owned()),
+            _ => Ok(()),
+        },
+    )
+    .await;
+    world.end().await;
 }
 
 #[tokio::test]

@@ -252,6 +252,7 @@ async fn every_refusal_is_a_problem_with_its_code() {
 async fn the_words_of_the_engine_become_statuses() {
     for (kind, status, retry) in [
         (RejectKind::Invalid, 422, false),
+        (RejectKind::Forbidden, 403, false),
         (RejectKind::TooLarge, 413, false),
         (RejectKind::KeyReused, 422, false),
         (RejectKind::InProgress, 409, false),

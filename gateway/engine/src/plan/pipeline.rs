@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quayside_model::Text;
 use quayside_pipeline::{Kind, decode::Decode, split::Split};
 
 /// What is done to a body before it is routed, in this order.
@@ -13,6 +14,28 @@ pub struct ReceivePipeline {
     pub split: Option<Arc<Split>>,
     /// What a message has to be then.
     pub expects: Expects,
+    /// How it is found out which party sends.
+    pub party: Option<Arc<Parties>>,
+}
+
+/// The parties among which a receive port looks for who sends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parties {
+    /// Whether a message of nobody among them is refused.
+    pub required: bool,
+    /// All of them. No two have a certificate or a name in common.
+    pub known: Vec<Party>,
+}
+
+/// A partner that sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Party {
+    /// Its name, without that of the application: partners are the same for all of them.
+    pub name: Text,
+    /// What its certificates are known by: the subject, or the SHA-256 in lower hexadecimal digits.
+    pub certificates: Vec<Text>,
+    /// The names of its credentials.
+    pub clients: Vec<Text>,
 }
 
 /// What a message has to be.

@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use quayside_adapter_api::{Incoming, RejectKind, Reply, Source};
-use quayside_model::{BodyId, Context, DedupeKey, Failure, Message, MessageId, Text, hash16};
+use quayside_model::{
+    BodyId, Context, DedupeKey, Failure, FailureClass, Message, MessageId, Text, hash16,
+};
 use quayside_pipeline::{
     Invalid,
     split::{Batch, Split},
@@ -110,6 +112,26 @@ impl Intake<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Takes in what a stranger sends, where the port takes messages of its parties alone: a sender who waits is told so
+    /// before the body is read, and without one it is kept as it came.
+    pub(super) async fn stranger(
+        &self,
+        unknown: &Invalid,
+        incoming: Incoming,
+        source: Option<Source>,
+        (patience, until): Wait<'_>,
+        all: &mut Vec<Ready>,
+    ) -> Result<(), Refused> {
+        if self.reply != Reply::Nothing {
+            let detail = unknown.detail.clone();
+            return Err(rejected(RejectKind::Forbidden, unknown.code, detail, None).into());
+        }
+        let whole = self.whole(incoming, source, patience).await?;
+        let failure = Failure::new(unknown.code, FailureClass::GiveUp, &unknown.detail);
+        all.push(self.failed_batch(whole, failure, until).await);
+        Ok(())
     }
 
     async fn whole(

@@ -6,6 +6,7 @@ pub(crate) mod intake;
 mod interchange;
 pub(crate) mod location;
 mod mapped;
+pub(crate) mod party;
 mod patience;
 pub(crate) mod pieces;
 mod ready;

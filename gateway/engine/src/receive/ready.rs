@@ -16,6 +16,7 @@ use super::{
     body::{self, ReadBody},
     intake::Arrival,
     mapped::{self, Forms, Unmapped},
+    party,
     patience::Patience,
     refusal::{Refused, broken_body, rejected, unavailable},
     validate::{Fault, validate},
@@ -98,20 +99,24 @@ impl Intake<'_> {
         let mut all = Vec::with_capacity(1 + arrival.others.len());
         let mut until = None;
         let messages = std::iter::once(arrival.message).chain(arrival.others);
-        for (incoming, index) in messages.zip(0..) {
+        for (mut incoming, index) in messages.zip(0..) {
+            let parties = self.port.pipeline.party.as_deref();
+            let sender = party::resolve(parties, &mut incoming.context);
             let split = self.port.pipeline.split.as_deref();
             let split = split.filter(|_| !is_through(&incoming.context));
             let first = all.len();
             let source = source.take();
-            let taken = match split {
-                None => {
-                    let one = self.ready(incoming, source, &mut patience, &mut until);
+            let wait = (&mut patience, &mut until);
+            let taken = match (sender, split) {
+                (Err(unknown), _) => {
+                    self.stranger(&unknown, incoming, source, wait, &mut all)
+                        .await
+                }
+                (Ok(()), None) => {
+                    let one = self.ready(incoming, source, wait.0, wait.1);
                     one.await.map(|ready| all.push(ready))
                 }
-                Some(split) => {
-                    let wait = (&mut patience, &mut until);
-                    self.batch(split, incoming, source, wait, &mut all).await
-                }
+                (Ok(()), Some(split)) => self.batch(split, incoming, source, wait, &mut all).await,
             };
             if let Err(mut refused) = taken {
                 let read = all.iter().filter_map(|ready| ready.stored_body);

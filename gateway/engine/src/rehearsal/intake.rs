@@ -8,7 +8,10 @@ use crate::{
     codes,
     mapping::{self, MapFault},
     plan::{Location, Plan, PortMap, ReceivePort, Validate},
-    receive::body::{Unfit, read_at_hand},
+    receive::{
+        body::{Unfit, read_at_hand},
+        party,
+    },
     send::decide::body_name,
 };
 
@@ -98,9 +101,11 @@ pub fn take_in(
         return Err(Stopped(why));
     }
     let told = told || port.answer_within.is_some();
+    let stranger = party::resolve(pipeline.party.as_deref(), &mut context).err();
     let read = read_at_hand(port, content_type.as_deref(), &body, &mut context);
     let (message_type, unfit) = read;
     let (refuses, fault) = match unfit {
+        _ if stranger.is_some() => (told, stranger),
         None => (false, None),
         Some(Unfit::Content(fault)) => (told, Some(fault)),
         Some(Unfit::Schema(fault)) => (told && port.validate == Validate::Reject, Some(fault)),

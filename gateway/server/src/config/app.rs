@@ -17,6 +17,7 @@ use super::{
     map,
     message::{self, Outline},
     orchestration::Surroundings,
+    party,
     port_maps::PortMaps,
     properties::Wanted,
     receive,
@@ -157,10 +158,11 @@ pub(crate) fn read(
         maps: &maps,
         names: keys("map"),
     };
+    let parties = party::read(&file);
     let receive = file.named("receive").into_iter();
-    let receive =
-        receive.filter_map(|(name, section)| receive::read(&reading, name, section, &port_maps));
-    let receive: Vec<_> = receive.collect();
+    let receive: Vec<_> = receive
+        .filter_map(|(name, section)| receive::read(&reading, name, section, &port_maps, &parties))
+        .collect();
     for port in &receive {
         let split = port.value.pipeline.split.as_ref();
         let carried = split.map(|split| split.properties()).unwrap_or_default();

@@ -28,6 +28,7 @@ mod message;
 pub(crate) mod node;
 mod orchestration;
 mod outside;
+mod party;
 mod pipeline;
 mod port_maps;
 mod properties;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quayside_adapter_api::config::parse;
-use quayside_engine::plan::{Expects, ReceivePipeline};
+use quayside_engine::plan::{Expects, Party, ReceivePipeline};
 use quayside_model::Fault;
 use quayside_pipeline::{
     Kind,
@@ -13,7 +13,7 @@ use quayside_pipeline::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{codes, section::Section, transport::put_back};
+use super::{codes, party, section::Section, transport::put_back};
 
 /// The pipelines that have a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,9 @@ const NAMES: &[(&str, Named)] = &[
     ("flat-file", Named::FlatFile),
 ];
 
-/// Reads the pipeline of a receive port, as a name or as a table. `None` after a fault.
-pub(crate) fn read(port: &Section<'_>) -> Option<ReceivePipeline> {
+/// Reads the pipeline of a receive port, as a name or as a table, for an application with these parties. `None` after a
+/// fault.
+pub(crate) fn read(port: &Section<'_>, known: &[Party]) -> Option<ReceivePipeline> {
     let Some(node) = port.get("pipeline") else {
         return Some(ReceivePipeline::default());
     };
@@ -45,12 +46,16 @@ pub(crate) fn read(port: &Section<'_>) -> Option<ReceivePipeline> {
     let named = section.get("kind").map(|_| section.choice("kind", NAMES));
     let decode = part::<DecodeSpec, _>(&section, "decode", DecodeSpec::compile);
     let split = part::<SplitSpec, _>(&section, "split", SplitSpec::compile);
+    let party = party::of_port(&section, known);
     let read = match (named, decode, split) {
         (Some(None), ..) => None,
         (named, Some(decode), Some(split)) => {
             let (named, kind) = (named.flatten(), split.as_ref().map(|split| split.kind()));
             let fits = fits(&section, "kind", named, kind);
-            fits.then(|| pipeline(named, decode, split))
+            fits.then(|| ReceivePipeline {
+                party,
+                ..pipeline(named, decode, split)
+            })
         }
         _ => None,
     };
@@ -137,6 +142,7 @@ fn pipeline(
         decode: decode.map(Arc::new),
         split: split.map(Arc::new),
         expects,
+        party: None,
     }
 }
 

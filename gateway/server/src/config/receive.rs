@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use quayside_adapter_api::{Span, Terms};
 use quayside_engine::plan::{
-    DedupePlan, Expects, Location, MessagePlan, ReceivePipeline, ReceivePort, Unrouted, Validate,
+    DedupePlan, Expects, Location, MessagePlan, Party, ReceivePipeline, ReceivePort, Unrouted,
+    Validate,
 };
 use quayside_model::{Priority, Timestamp};
 
@@ -28,6 +29,7 @@ pub(crate) fn read(
     name: &str,
     section: Section<'_>,
     port_maps: &PortMaps<'_>,
+    parties: &[Party],
 ) -> Option<Placed<ReceivePort>> {
     let full = reading.full_name(&section, &[name]);
     let host = reading.host(&section, "receive");
@@ -57,12 +59,12 @@ pub(crate) fn read(
             read_location(reading, &[name, location], inner, terms)
         })
         .collect();
-    let pipeline = pipeline::read(&section);
+    let pipeline = pipeline::read(&section, parties);
     let messages = messages_of(reading, &section, port_maps.messages);
     let maps = port_maps.of(&section);
+    let answer_maps = port_maps.of_answers(&section, (answer_within.is_some(), "answer_within"));
     if let Some(pipeline) = &pipeline {
         check_pipeline(
-    let answer_maps = port_maps.of_answers(&section, (answer_within.is_some(), "answer_within"));
             &section,
             pipeline,
             !messages.is_empty(),
@@ -88,9 +90,9 @@ pub(crate) fn read(
         messages,
         validate,
         maps,
+        answer_maps,
         dedupe,
         unrouted,
-        answer_maps,
         ordered,
         answer_within,
         priority,
