@@ -25,8 +25,8 @@ quayside_model::codes! {
         "Declare it as `[map.NAME]` in app.toml, or correct the name.";
     NO_PORT = "QS1312", "The application has no send port of this name, or it is of the wrong direction.",
         "Declare it as `[send.NAME]` in app.toml, or correct the name; `call` needs one that gives answers.";
-    NO_ORCHESTRATION = "QS1313", "The application has no orchestration of this name.",
-        "Add the file NAME.orchestration.yaml, or correct the name.";
+    NO_ORCHESTRATION = "QS1313", "The application has no orchestration of this name, or it does not begin with such a message.",
+        "Add the file NAME.orchestration.yaml, or correct the name; give it a message that its first `receive` takes.";
     NO_WORKER = "QS1314", "The application has no worker of this name.",
         "Declare it as `[worker.NAME]` in app.toml, or correct the name.";
     NOT_ACTIVATED = "QS1315", "The orchestration can never start, or a receive that activates comes too late.",

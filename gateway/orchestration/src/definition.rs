@@ -239,6 +239,19 @@ pub struct Activation {
     pub convoy: Option<u16>,
 }
 
+/// A step that starts another orchestration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Starts {
+    /// The step.
+    pub step: Name,
+    /// Where it stands.
+    pub place: Place,
+    /// What it starts.
+    pub orchestration: Name,
+    /// The type of the message that it gives.
+    pub message_type: Text,
+}
+
 /// A way in which messages find an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Correlation {
@@ -311,6 +324,24 @@ impl Definition {
             }
         }
         all
+    }
+
+    /// What it starts of other orchestrations.
+    #[must_use]
+    pub fn starts(&self) -> Vec<Starts> {
+        let starts = self.steps.iter().filter_map(|step| match &step.action {
+            Action::Start {
+                orchestration,
+                message,
+            } => Some(Starts {
+                step: step.name.clone(),
+                place: step.place,
+                orchestration: orchestration.clone(),
+                message_type: self.message(*message).message_type.clone(),
+            }),
+            _ => None,
+        });
+        starts.collect()
     }
 
     /// How messages find an instance that is there.

@@ -38,6 +38,9 @@ pub struct MapSpec {
     pub from: Option<Vec<Name>>,
     /// The message that it makes, where it says so.
     pub to: Option<Name>,
+    /// Its parameters, and whether each has to be given, where it says so.
+    #[serde(default)]
+    pub params: Option<BTreeMap<Name, bool>>,
 }
 
 /// A send port of the application.

@@ -40,7 +40,7 @@ mod yaml;
 
 pub use datum::Datum;
 pub use defect::{Defect, Place};
-pub use definition::{Activation, Correlation, Definition, DocumentPath};
+pub use definition::{Activation, Correlation, Definition, DocumentPath, Starts};
 pub use effect::{
     Advance, Arrived, Commit, Destination, Effect, End, Event, Failure, Outgoing, Refused, Route,
 };

@@ -176,6 +176,7 @@ impl Reader<'_> {
         });
         let to_slot = to.and_then(|node| self.message(node));
         let mut parameters = Vec::new();
+        let mut given = Vec::new();
         for (key, node) in with.map_or(&[][..], |n| {
             fields::entries(n, "a map of parameters", &mut self.defects)
         }) {
@@ -185,10 +186,12 @@ impl Reader<'_> {
                 self.defects
                     .add(key.place, codes::FORM, "this is no name of a parameter");
             }
+            given.extend(name.clone().map(|name| (name, key.place)));
             parameters.extend(name.zip(expression));
         }
         let (map, from, to) = (map?, from?, to_slot?);
         self.fits(value.place, &map, &from, to);
+        self.takes(value.place, &map, &given);
         Some(Action::Transform(Transform {
             map,
             from,
@@ -235,6 +238,37 @@ impl Reader<'_> {
         }
         for fault in faults {
             self.defects.add(place, codes::NO_MAP, fault);
+        }
+    }
+
+    /// Whether the map has the parameters that are `given`, and no others that it needs.
+    fn takes(&mut self, place: Place, map: &Name, given: &[(Name, Place)]) {
+        let spec = self.environment.maps.get(map);
+        let Some(params) = spec.and_then(|spec| spec.params.as_ref()) else {
+            return;
+        };
+        for (name, place) in given {
+            if !params.contains_key(name) {
+                let known: Vec<&str> = params.keys().map(|name| &**name).collect();
+                let help = match (nearest(name, &known), known.as_slice()) {
+                    (Some(near), _) => format!("Did you mean `{near}`?"),
+                    (None, []) => "It has none: leave `with` out.".to_owned(),
+                    (None, known) => format!("It has {}.", known.join(", ")),
+                };
+                let message = format!(
+                    "the map `{map}` has no parameter `{}`",
+                    crate::defect::shown(name)
+                );
+                self.defects.help(*place, codes::NO_MAP, message, &help);
+            }
+        }
+        let is_given = |name: &Name| given.iter().any(|(given, _)| given == name);
+        for (name, _) in params.iter().filter(|(_, required)| **required) {
+            if !is_given(name) {
+                let message = format!("the map `{map}` needs the parameter `{name}`");
+                let help = format!("Give it: `with: {{ {name}: ... }}`.");
+                self.defects.help(place, codes::NO_MAP, message, &help);
+            }
         }
     }
 

@@ -146,6 +146,14 @@ fn names_and_what_the_application_has() {
             "  - { transform: order-to-request, from: request, to: order }",
             &["7:18 QS1311", "7:18 QS1311"],
         ),
+        (
+            "  - { transform: with-limit, from: order, to: request }",
+            &["7:18 QS1311"],
+        ),
+        (
+            "  - { transform: with-limit, from: order, to: request, with: { limt: 1, note: \"'a'\" } }",
+            &["7:18 QS1311", "7:64 QS1311"],
+        ),
         ("  - { start: settlment, with: order }", &["7:14 QS1313"]),
         ("  - { worker: recncile, send: order }", &["7:15 QS1314"]),
         ("  - { receive: answer, follow: by_ordr }", &["7:32 QS1307"]),

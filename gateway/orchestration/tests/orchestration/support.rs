@@ -92,6 +92,7 @@ pub(crate) fn environment() -> Environment {
     let map = |from: &str, to: &str| MapSpec {
         from: Some(vec![name(from)]),
         to: Some(name(to)),
+        params: None,
     };
     let maps = BTreeMap::from([
         (name("order-to-request"), map("order", "approval-request")),
@@ -100,6 +101,16 @@ pub(crate) fn environment() -> Environment {
         (name("batch-line-to-posting"), map("batch", "posting")),
         (name("batch-to-report"), map("batch", "batch-report")),
         (name("any"), MapSpec::default()),
+        (
+            name("with-limit"),
+            MapSpec {
+                params: Some(BTreeMap::from([
+                    (name("limit"), true),
+                    (name("note"), false),
+                ])),
+                ..MapSpec::default()
+            },
+        ),
     ]);
     Environment {
         messages,

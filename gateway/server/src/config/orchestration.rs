@@ -7,10 +7,10 @@ use std::{
     sync::Arc,
 };
 
-use quayside_engine::plan::{MapPlan, MessagePlan, OrchestrationPlan, SendPort};
+use quayside_engine::plan::{MapPlan, MapWay, MessagePlan, OrchestrationPlan, SendPort};
 use quayside_model::{Name, Text};
 use quayside_orchestration::{
-    Defect, Definition, Environment, MapSpec, MessageSpec, Place, PortSpec,
+    Activation, Defect, Definition, Environment, MapSpec, MessageSpec, Place, PortSpec,
 };
 use quayside_pipeline::{codes as pipeline, map::Selector};
 
@@ -112,7 +112,38 @@ impl Surroundings<'_> {
                 value,
             }));
         }
+        self.check_starts(&plans);
         (plans, text)
+    }
+
+    /// Whether what is started begins with the message that it is given.
+    fn check_starts(&self, plans: &[Placed<OrchestrationPlan>]) {
+        for Placed { source, value, .. } in plans {
+            for starts in value.definition.starts() {
+                let full = format!("{}.{}", self.reading.app, starts.orchestration);
+                let mut others = plans.iter().map(|plan| &plan.value);
+                // One that is not there has been told of.
+                let Some(other) = others.find(|plan| plan.name == full.as_str()) else {
+                    continue;
+                };
+                let activations = other.definition.activations();
+                let begins = |a: &Activation| a.message_type == starts.message_type;
+                if activations.iter().any(begins) {
+                    continue;
+                }
+                let takes: Vec<&str> = activations.iter().map(|a| &*a.message_type).collect();
+                let message = format!(
+                    "`{}` gives `{}` a message of the type {}, and it begins with {}",
+                    starts.step,
+                    starts.orchestration,
+                    starts.message_type,
+                    takes.join(" or ")
+                );
+                let at = byte_of(&value.source, starts.place);
+                let code = quayside_orchestration::codes::NO_ORCHESTRATION;
+                self.report.error(code, *source, at, message);
+            }
+        }
     }
 
     /// Whether the host of an orchestration that names none runs orchestrations.
@@ -181,6 +212,7 @@ impl Surroundings<'_> {
             let spec = MapSpec {
                 from: from.map(|names| names.iter().filter_map(local).collect()),
                 to: plan.to.as_ref().and_then(local),
+                params: params(plan),
             };
             Some((local(&plan.name)?, spec))
         };
@@ -281,6 +313,19 @@ impl Surroundings<'_> {
         }
         fine
     }
+}
+
+/// The parameters of a map, and whether each has to be given.
+fn params(map: &MapPlan) -> Option<BTreeMap<Name, bool>> {
+    Some(match &map.way {
+        MapWay::Declared(map) => map.params().map(|(name, of)| (name.clone(), of)).collect(),
+        MapWay::Outside(program) => {
+            let names = program.params.iter();
+            // One that is no name cannot be given.
+            let names = names.filter_map(|name| Name::new(name.as_str()).ok());
+            names.map(|name| (name, false)).collect()
+        }
+    })
 }
 
 /// The byte of `text` at a place.
