@@ -121,13 +121,17 @@ impl Runs for PostgresStore {
         self.run(SHOW, 1, self.work_timeout(), work).await
     }
 
-    async fn live_runs(&self, cap: u32) -> Result<Vec<(Name, u64)>, StoreError> {
+    async fn live_runs(&self, cap: u32) -> Result<Vec<(Name, RunState, u64)>, StoreError> {
         let cap = i64::from(cap);
         let work = self.work(SHOW, async |conn| {
             let rows = conn.rows(SHOW, Sql::RunLive, vec![&cap]).await?;
             let read = rows.iter().map(|row| {
                 let row = Reader::new(row, SHOW, "run");
-                Ok((row.text("orchestration")?, row.number::<i64, _>("live")?))
+                Ok((
+                    row.text("orchestration")?,
+                    state(&row)?,
+                    row.number::<i64, _>("live")?,
+                ))
             });
             read.collect()
         });

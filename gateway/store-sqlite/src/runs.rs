@@ -115,13 +115,15 @@ impl Runs for SqliteStore {
         .await
     }
 
-    async fn live_runs(&self, cap: u32) -> Result<Vec<(Name, u64)>, StoreError> {
+    async fn live_runs(&self, cap: u32) -> Result<Vec<(Name, RunState, u64)>, StoreError> {
         self.read("count runs", move |tx| {
-            let all = tx.all(include_str!("../sql/run_live.sql"), [cap], |row| {
-                let name: Name = cell(row, 0, "run.orchestration")?;
-                Ok((name, cell::<u64>(row, 1, "run.state")?))
-            })?;
-            Ok(all.into_iter().filter(|(_, live)| *live > 0).collect())
+            tx.all(include_str!("../sql/run_live.sql"), [cap], |row| {
+                Ok((
+                    cell(row, 0, "run.orchestration")?,
+                    cell(row, 1, "run.state")?,
+                    row.get(2)?,
+                ))
+            })
         })
         .await
     }

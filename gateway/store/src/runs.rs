@@ -64,8 +64,9 @@ pub trait Runs: Send + Sync {
     /// The definitions that live runs are bound to: orchestration, fingerprint and text.
     async fn bound_definitions(&self) -> Result<Vec<(Name, [u8; 16], String)>, StoreError>;
 
-    /// The orchestrations that have live runs, with how many of each, counting at most `cap`.
-    async fn live_runs(&self, cap: u32) -> Result<Vec<(Name, u64)>, StoreError>;
+    /// How many runs of each orchestration are in each state that is not over, counting at most `cap`: those of which there
+    /// are some, by name and state.
+    async fn live_runs(&self, cap: u32) -> Result<Vec<(Name, RunState, u64)>, StoreError>;
 
     /// Runs that fit `filter`, newest first, at most `limit`, older than `before`.
     async fn runs(

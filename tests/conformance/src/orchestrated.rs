@@ -431,8 +431,12 @@ pub async fn runs_are_listed_and_counted(backend: &dyn Backend) {
         assert_eq!(list(None, Some(state), None, 9).await.len(), count);
     }
     let live = scene.store.live_runs(9).await.expect("live");
-    let counted = [("orders.a", 1), ("orders.b", 1), ("other.a", 1)];
-    assert_eq!(live, counted.map(|(of, count)| (name(of), count)));
+    let counted = [
+        ("orders.a", RunState::Waiting),
+        ("orders.b", RunState::Running),
+        ("other.a", RunState::Waiting),
+    ];
+    assert_eq!(live, counted.map(|(of, state)| (name(of), state, 1)));
     for _ in 0..2 {
         let mut step = begin(scene.me, scene.run_id());
         step.create = Some(NewRun {
@@ -442,7 +446,8 @@ pub async fn runs_are_listed_and_counted(backend: &dyn Backend) {
         scene.stepped(&step).await;
     }
     let live = scene.store.live_runs(2).await.expect("live");
-    assert_eq!(live[1], (name("orders.b"), 2), "it counts no further");
+    let counted = (name("orders.b"), RunState::Running, 2);
+    assert_eq!(live[1], counted, "it counts no further");
 }
 
 /// Definitions stay while a run is bound to them, and as long as no other one has replaced them.

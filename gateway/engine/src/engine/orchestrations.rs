@@ -2,7 +2,7 @@
 
 use quayside_model::{Name, RunId};
 use quayside_orchestration::{Position, State};
-use quayside_store::runs::RunShown;
+use quayside_store::runs::{RunShown, RunState};
 
 use super::Engine;
 use crate::{options::EngineError, process};
@@ -41,6 +41,18 @@ impl Engine {
             }
         }
         Ok(Some(RunView { shown, positions }))
+    }
+
+    /// How many instances of each orchestration are in each state that is not over, counting at most `cap`: those of which
+    /// there are some.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn live_instances(
+        &self,
+        cap: u32,
+    ) -> Result<Vec<(Name, RunState, u64)>, EngineError> {
+        Ok(self.shared.store.live_runs(cap).await?)
     }
 
     /// The orchestration `name` as a drawing: text, and SVG. `None`: the configuration has none of this name.

@@ -44,7 +44,7 @@ struct Kept {
 pub(crate) async fn keep_definitions(shared: &Shared, plan: &mut Plan) -> Result<(), EngineError> {
     let live = shared.store.live_runs(1).await?;
     let known = |name: &Name| plan.orchestrations.iter().any(|one| one.name == *name);
-    if let Some((name, _)) = live.into_iter().find(|(name, _)| !known(name)) {
+    if let Some((name, ..)) = live.into_iter().find(|(name, ..)| !known(name)) {
         return Err(EngineError::Coded {
             code: codes::ORCHESTRATION_LIVES,
             detail: format!(

@@ -3,7 +3,10 @@
 mod cluster;
 mod text;
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use axum::{extract::State, http::header, response::IntoResponse};
 use quayside_adapter_api::TroubleKind;
@@ -14,11 +17,15 @@ use quayside_store::measure::TransactionStats;
 use super::{
     Admin, Processes,
     cluster::{self as standing, Standing},
+    orchestrations::STATES,
 };
 pub(crate) use cluster::Transitions;
 use text::{Joined, Page};
 
 const READY: &str = "quayside_ready";
+const INSTANCES: &str = "quayside_orchestration_instances";
+/// How many of them are counted.
+const COUNTED: u32 = 10_000;
 /// How long the store may take to count what waits. A scrape must not hang because the store does.
 const BACKLOG_WITHIN: Duration = Duration::from_secs(1);
 
@@ -59,6 +66,7 @@ pub(super) async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
         // Nothing works in a process that only answers for the others.
         let works = admin.joined.is_none();
         ports(&mut page, &all, works, counted);
+        instances(&mut page, engine).await;
         if let Some(processes) = &admin.joined {
             of_the_others(&mut page, processes, &all, standings.as_deref()).await;
         }
@@ -242,7 +250,39 @@ fn ports(page: &mut Page, ports: &[PortView], works: bool, counted: bool) {
 }
 
 fn name_of_backlog(name: &str) -> bool {
-    BACKLOG.iter().any(|(of_backlog, ..)| *of_backlog == name)
+    name == INSTANCES || BACKLOG.iter().any(|(of_backlog, ..)| *of_backlog == name)
+}
+
+/// What the store says of the instances of orchestrations: each state of each orchestration of the configuration, so that
+/// an alarm sees it come back to 0, and what is left of others.
+async fn instances(page: &mut Page, engine: &Engine) {
+    let live = tokio::time::timeout(BACKLOG_WITHIN, engine.live_instances(COUNTED)).await;
+    let Ok(Ok(live)) = live else { return };
+    let mut counts: BTreeMap<Name, [u64; 4]> = engine
+        .orchestrations()
+        .into_iter()
+        .map(|(name, ..)| (name, [0; 4]))
+        .collect();
+    for (name, state, count) in live {
+        let of = counts.entry(name).or_default();
+        if let Some(place) = of.get_mut(state as usize) {
+            *place = count;
+        }
+    }
+    if counts.is_empty() {
+        return;
+    }
+    page.metric(
+        INSTANCES,
+        "gauge",
+        "Instances of orchestrations that are not over, counted up to 10000.",
+    );
+    for (name, counts) in counts {
+        for (state, count) in STATES.into_iter().zip(counts) {
+            let labels = [("orchestration", name.as_str()), ("state", state)];
+            page.value(INSTANCES, &labels, count);
+        }
+    }
 }
 
 #[expect(

@@ -9,7 +9,7 @@ use quayside_engine::{Order, RunView};
 use quayside_model::{Name, RunId, Text};
 use quayside_store::runs::{OrderOutcome, RunFilter, RunRow, RunState};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     Admin, Route,
@@ -27,6 +27,9 @@ pub(crate) const STATES: [&str; 6] = [
     "completed",
     "terminated",
 ];
+
+/// How many instances of each state are counted.
+const COUNTED: u32 = 10_000;
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
@@ -103,7 +106,13 @@ pub(super) fn routes() -> Vec<Route> {
 async fn orchestrations(State(admin): State<Admin>) -> Answer<Json<Value>> {
     let engine = admin.gateway.engine().await;
     let engine = engine.as_ref().ok_or_else(Problem::not_running)?;
-    let row = |(name, host, about): (Name, Name, String)| json!({ "name": name, "host": host, "about": about });
+    let live = engine.live_instances(COUNTED).await?;
+    let row = |(name, host, about): (Name, Name, String)| {
+        let of = live.iter().filter(|(of, ..)| *of == name);
+        let counts = of.map(|(_, state, count)| (STATES[*state as usize].to_owned(), json!(count)));
+        let counts: Map<String, Value> = counts.collect();
+        json!({ "name": name, "host": host, "about": about, "instances": counts })
+    };
     let all: Vec<Value> = engine.orchestrations().into_iter().map(row).collect();
     Ok(Json(json!({ "orchestrations": all })))
 }

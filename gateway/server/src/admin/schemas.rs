@@ -68,7 +68,10 @@ pub(super) fn all() -> Value {
         })),
         "ClusterInDoubt": object(json!({ "deliveries": list(&doubt()), "next": maybe("string") })),
         "OrchestrationList": object(json!({
-            "orchestrations": list(&object(json!({ "name": text(), "host": text(), "about": text() }))),
+            "orchestrations": list(&object(json!({
+                "name": text(), "host": text(), "about": text(),
+                "instances": { "type": "object", "additionalProperties": count() },
+            }))),
         })),
         "OrchestrationInstanceList": object(json!({
             "instances": list(&run(json!({}))), "next": maybe("string"),

@@ -360,7 +360,7 @@ async fn a_hundred_thousand_runs_that_wait_are_met_by_nobody() {
     scene.store.release_dead(9).await.expect("release");
     let keep = Retention::default();
     fresh.store.sweep(&keep).await.expect("sweep");
-    assert_eq!(scene.store.live_runs(10).await.expect("live")[0].1, 10);
+    assert_eq!(scene.store.live_runs(10).await.expect("live")[0].2, 10);
     let filter = RunFilter {
         state: Some(quayside_store::runs::RunState::Suspended),
         ..RunFilter::default()
