@@ -21,6 +21,7 @@
 
 mod check;
 pub mod codes;
+mod contents;
 mod datum;
 mod defect;
 mod definition;
@@ -38,6 +39,7 @@ mod state;
 mod world;
 mod yaml;
 
+pub use contents::{Contents, MessageHeld};
 pub use datum::Datum;
 pub use defect::{Defect, Place};
 pub use definition::{Activation, Correlation, Definition, DocumentPath, Starts};

@@ -121,7 +121,7 @@ impl Runs for SqliteStore {
                 Ok((
                     cell(row, 0, "run.orchestration")?,
                     cell(row, 1, "run.state")?,
-                    row.get(2)?,
+                    cell(row, 2, "count")?,
                 ))
             })
         })

@@ -1,7 +1,7 @@
 //! Orchestrations as an operator sees them.
 
 use quayside_model::{Name, RunId};
-use quayside_orchestration::{Position, State};
+use quayside_orchestration::{Contents, Position, State};
 use quayside_store::runs::{RunShown, RunState};
 
 use super::Engine;
@@ -15,6 +15,8 @@ pub struct RunView {
     /// Where it is, one place for each of its branches. Empty once it is over, and if this process does not have its
     /// orchestration.
     pub positions: Vec<Position>,
+    /// What it holds; nothing in the same cases.
+    pub contents: Contents,
 }
 
 impl Engine {
@@ -27,7 +29,7 @@ impl Engine {
             return Ok(None);
         };
         let routes = self.shared.routes();
-        let mut positions = Vec::new();
+        let (mut positions, mut contents) = (Vec::new(), Contents::default());
         if let (Some(data), Some(plan)) = (
             &shown.data,
             routes.orchestrations.get(&shown.row.orchestration),
@@ -38,9 +40,14 @@ impl Engine {
                 .and_then(|definition| State::decode(data, definition).ok());
             if let (Some(definition), Some(state)) = (&definition, state) {
                 positions = state.positions(definition);
+                contents = state.contents(definition);
             }
         }
-        Ok(Some(RunView { shown, positions }))
+        Ok(Some(RunView {
+            shown,
+            positions,
+            contents,
+        }))
     }
 
     /// How many instances of each orchestration are in each state that is not over, counting at most `cap`: those of which

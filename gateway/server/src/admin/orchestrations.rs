@@ -7,6 +7,7 @@ use axum::{
 };
 use quayside_engine::{Order, RunView};
 use quayside_model::{Name, RunId, Text};
+use quayside_orchestration::Datum;
 use quayside_store::runs::{OrderOutcome, RunFilter, RunRow, RunState};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -154,8 +155,15 @@ async fn show(State(admin): State<Admin>, Segment(id): Segment<RunId>) -> Answer
     let engine = admin.gateway.engine().await;
     let engine = engine.as_ref().ok_or_else(Problem::not_running)?;
     let view = engine.orchestration_instance(id).await?;
-    let RunView { shown, positions } = view.ok_or_else(missing)?;
+    let RunView {
+        shown,
+        positions,
+        contents,
+    } = view.ok_or_else(missing)?;
     let mut told = row(&shown.row);
+    told["correlations"] = contents.correlations.iter().map(correlation).collect();
+    told["messages"] = json!(contents.messages);
+    told["variables"] = contents.variables.iter().map(variable).collect();
     told["positions"] = json!(positions);
     let waiting = shown.inbox.iter();
     told["inbox"] = waiting
@@ -164,6 +172,20 @@ async fn show(State(admin): State<Admin>, Segment(id): Segment<RunId>) -> Answer
     let keys = shown.keys.iter();
     told["keys"] = keys.map(|key| Value::from(hex(key))).collect();
     Ok(Json(told))
+}
+
+fn correlation((name, values): &(Name, Vec<(Name, quayside_model::Value)>)) -> Value {
+    let values = values.iter();
+    let values = values.map(|(name, value)| (name.to_string(), Value::from(value.to_string())));
+    json!({ "name": name, "values": values.collect::<Map<_, _>>() })
+}
+
+fn variable((name, datum): &(Name, Datum)) -> Value {
+    let value = match datum {
+        Datum::One(value) => Value::from(value.to_string()),
+        Datum::Many(values) => values.iter().map(ToString::to_string).collect(),
+    };
+    json!({ "name": name, "value": value })
 }
 
 #[derive(Debug, Deserialize)]

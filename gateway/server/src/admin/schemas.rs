@@ -77,6 +77,13 @@ pub(super) fn all() -> Value {
             "instances": list(&run(json!({}))), "next": maybe("string"),
         })),
         "OrchestrationInstance": run(json!({
+            "correlations": list(&object(json!({
+                "name": text(), "values": { "type": "object", "additionalProperties": text() },
+            }))),
+            "messages": list(&object(json!({ "name": text(), "id": text() }))),
+            "variables": list(&object(json!({
+                "name": text(), "value": { "type": ["string", "array"], "items": text() },
+            }))),
             "positions": list(&object(json!({
                 "step": text(), "rounds": list(&count()), "waits_for": maybe("string"),
                 "until": or_null(moment()),

@@ -196,6 +196,33 @@ fn state(row: &Value) -> String {
     }
 }
 
+/// How many characters of a value a person sees.
+const SEEN: usize = 120;
+
+/// A value for a person: as long as a line takes, in one line.
+fn shown(value: &Value) -> String {
+    let whole = match value {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => {
+            let texts: Vec<&str> = list.iter().filter_map(Value::as_str).collect();
+            format!("[{}]", texts.join(", "))
+        }
+        other => other.to_string(),
+    };
+    let whole: String = whole
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    match whole.char_indices().nth(SEEN) {
+        Some((end, _)) => format!(
+            "{} ... ({} characters)",
+            &whole[..end],
+            whole.chars().count()
+        ),
+        None => whole,
+    }
+}
+
 /// An instance for a person.
 fn in_words(told: &Value) -> String {
     let mut text = String::new();
@@ -227,6 +254,26 @@ fn in_words(told: &Value) -> String {
         line(
             "at step",
             &format!("{}{rounds}{waits}", text_of(position, "step")),
+        );
+    }
+    for set in rows(told, "correlations") {
+        let values = set["values"].as_object().into_iter().flatten();
+        let values = values.map(|(name, value)| format!("{name} = {}", shown(value)));
+        let values: Vec<String> = values.collect();
+        line(
+            "correlation",
+            &format!("{}: {}", text_of(set, "name"), values.join(", ")),
+        );
+    }
+    for message in rows(told, "messages") {
+        let what = format!("{} {}", text_of(message, "name"), text_of(message, "id"));
+        line("message", &what);
+    }
+    for variable in rows(told, "variables") {
+        let value = shown(&variable["value"]);
+        line(
+            "variable",
+            &format!("{} = {value}", text_of(variable, "name")),
         );
     }
     for waiting in rows(told, "inbox") {

@@ -13,6 +13,8 @@ about: Waits for a word.
 messages:
   order: order
   word: word
+variables:
+  tries: 3
 correlations:
   by_order: OrderId
 steps:
@@ -108,6 +110,17 @@ fn the_command_line_tells_where_an_instance_is_and_leaves_orders() {
         shown.contains("at step        wait, waits (receive)"),
         "{shown}"
     );
+    for held in [
+        "correlation    by_order: OrderId = ",
+        "message        order ",
+        "variable       tries = 3",
+    ] {
+        assert!(shown.contains(held), "{shown}");
+    }
+    let metrics = dev.call("GET", "/metrics", "").body;
+    let counted =
+        "quayside_orchestration_instances{orchestration=\"orders.waiting\",state=\"waiting\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
     let graph = dev.run(&["orchestrations", "graph", "orders.waiting", "--svg"]);
     assert!(text(&graph).starts_with("<svg"), "{}", text(&graph));
     let ordered = dev.run(&["orchestrations", "terminate", &id, "--reason", "obsolete"]);
