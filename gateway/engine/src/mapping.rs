@@ -355,7 +355,7 @@ fn bounded(made: Made, most: usize) -> Result<Made, MapFault> {
 
 /// Works on small documents at once, and on `bytes` of large ones on a thread for that: no more of it at once than the machine
 /// has processors.
-async fn apart<T: Send + 'static>(
+pub(crate) async fn apart<T: Send + 'static>(
     shared: &Shared,
     bytes: usize,
     does: impl FnOnce() -> Result<T, MapFault> + Send + 'static,
@@ -366,7 +366,12 @@ async fn apart<T: Send + 'static>(
     // It is never closed.
     let _place = shared.validators.acquire().await;
     let done = spawn_blocking(does).await;
-    done.unwrap_or_else(|_| Err(MapFault::new(pipeline::MAP_EVALUATION, "the map failed")))
+    done.unwrap_or_else(|_| {
+        Err(MapFault::new(
+            pipeline::MAP_EVALUATION,
+            "the work on the document failed",
+        ))
+    })
 }
 
 fn declared(map: &Map, work: &Work) -> Result<Made, MapFault> {

@@ -13,10 +13,10 @@ use std::{
 use quayside_adapter_api::Block;
 use quayside_model::{Name, OnOrderFailure, Priority, RetryPolicy, Timestamp};
 use quayside_orchestration::{Activation, Definition, Environment};
-use quayside_pipeline::{Map, Promotions, Schema, encode::Encode};
+use quayside_pipeline::{Map, Promotions, Schema};
 
 mod pipeline;
-pub use pipeline::{Expects, Parties, Party, ReceivePipeline};
+pub use pipeline::{Expects, Parties, Party, ReceivePipeline, SendPipeline};
 
 use crate::{
     filter::{Filter, FilterError},
@@ -204,10 +204,10 @@ pub struct SendPort {
     pub filter: Option<Filter>,
     /// The filters of the groups that it is a member of: each is one more subscription.
     pub group_filters: Vec<(Name, Filter)>,
-    /// What is put around the body before its adapter sees it.
-    pub encode: Option<Arc<Encode>>,
     /// As at a receive port, before the transport sees a message.
     pub maps: Vec<PortMap>,
+    /// What is done to the body then.
+    pub pipeline: SendPipeline,
     /// The same for what its partner answers, before anybody sees it.
     pub answer_maps: Vec<PortMap>,
     /// The transport.

@@ -132,7 +132,7 @@ pub(crate) mod tests {
     };
 
     use super::*;
-    use crate::plan::{InDoubt, SendPort, TransportPlan};
+    use crate::plan::{InDoubt, SendPipeline, SendPort, TransportPlan};
 
     /// A message of a type, for tests of this crate.
     pub(crate) fn message(message_type: &str) -> Message {
@@ -165,7 +165,7 @@ pub(crate) mod tests {
             maps: Vec::new(),
             answer_maps: Vec::new(),
             group_filters: compiled.map(|filter| (name("app.group"), filter)).collect(),
-            encode: None,
+            pipeline: SendPipeline::default(),
             primary: TransportPlan {
                 adapter: "http".to_owned(),
                 block: serde_json::json!({}),

@@ -19,7 +19,8 @@ use quayside_engine::{
     Engine, Options, Order, Roles, WORK_TICKET, codes,
     filter::Filter,
     plan::{
-        ATTEMPT_TIMEOUT, InDoubt, MessagePlan, OrchestrationPlan, Plan, SendPort, TransportPlan,
+        ATTEMPT_TIMEOUT, InDoubt, MessagePlan, OrchestrationPlan, Plan, SendPipeline, SendPort,
+        TransportPlan,
     },
 };
 use quayside_harness::wait_for;
@@ -275,7 +276,7 @@ fn port(name: &str, answers: bool) -> SendPort {
         maps: Vec::new(),
         answer_maps: Vec::new(),
         group_filters: Vec::new(),
-        encode: None,
+        pipeline: SendPipeline::default(),
         primary: TransportPlan {
             adapter: "partner".to_owned(),
             block: serde_json::json!({}),

@@ -23,7 +23,7 @@ use quayside_engine::{
     filter::Filter,
     plan::{
         ATTEMPT_TIMEOUT, DedupePlan, InDoubt, Location, MessagePlan, Parties, Party, Plan,
-        ReceivePipeline, ReceivePort, SendPort, TransportPlan, Unrouted, Validate,
+        ReceivePipeline, ReceivePort, SendPipeline, SendPort, TransportPlan, Unrouted, Validate,
     },
 };
 use quayside_harness::wait_for;
@@ -188,7 +188,7 @@ fn send(filter: &str) -> SendPort {
         maps: Vec::new(),
         answer_maps: Vec::new(),
         group_filters: Vec::new(),
-        encode: None,
+        pipeline: SendPipeline::default(),
         primary: TransportPlan {
             adapter: "still".to_owned(),
             block: serde_json::json!({}),

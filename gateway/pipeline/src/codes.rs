@@ -89,7 +89,7 @@ quayside_model::codes! {
         "Make two maps of it.";
     MAP_INPUTS = "QS0250", "A map was given other messages or parameters than it takes.",
         "Give it the messages in the order of its `[source]`, of the formats that stand there, and the parameters of its `[param]`.";
-    MAP_INPUT_TOO_LARGE = "QS0251", "A document is too large to be mapped.",
+    MAP_INPUT_TOO_LARGE = "QS0251", "A document is too large to be mapped or assembled.",
         "Send at most 4 MiB and 200,000 values, in several messages if need be.";
     MAP_REQUIRED = "QS0252", "A value that a map requires is not there.",
         "Send the value, or give it a `default` in the map.";
@@ -101,7 +101,7 @@ quayside_model::codes! {
         "Send a value of that type, or correct `type` in the map.";
     MAP_EVALUATION = "QS0256", "An expression or path of a map could not be evaluated.",
         "Correct the data or the map.";
-    MAP_WORK = "QS0257", "A map takes more work on a document than the limit.",
+    MAP_WORK = "QS0257", "A map, or what assembles lines, takes more work on a document than the limit.",
         "Write paths from the match in a `repeat` instead of from the root, avoid `//`, or split the document.";
     MAP_OUTPUT = "QS0258", "What a map makes is larger than the limit.",
         "Map fewer values: 16 MiB are the most, and 1 MiB for one value.";
@@ -149,6 +149,16 @@ quayside_model::codes! {
         "Send the whole body, or correct the number in its trailer.";
     LATE_HEADER = "QS0282", "A value for every record of the body stands behind the first record.",
         "Put it before the records, or do not name it in `header`.";
+    ASSEMBLE = "QS0283", "A file of lines cannot be assembled as configured.",
+        "Correct the key that the message names; docs/pipelines.md has the keys.";
+    FIELD = "QS0284", "A value cannot be written into its column of a line.",
+        "Send a value of the type of the column, or correct the column that the message names.";
+    FIELD_TOO_LONG = "QS0285", "A value is longer than its column of a line.",
+        "Send a shorter value, or shorten it in a map: nothing is cut off here.";
+    NO_RECORDS = "QS0286", "A document has no records to be assembled.",
+        "Correct `path`, or set `empty = true` if a file without records is one.";
+    FILE_TOO_LARGE = "QS0287", "What is assembled is larger than the limit.",
+        "Send fewer records in a message: a file of 16 MiB is the largest.";
     STYLESHEET = "QS0290", "The file of a map is no stylesheet, or not well-formed.",
         "Correct the file at the place that the message names: `xsl:stylesheet` with `version`, in UTF-8 or UTF-16, without a type declaration.";
     STYLESHEET_SCRIPT = "QS0291", "A stylesheet has code of .NET, which only its own processor runs.",

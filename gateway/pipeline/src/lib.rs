@@ -25,21 +25,25 @@
 //! A [`Schema`] says what a document has to look like beyond that, and finds what does not fit. A [`Map`] makes one
 //! document from others.
 //!
-//! [`decode`] takes off what is wrapped around a body, [`encode`] puts it around again, and [`split`] takes a body that is a batch apart into its records.
+//! [`decode`] takes off what is wrapped around a body, [`encode`] puts it around again, and [`split`] takes a body that is a batch apart into its records,
+//! and [`assemble`] writes a document with records as lines of a file.
 //!
 //! Nothing here does I/O.
 
+pub mod assemble;
 mod chain;
 pub mod codes;
 mod declaration;
 pub mod decode;
 pub mod encode;
+mod faults;
 mod found;
 mod invalid;
 mod json;
 mod jsonpath;
 mod kind;
 mod limits;
+mod lines;
 pub mod map;
 mod promotions;
 mod scanner;

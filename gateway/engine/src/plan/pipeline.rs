@@ -1,9 +1,9 @@
-//! What is done to bodies on their way in.
+//! What is done to bodies on their way in and out.
 
 use std::sync::Arc;
 
 use quayside_model::Text;
-use quayside_pipeline::{Kind, decode::Decode, split::Split};
+use quayside_pipeline::{Kind, assemble::Assemble, decode::Decode, encode::Encode, split::Split};
 
 /// What is done to a body before it is routed, in this order.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,15 @@ pub struct Party {
     pub certificates: Vec<Text>,
     /// The names of its credentials.
     pub clients: Vec<Text>,
+}
+
+/// What is done to a body before its transport sees it, in this order and behind the maps of the port.
+#[derive(Debug, Clone, Default)]
+pub struct SendPipeline {
+    /// How a document becomes a file of lines.
+    pub assemble: Option<Arc<Assemble>>,
+    /// What is put around it.
+    pub encode: Option<Arc<Encode>>,
 }
 
 /// What a message has to be.

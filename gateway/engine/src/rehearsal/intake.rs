@@ -7,12 +7,12 @@ use super::{Stopped, bytes_of};
 use crate::{
     codes,
     mapping::{self, MapFault},
-    plan::{Location, Plan, PortMap, ReceivePort, Validate},
+    plan::{Location, Plan, PortMap, ReceivePort, SendPort, Validate},
     receive::{
         body::{Unfit, read_at_hand},
         party,
     },
-    send::decide::body_name,
+    send::{assembled::at_hand, decide::body_name},
 };
 
 /// What a sender hands in.
@@ -177,4 +177,16 @@ pub(super) fn mapped(
         }],
         ..message.clone()
     })))
+}
+
+/// `message` as its send port assembles it.
+///
+/// # Errors
+/// Why there is nothing to be sent.
+pub(super) fn assembled(plan: Option<&SendPort>, message: Message) -> Result<Message, Refusal> {
+    let Some(assemble) = plan.and_then(|plan| plan.pipeline.assemble.as_deref()) else {
+        return Ok(message);
+    };
+    let made = at_hand(assemble, &message, &bytes_of(&message));
+    made.map_err(|MapFault { code, detail, .. }| Refusal { code, detail })
 }

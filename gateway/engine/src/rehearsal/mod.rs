@@ -393,19 +393,23 @@ impl<'p> Trial<'p> {
         }
         let plan = self.plan.send.iter().find(|one| one.name == *port);
         let maps = plan.map(|plan| plan.maps.as_slice()).unwrap_or_default();
-        // The transport alone sees what a map makes: the message stays as it was published.
-        let seen = match (intake::mapped(maps, message)?, plan) {
-            (Ok(Some(seen)), _) => Arc::new(Message {
+        // The transport alone sees what a map or an assembler makes: the message stays as it was published.
+        let seen = intake::mapped(maps, message)?.and_then(|mapped| {
+            let seen = mapped.map(|seen| Message {
                 context: message.context.clone(),
                 ..seen
-            }),
+            });
+            intake::assembled(plan, seen.unwrap_or_else(|| Message::clone(message)))
+        });
+        let seen = match (seen, plan) {
+            (Ok(seen), _) => Arc::new(seen),
             (Err(Refusal { code, detail }), Some(plan)) => {
                 let (of, why) = (Text::lossy(code.code), Text::lossy(&detail));
                 self.not_sent(plan, Arc::clone(message), &of, &why)?;
                 self.fail_open(asks, code.code, &detail);
                 return Ok(());
             }
-            _ => Arc::clone(message),
+            (Err(_), None) => Arc::clone(message),
         };
         let what = What::Sent {
             port: port.clone(),

@@ -186,7 +186,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::plan::TransportPlan;
+    use crate::plan::{SendPipeline, TransportPlan};
 
     fn port(backup: bool, in_doubt: InDoubt) -> SendPort {
         let transport = |attempts| TransportPlan {
@@ -205,7 +205,7 @@ mod tests {
             maps: Vec::new(),
             answer_maps: Vec::new(),
             group_filters: Vec::new(),
-            encode: None,
+            pipeline: SendPipeline::default(),
             primary: transport(2),
             backup: backup.then(|| transport(1)),
             ordered: None,

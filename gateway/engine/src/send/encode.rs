@@ -26,7 +26,7 @@ pub(super) async fn encoded(
     plan: &SendPort,
     outbound: Outbound,
 ) -> Result<Outbound, AdapterError> {
-    let Some(encode) = &plan.encode else {
+    let Some(encode) = &plan.pipeline.encode else {
         return Ok(outbound);
     };
     let source = outbound.message.body().content.clone();

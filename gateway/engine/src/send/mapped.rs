@@ -1,4 +1,4 @@
-//! The maps of a send port: what its transport sees of a message, and what others see of an answer.
+//! The maps of a send port, and what it assembles: what its transport sees of a message, and what others see of an answer.
 //!
 //! The delivery keeps the message as it was published. So each attempt maps it again, by the map in force then.
 
@@ -8,7 +8,7 @@ use quayside_adapter_api::{AdapterError, ErrorKind, Sent};
 use quayside_model::{Content, Failure, FailureClass, Message, Part, Text};
 use quayside_store::Claimed;
 
-use super::{decide::body_name, port::SendRuntime};
+use super::{assembled::assembled, decide::body_name, port::SendRuntime};
 use crate::{
     codes,
     committer::chain,
@@ -16,11 +16,20 @@ use crate::{
     shared::Shared,
 };
 
-/// The message as the transport gets it.
+/// The message as the transport gets it, but for what is put around it.
 ///
 /// # Errors
 /// Why there is none: nothing was sent.
 pub(crate) async fn message(
+    shared: &Shared,
+    runtime: &SendRuntime,
+    claimed: &Claimed,
+) -> Result<Arc<Message>, AdapterError> {
+    let message = mapped(shared, runtime, claimed).await?;
+    assembled(shared, &runtime.plan, message).await
+}
+
+async fn mapped(
     shared: &Shared,
     runtime: &SendRuntime,
     claimed: &Claimed,

@@ -1,5 +1,6 @@
 //! The sending side: a port's window and queue, one attempt, and what becomes of a delivery after it.
 
+pub(crate) mod assembled;
 pub(crate) mod attempt;
 pub(crate) mod decide;
 mod encode;

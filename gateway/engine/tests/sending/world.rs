@@ -20,7 +20,7 @@ use quayside_adapter_api::{
 use quayside_conformance::{Backend, scene};
 use quayside_engine::{
     Engine, Options, Roles, codes,
-    plan::{ATTEMPT_TIMEOUT, InDoubt, OrderPlan, Plan, SendPort, TransportPlan},
+    plan::{ATTEMPT_TIMEOUT, InDoubt, OrderPlan, Plan, SendPipeline, SendPort, TransportPlan},
 };
 use quayside_model::{Name, OnOrderFailure, RetryPolicy, SystemClock, SystemEntropy, Text};
 use quayside_store::{AnyStore, maintain::Retention};
@@ -330,7 +330,7 @@ pub(crate) fn port(name: &str) -> SendPort {
         maps: Vec::new(),
         answer_maps: Vec::new(),
         group_filters: Vec::new(),
-        encode: None,
+        pipeline: SendPipeline::default(),
         primary: TransportPlan {
             adapter: "probe".to_owned(),
             block: serde_json::json!({}),

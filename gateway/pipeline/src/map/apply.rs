@@ -236,7 +236,7 @@ fn params(declared: &[Param], given: &BTreeMap<Name, Given>) -> Result<Vec<Value
 
 impl Stop {
     /// Something in `what`.
-    fn of(self, what: &str) -> Self {
+    pub(crate) fn of(self, what: &str) -> Self {
         let detail = format!("`{}`: {}", shown(what), self.detail);
         Self { detail, ..self }
     }

@@ -37,6 +37,7 @@ mod jsonpath;
 mod limits;
 mod plan;
 mod read;
+mod records;
 mod scalar;
 mod select;
 mod source;
@@ -50,10 +51,15 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use quayside_model::{Code, Name, Value};
 
-pub(crate) use self::select::texts_of;
 pub use self::{
     defect::{Defect, Place},
     select::Selector,
+};
+pub(crate) use self::{
+    records::{Reader, Spot},
+    select::texts_of,
+    source::text,
+    work::{Stop, Work},
 };
 use crate::{Kind, codes};
 

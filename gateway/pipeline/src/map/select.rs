@@ -25,7 +25,24 @@ impl Selector {
     /// # Errors
     /// What is wrong with it, for a person.
     pub fn compile(path: &str, namespaces: &BTreeMap<String, String>) -> Result<Self, String> {
-        let (path, kind) = match path.starts_with('$') {
+        Self::of(path, namespaces, path.starts_with('$'))
+    }
+
+    /// Compiles `path`, which may lead on from a place: an XPath as ever, or a JSONPath that begins with `@`.
+    ///
+    /// # Errors
+    /// As of [`Self::compile`].
+    pub(crate) fn relative(
+        path: &str,
+        namespaces: &BTreeMap<String, String>,
+    ) -> Result<Self, String> {
+        // An `@` of XPath has the name of an attribute behind it.
+        let from_here = path == "@" || path.starts_with("@.") || path.starts_with("@[");
+        Self::of(path, namespaces, from_here || path.starts_with('$'))
+    }
+
+    fn of(path: &str, namespaces: &BTreeMap<String, String>, json: bool) -> Result<Self, String> {
+        let (path, kind) = match json {
             true => {
                 let path = JsonPath::parse(path).map_err(|(_, why)| why)?;
                 (Path::Json(path), Kind::Json)
@@ -42,6 +59,23 @@ impl Selector {
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it leads to places of the document, and not to a value that it computes.
+    pub(crate) fn leads_to_places(&self) -> bool {
+        match &self.path {
+            Path::Xml(path) => path.leads_to_nodes(),
+            Path::Json(_) => true,
+        }
+    }
+
+    /// Whether it is meant to lead to several places.
+    pub(crate) fn is_plural(&self) -> bool {
+        matches!(&self.path, Path::Json(path) if path.is_plural())
     }
 
     /// The texts of all places in `body` that the path leads to, in their order. Bounded as the sources of maps are.

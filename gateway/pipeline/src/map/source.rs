@@ -41,7 +41,7 @@ pub(super) enum Path {
 ///
 /// # Errors
 /// That it is not well-formed, or too large.
-pub(super) fn text(kind: Kind, body: &[u8]) -> Result<Cow<'_, str>, Stop> {
+pub(crate) fn text(kind: Kind, body: &[u8]) -> Result<Cow<'_, str>, Stop> {
     let too_large = |bytes: usize| {
         let most = limits::INPUT_BYTES;
         let detail = format!("it has {bytes} bytes, and {most} are the most");

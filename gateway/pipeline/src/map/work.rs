@@ -7,13 +7,13 @@ use crate::codes;
 
 /// Why a document is not made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stop {
-    pub(super) code: Code,
-    pub(super) detail: String,
+pub(crate) struct Stop {
+    pub(crate) code: Code,
+    pub(crate) detail: String,
 }
 
 impl Stop {
-    pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             code,
             detail: detail.into(),
@@ -23,7 +23,7 @@ impl Stop {
 
 /// What is left of the work that one document may be.
 #[derive(Debug)]
-pub(super) struct Work {
+pub(crate) struct Work {
     left: u64,
 }
 
@@ -38,7 +38,7 @@ impl Work {
     ///
     /// # Errors
     /// That there are not so many left.
-    pub(super) fn charge(&mut self, units: u64) -> Result<(), Stop> {
+    pub(crate) fn charge(&mut self, units: u64) -> Result<(), Stop> {
         let left = self.left.checked_sub(units).ok_or_else(|| {
             let detail = format!("it would take more than {} steps", limits::WORK);
             Stop::new(codes::MAP_WORK, detail)

@@ -39,11 +39,9 @@ pub(crate) use self::cut::{Cut, Lines, Shared};
 use self::{compile::How, flat::FlatSplitter};
 pub use self::{
     compile::Split,
-    spec::{
-        Batch, ColumnSpec, CountOf, Form, Format, HeadSpec, RecordSpec, SplitSpec, TrailerSpec,
-        Trim,
-    },
+    spec::{Batch, Form, Format, RecordSpec, SplitSpec},
 };
+pub use crate::lines::{Align, ColumnSpec, CountOf, HeadSpec, TrailerSpec, Trim};
 use crate::{
     Invalid, Limits, Promotions, codes, decode::Decoder, decode::Sink, json, json::JsonScanner,
     scanner::Numbered, xml, xml::XmlScanner,

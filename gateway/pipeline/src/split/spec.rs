@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use quayside_model::ValueType;
 use serde::Deserialize;
 
-use crate::Rule;
+use crate::{
+    Rule,
+    lines::{ColumnSpec, HeadSpec, TrailerSpec},
+};
 
 /// How bodies are split into records, as it is configured. [`SplitSpec::compile`](Self::compile) checks it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -81,47 +83,6 @@ pub enum Batch {
     PerMessage,
 }
 
-/// One column of a line.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ColumnSpec {
-    /// What it is called: the member or element that it becomes.
-    pub name: String,
-    /// What its values are. Default: string.
-    #[serde(default, rename = "type")]
-    pub value_type: ValueType,
-    /// Whether an empty value is a fault. Default: no.
-    #[serde(default)]
-    pub required: bool,
-    /// Whether it is passed over: neither checked nor written. Default: no.
-    #[serde(default)]
-    pub skip: bool,
-    /// On which sides spaces are taken off. Default: both with fixed width, none with CSV.
-    pub trim: Option<Trim>,
-    /// Fixed width: its first character, from 1. Default: behind the column before.
-    pub from: Option<usize>,
-    /// Fixed width: how many characters it has.
-    pub width: Option<usize>,
-    /// Decimals: how many of the digits stand behind a point that is not written.
-    pub scale: Option<u8>,
-    /// Decimals: the character before the fraction. Default: a point.
-    pub point: Option<char>,
-}
-
-/// Where spaces are taken off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Trim {
-    /// Nowhere.
-    None,
-    /// In front of the value.
-    Left,
-    /// Behind it.
-    Right,
-    /// On both sides.
-    Both,
-}
-
 /// How records of lines are written.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -144,45 +105,4 @@ pub enum Form {
     Json,
     /// An element with a child for each column.
     Xml,
-}
-
-/// The line before the records.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HeadSpec {
-    /// Its tag. Default: it is known by being the first line.
-    pub tag: Option<String>,
-    /// Its columns.
-    #[serde(default)]
-    pub columns: Vec<ColumnSpec>,
-    /// Which of its columns every record carries as properties of that name.
-    #[serde(default)]
-    pub promote: Vec<String>,
-}
-
-/// The line after the records.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrailerSpec {
-    /// Its tag. Default: it is known by being the last line.
-    pub tag: Option<String>,
-    /// Its columns.
-    #[serde(default)]
-    pub columns: Vec<ColumnSpec>,
-    /// Which of its columns says how many there are.
-    pub count: Option<String>,
-    /// How many of what. Default: records.
-    #[serde(default)]
-    pub count_of: CountOf,
-}
-
-/// What a trailer counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CountOf {
-    /// Records.
-    #[default]
-    Records,
-    /// All lines but empty ones: head, names, records and trailer. A line within quotes is no line.
-    Lines,
 }

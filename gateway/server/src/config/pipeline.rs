@@ -3,13 +3,10 @@
 use std::sync::Arc;
 
 use quayside_adapter_api::config::parse;
-use quayside_engine::plan::{Expects, Party, ReceivePipeline};
+use quayside_engine::plan::{Expects, Party, ReceivePipeline, SendPipeline};
 use quayside_model::Fault;
 use quayside_pipeline::{
-    Kind,
-    decode::DecodeSpec,
-    encode::{Encode, EncodeSpec},
-    split::SplitSpec,
+    Kind, assemble::AssembleSpec, decode::DecodeSpec, encode::EncodeSpec, split::SplitSpec,
 };
 use serde::de::DeserializeOwned;
 
@@ -63,14 +60,19 @@ pub(crate) fn read(port: &Section<'_>, known: &[Party]) -> Option<ReceivePipelin
     read
 }
 
-/// Reads what a send port puts around its bodies. `None` after a fault.
-pub(crate) fn read_send(port: &Section<'_>) -> Option<Option<Arc<Encode>>> {
-    let Some(section) = port.section("pipeline") else {
-        return Some(None);
-    };
+/// Reads what a send port does to its bodies. `None` after a fault.
+pub(crate) fn read_send(port: &Section<'_>) -> Option<SendPipeline> {
+    if port.get("pipeline").is_none() {
+        return Some(SendPipeline::default());
+    }
+    let section = port.section("pipeline")?;
+    let assemble = part::<AssembleSpec, _>(&section, "assemble", AssembleSpec::compile);
     let encode = part::<EncodeSpec, _>(&section, "encode", EncodeSpec::compile);
     section.finish();
-    Some(encode?.map(Arc::new))
+    Some(SendPipeline {
+        assemble: assemble?.map(Arc::new),
+        encode: encode?.map(Arc::new),
+    })
 }
 
 /// One part of the pipeline, if it is there. `None` after a fault.
@@ -178,6 +180,42 @@ mod tests {
         let report = Report::default();
         load(&inputs, &wiring::adapters_for_checking(), &report);
         report.to_string()
+    }
+
+    /// As [`told`], of the pipeline of the send port.
+    fn told_of_send(pipeline: &str) -> String {
+        let settings = format!(
+            "location.b.http = {{ path = \"/b\" }}\n[send.more]\nfilter = \"true\"\nprimary.file = {{ folder = \"more\", file_name = \"{{msg.id}}\" }}\npipeline = {pipeline}\n[receive.s]"
+        );
+        told(&settings, "\"pass-through\"")
+    }
+
+    #[test]
+    fn what_a_send_port_assembles_is_told_where_it_stands() {
+        let columns = r#"columns = [{ name = "Id", width = 4, align = "right", pad = "0" }]"#;
+        let passes = told_of_send(&format!(
+            "{{ assemble = {{ format = \"fixed\", {columns} }} }}"
+        ));
+        assert!(!passes.contains("QS"), "{passes}");
+        for (pipeline, wanted) in [
+            (r#"{ assembel = {} }"#.to_owned(), "QS0602"),
+            (
+                format!("{{ assemble = {{ format = \"xml\", {columns} }} }}"),
+                "pipeline.assemble.format",
+            ),
+            (
+                format!("{{ assemble = {{ format = \"csv\", {columns} }} }}"),
+                "pipeline.assemble.columns.0.align",
+            ),
+            (
+                format!("{{ assemble = {{ format = \"fixed\", tag = \"D\", {columns} }} }}"),
+                "QS0283",
+            ),
+        ] {
+            let told = told_of_send(&pipeline);
+            assert!(told.contains(wanted), "{pipeline}: {told}");
+            assert!(told.contains("app.toml:9:"), "{pipeline}: {told}");
+        }
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(crate) fn read(
     let maps = port_maps.of(&section);
     let answer_maps = port_maps.of_answers(&section, (answers, "answers = true"));
     let priority = receive::priority(&section);
-    let encode = pipeline::read_send(&section);
+    let pipeline = pipeline::read_send(&section);
     let window = window::read(&section);
     let in_doubt = in_doubt(&section).unwrap_or_default();
     let publish_failures = section.choice("on_failure", ON_FAILURE).unwrap_or(false);
@@ -80,8 +80,11 @@ pub(crate) fn read(
     section.finish();
     let transports = [primary.as_ref(), backup.as_ref()];
     let has_faulty = transports.iter().flatten().any(|(_, is_whole)| !is_whole);
-    let is_whole =
-        !filter_is_wrong && encode.is_some() && !has_faulty && host.is_some() && primary.is_some();
+    let is_whole = !filter_is_wrong
+        && pipeline.is_some()
+        && !has_faulty
+        && host.is_some()
+        && primary.is_some();
     // Where a part is missing there is a fault, so that what stands for it here is never run.
     let value = SendPort {
         name: full?,
@@ -91,8 +94,8 @@ pub(crate) fn read(
         host: host.unwrap_or_else(|| reading.app.clone()),
         filter,
         group_filters: Vec::new(),
-        encode: encode.flatten(),
         maps,
+        pipeline: pipeline.unwrap_or_default(),
         answer_maps,
         primary: primary.map_or_else(|| nothing(retry), |(plan, _)| plan),
         backup: backup.map(|(plan, _)| plan),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use quayside_adapter_api::{Block, SendTerms};
 use quayside_engine::{
     WORK_ATTEMPT, WORK_LEASE, WORK_TICKET,
-    plan::{ATTEMPT_TIMEOUT, InDoubt, SendPort, TransportPlan},
+    plan::{ATTEMPT_TIMEOUT, InDoubt, SendPipeline, SendPort, TransportPlan},
     template::Template,
 };
 use quayside_model::RetryPolicy;
@@ -62,7 +62,7 @@ pub(crate) fn read(
         host,
         filter: None,
         group_filters: Vec::new(),
-        encode: None,
+        pipeline: SendPipeline::default(),
         maps: Vec::new(),
         answer_maps: Vec::new(),
         primary: TransportPlan {

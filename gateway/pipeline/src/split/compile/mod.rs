@@ -7,6 +7,7 @@ use quayside_model::{Fault, Name};
 use super::{Batch, Format, SplitLimits, SplitSpec, flat::Flat};
 use crate::{
     Kind, Promotions, codes,
+    faults::Faults,
     jsonpath::{JsonPath, Step},
     xpath::{Target, XPath, XPathError},
 };
@@ -74,22 +75,13 @@ impl Split {
     }
 }
 
-/// Where the faults go.
-struct Faults(Vec<Fault>);
-
-impl Faults {
-    fn at(&mut self, path: &[&str], message: impl Into<String>) {
-        self.0.push(Fault::error(codes::SPLIT, path, message));
-    }
-}
-
 impl SplitSpec {
     /// Compiles the split.
     ///
     /// # Errors
     /// Every fault, at its key.
     pub fn compile(&self) -> Result<Split, Vec<Fault>> {
-        let mut faults = Faults(Vec::new());
+        let mut faults = Faults::new(codes::SPLIT);
         self.foreign_keys(&mut faults);
         let limits = self.limits(&mut faults);
         let how = match self.format {
@@ -98,12 +90,12 @@ impl SplitSpec {
             Format::Csv | Format::Fixed => self.flat(&limits, &mut faults).map(How::Flat),
         };
         match how {
-            Some(how) if faults.0.is_empty() => Ok(Split {
+            Some(how) if faults.all.is_empty() => Ok(Split {
                 how,
                 limits,
                 batch: self.batch,
             }),
-            _ => Err(faults.0),
+            _ => Err(faults.all),
         }
     }
 
@@ -173,7 +165,7 @@ impl SplitSpec {
             Err(XPathError::Unsupported(detail)) => {
                 let message = format!("`{text}`: {detail}");
                 faults
-                    .0
+                    .all
                     .push(Fault::error(codes::XPATH, &["path"], message));
                 return None;
             }
@@ -181,7 +173,7 @@ impl SplitSpec {
                 let message = format!("`{text}`: the prefix `{prefix}` is not declared");
                 let fault = Fault::error(codes::UNKNOWN_PREFIX, &["path"], message);
                 faults
-                    .0
+                    .all
                     .push(fault.with_help("Declare it in `namespaces`."));
                 return None;
             }
@@ -222,7 +214,7 @@ impl SplitSpec {
                 Err(detail) => {
                     let message = format!("`{text}`: {detail}");
                     faults
-                        .0
+                        .all
                         .push(Fault::error(codes::JSONPATH, &["path"], message));
                     return None;
                 }
@@ -261,7 +253,7 @@ impl SplitSpec {
         match Promotions::compile(&self.namespaces, &self.header) {
             Ok(promotions) => Some(promotions),
             Err(found) => {
-                faults.0.extend(found.into_iter().map(|mut fault| {
+                faults.all.extend(found.into_iter().map(|mut fault| {
                     fault.path.insert(0, "header".to_owned());
                     fault
                 }));

@@ -3,23 +3,11 @@
 use quayside_model::{Code, Value, ValueType};
 
 use super::rows::Line;
-use crate::{Invalid, codes, split::Trim, xml};
-
-/// A column that can be read.
-#[derive(Debug, Clone)]
-pub(in crate::split) struct Column {
-    pub(in crate::split) name: String,
-    pub(in crate::split) value_type: ValueType,
-    pub(in crate::split) required: bool,
-    pub(in crate::split) trim: Trim,
-    /// Whether it is passed over.
-    pub(in crate::split) skip: bool,
-    /// Its first character, from 0, and how many it has; with CSV both are 0.
-    pub(in crate::split) from: usize,
-    pub(in crate::split) width: usize,
-    pub(in crate::split) scale: Option<u8>,
-    pub(in crate::split) point: char,
-}
+use crate::{
+    Invalid, codes,
+    lines::{Column, Trim},
+    xml,
+};
 
 /// A value that was read.
 #[derive(Debug)]
@@ -213,13 +201,7 @@ impl Column {
         if self.skip {
             return Ok(Cell::Nothing);
         }
-        let space = [' ', '\t'];
-        let text = match self.trim {
-            Trim::None => raw,
-            Trim::Left => raw.trim_start_matches(space),
-            Trim::Right => raw.trim_end_matches(space),
-            Trim::Both => raw.trim_matches(space),
-        };
+        let text = self.trimmed(raw);
         let name = &self.name;
         if text.trim().is_empty() {
             if self.required {

@@ -7,13 +7,17 @@ use std::borrow::Cow;
 
 use quayside_model::{Code, Name, Text, Value};
 
-pub(super) use self::cell::{Column, Out};
+pub(super) use self::cell::Out;
 use self::{
     cell::Cell,
     rows::{Line, Row, Rows},
 };
 use super::{CountOf, Record, Shared, SplitLimits};
-use crate::{Invalid, codes, xml};
+use crate::{
+    Invalid, codes,
+    lines::{Column, Layout},
+    xml,
+};
 
 /// What lines are and mean.
 #[derive(Debug)]
@@ -29,13 +33,6 @@ pub(super) struct Flat {
     pub(super) tag_at: usize,
     pub(super) head: Option<Head>,
     pub(super) trailer: Option<Trailer>,
-}
-
-/// What a line is made of.
-#[derive(Debug)]
-pub(super) enum Layout {
-    Csv { delimiter: u8, quote: Option<u8> },
-    Fixed,
 }
 
 /// The line before the records.

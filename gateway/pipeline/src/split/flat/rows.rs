@@ -2,8 +2,7 @@
 
 use quayside_model::Code;
 
-use super::Layout;
-use crate::{Invalid, codes, split::SplitLimits};
+use crate::{Invalid, codes, lines::Layout, split::SplitLimits};
 
 /// One line, which with quotes may have line ends inside.
 #[derive(Debug, Default)]
