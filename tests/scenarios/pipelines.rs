@@ -1,8 +1,8 @@
-//! Bodies on their way out: documents with records leave as files of lines, and what cannot waits for an operator with nothing sent.
+//! Bodies on their way in and out: one part of several becomes a message; documents with records leave as files of lines, and what cannot waits for an operator with nothing sent.
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
-use quayside_harness::{items, wait_for};
+use quayside_harness::{Reply, client, items, wait_for};
 use quayside_tests::{Site, Store, post_with};
 use serde_json::{Value, json};
 
@@ -20,6 +20,30 @@ message = "batch"
 [receive.web.location.in.http]
 path = "/in"
 max_body = "8 MiB"
+[receive.uploads]
+message = "batch"
+[receive.uploads.location.in.http]
+path = "/uploads"
+[receive.uploads.pipeline]
+decode = { multipart = { body = { type = "application/xml" }, others = "drop" } }
+[receive.related]
+message = "batch"
+[receive.related.location.in.http]
+path = "/related"
+[receive.related.location.drop.file]
+folder = "drop"
+create = true
+poll = "50ms"
+stable_for = "0s"
+[receive.related.pipeline]
+decode = { multipart = {} }
+[receive.each]
+message = "batch"
+[receive.each.location.in.http]
+path = "/each"
+[receive.each.pipeline]
+decode = { multipart = {} }
+split = { format = "xml", path = "/All/p:Batch", namespaces = { p = "urn:payments" }, batch = "per-message" }
 [send.bank]
 filter = "msg.type == 'urn:payments#Batch'"
 primary.file = { folder = "bank", create = true, file_name = "{BatchId}" }
@@ -137,6 +161,7 @@ async fn what_does_not_fit_its_column_waits_for_an_operator() {
     // The column is widened, and the same message goes.
     let widened = APP.replace("\"Account\", width = 22", "\"Account\", width = 23");
     fs::write(site.app.path().join("app.toml"), widened).expect("written");
+    site.gateways[0].stop(PATIENCE).await;
     site.restart(0).await;
     let ids = json!({ "ids": [waiting["id"]], "reason": "the column is wider" });
     site.gateway()
@@ -149,4 +174,120 @@ async fn what_does_not_fit_its_column_waits_for_an_operator() {
         text.contains(&format!("D00000002{long}000000000250\r\n")),
         "{text}"
     );
+}
+
+/// Posts a body as one of this type.
+async fn post(site: &Site, path: &str, content_type: &str, body: String) -> Reply {
+    let addr = site.servers()[0];
+    let headers = [("content-type", content_type)];
+    let request = client::request("POST", addr, path, &headers, body.into());
+    let reply = client::once(addr, request, PATIENCE).await;
+    reply.unwrap_or_else(|broken| panic!("{broken}"))
+}
+
+/// The content type and body of a message, as they are kept.
+async fn body(site: &Site, id: &str) -> (String, String) {
+    let (admin, path) = (site.gateway().admin, format!("/api/v1/messages/{id}/body"));
+    let request = client::request("GET", admin, &path, &[], bytes::Bytes::new());
+    let kept = client::once(admin, request, PATIENCE).await;
+    let kept = kept.unwrap_or_else(|broken| panic!("{broken}"));
+    (kept.header("content-type").to_owned(), kept.text())
+}
+
+/// A form as `curl -F note=hello -F 'file=@batch.xml;type=application/xml'` sends it.
+fn form(document: &str) -> String {
+    format!(
+        "--------------------------d74496d66958873e\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nhello\r\n\
+         --------------------------d74496d66958873e\r\nContent-Disposition: form-data; name=\"file\"; filename=\"batch.xml\"\r\n\
+         Content-Type: application/xml\r\n\r\n{document}\r\n--------------------------d74496d66958873e--\r\n"
+    )
+}
+
+const FORM: &str = "multipart/form-data; boundary=------------------------d74496d66958873e";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_part_of_several_becomes_the_message() {
+    let site = site().await;
+    let document = batch("U1", &["DE1"]);
+    let reply = post(&site, "/uploads", FORM, form(&document)).await;
+    assert_eq!(reply.status, 202, "{}", reply.text());
+    let file = has(&site, "bank", "U1").await;
+    assert!(
+        file.starts_with(b"HU1 "),
+        "{}",
+        String::from_utf8_lossy(&file)
+    );
+    let id = reply.json()["id"].as_str().expect("an id").to_owned();
+    let (content_type, kept) = body(&site, &id).await;
+    assert_eq!((content_type.as_str(), kept), ("application/xml", document));
+
+    // A large one goes through the store in chunks.
+    let many = vec!["DE1"; 10_000];
+    let reply = post(&site, "/uploads", FORM, form(&batch("U2", &many))).await;
+    assert_eq!(reply.status, 202, "{}", reply.text());
+    assert_eq!(has(&site, "bank", "U2").await.len(), 13 + 10_000 * 45 + 11);
+
+    // Of a related one with attachments, where others are not to be lost.
+    let related = "multipart/related; type=\"application/xml\"; boundary=\"b 1\"";
+    let alone = format!(
+        "--b 1\r\nContent-Type: application/xml\r\n\r\n{}\r\n--b 1--",
+        batch("R1", &["DE2"])
+    );
+    let reply = post(&site, "/related", related, alone.clone()).await;
+    assert_eq!(reply.status, 202, "{}", reply.text());
+    has(&site, "bank", "R1").await;
+    let attached = alone.replace(
+        "\r\n--b 1--",
+        "\r\n--b 1\r\nContent-Type: image/png\r\n\r\nx\r\n--b 1--",
+    );
+    for (path, content_type, body, code) in [
+        ("/related", related, attached, "QS0269"),
+        (
+            "/related",
+            "application/xml",
+            batch("R2", &["DE1"]),
+            "QS0263",
+        ),
+        ("/related", "multipart/related", alone.clone(), "QS0263"),
+        (
+            "/uploads",
+            FORM,
+            form("").replace("application/xml", "text/css"),
+            "QS0265",
+        ),
+        (
+            "/uploads",
+            FORM,
+            form("<Batch xmlns='urn:payments'>"),
+            "QS0212",
+        ),
+    ] {
+        let reply = post(&site, path, content_type, body).await;
+        let told = (reply.status.as_u16(), reply.code());
+        assert_eq!(told, (422, code.to_owned()), "{path}: {}", reply.text());
+    }
+
+    // A file has no content type: its first line is the boundary. One that has none waits as it came.
+    let drop = site.nodes[0].data_dir().join("drop");
+    fs::write(drop.join("one"), alone.replace("R1", "R3")).expect("written");
+    has(&site, "bank", "R3").await;
+    fs::write(drop.join("two"), "no boundary").expect("written");
+    let waiting = wait_for("the file to be suspended", PATIENCE, async || {
+        let waiting = suspended(&site).await?;
+        waiting.into_iter().next().ok_or_else(|| "none".to_owned())
+    })
+    .await;
+    assert_eq!(waiting["failure"]["code"], "QS0263", "{waiting:#}");
+
+    // A part that is a batch is taken apart, also after it was stored.
+    let all = format!(
+        "<All>{}{}</All>",
+        batch("E1", &["DE1"]),
+        batch("E2", &["DE1"])
+    );
+    let all = format!("--b 1\r\n\r\n{all}\r\n--b 1--");
+    let reply = post(&site, "/each", related, all).await;
+    assert_eq!(reply.status, 202, "{}", reply.text());
+    has(&site, "bank", "E1").await;
+    has(&site, "bank", "E2").await;
 }

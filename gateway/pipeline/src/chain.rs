@@ -21,6 +21,8 @@ pub(crate) trait Stage: std::fmt::Debug + Send {
 pub(crate) struct Chain {
     /// How many bytes a body may have after each stage.
     limit: u64,
+    /// Whether the first stage is one that comes before those that have numbers.
+    has_front: bool,
     stages: Vec<Link>,
     /// How many stages were told that the body has ended.
     ended: usize,
@@ -41,7 +43,17 @@ struct Link {
 impl Chain {
     /// Takes a body through `stages`; after each it has `limit` bytes at most.
     pub(crate) fn new(stages: impl Iterator<Item = Box<dyn Stage>>, limit: u64) -> Self {
-        let stages = stages.map(|stage| Link {
+        Self::behind(None, stages, limit)
+    }
+
+    /// The same behind `front`, which has no number.
+    pub(crate) fn behind(
+        front: Option<Box<dyn Stage>>,
+        stages: impl Iterator<Item = Box<dyn Stage>>,
+        limit: u64,
+    ) -> Self {
+        let has_front = front.is_some();
+        let stages = front.into_iter().chain(stages).map(|stage| Link {
             stage,
             waiting: Vec::new(),
             taken: 0,
@@ -50,6 +62,7 @@ impl Chain {
         });
         Self {
             limit,
+            has_front,
             stages: stages.collect(),
             ended: 0,
         }
@@ -84,7 +97,7 @@ impl Chain {
         if self.pull(&mut &[][..], out)? {
             return Ok(true);
         }
-        let no = self.ended;
+        let (no, has_front) = (self.ended, self.has_front);
         let Some((link, rest)) = self
             .stages
             .get_mut(no..)
@@ -97,10 +110,10 @@ impl Chain {
         let had = target.len();
         link.stage
             .finish(target)
-            .map_err(|invalid| named(no, invalid))?;
+            .map_err(|invalid| named(no, has_front, invalid))?;
         link.after += (target.len() - had) as u64;
         link.check(self.limit)
-            .map_err(|invalid| named(no, invalid))?;
+            .map_err(|invalid| named(no, has_front, invalid))?;
         Ok(true)
     }
 
@@ -111,7 +124,7 @@ impl Chain {
         bytes: &mut &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), Invalid> {
-        let no = busy.unwrap_or(0);
+        let (no, has_front) = (busy.unwrap_or(0), self.has_front);
         let (link, rest) = self.stages[no..]
             .split_first_mut()
             .expect("one of the stages");
@@ -137,7 +150,7 @@ impl Chain {
         link.after += (target.len() - had) as u64;
         pushed
             .and_then(|()| link.check(self.limit))
-            .map_err(|invalid| named(no, invalid))
+            .map_err(|invalid| named(no, has_front, invalid))
     }
 }
 
@@ -152,7 +165,10 @@ impl Link {
 }
 
 /// A fault of the stage with this number, from 0; its offset is one in what that stage got.
-fn named(no: usize, mut invalid: Invalid) -> Invalid {
-    invalid.detail = format!("stage {}: {}", no + 1, invalid.detail);
+fn named(no: usize, has_front: bool, mut invalid: Invalid) -> Invalid {
+    let number = no + usize::from(!has_front);
+    if number > 0 {
+        invalid.detail = format!("stage {number}: {}", invalid.detail);
+    }
     invalid
 }

@@ -123,6 +123,8 @@ quayside_model::codes! {
         "Name stages that exist, in the order in which they are put around; a character set comes first.";
     UNMAPPABLE = "QS0268", "A body has a character that the character set of the receiver does not have.",
         "Leave it out, or send in a character set that has it, such as UTF-8.";
+    OTHER_PARTS = "QS0269", "The multipart body has parts beside the one that is the body.",
+        "Send the body alone, or set `others = \"drop\"` if the other parts may be left out.";
     SPLIT = "QS0270", "A body cannot be split as configured.",
         "Correct the key that the message names; docs/pipelines.md has the keys of each format.";
     NO_ENVELOPE = "QS0271", "The body is not the envelope, or has not the array, that it is to be split by.",

@@ -200,7 +200,7 @@ fn inflate(spec: &str, bytes: usize) -> (usize, Option<&'static str>) {
         encoder.write_all(&body).expect("into memory");
         body = encoder.finish().expect("into memory");
     }
-    let mut decoding = Decoding::new(&decode);
+    let mut decoding = Decoding::new(&decode, None);
     let (mut all, mut out) = (0, Vec::new());
     let mut run = || {
         for mut piece in body.chunks(64 * 1024) {

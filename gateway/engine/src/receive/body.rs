@@ -1,5 +1,7 @@
 //! Reading a body once: promoted from, hashed, and kept in memory or in chunks, all while it streams by.
 
+use std::borrow::Cow;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use quayside_adapter_api::{AdapterError, Body};
@@ -30,8 +32,8 @@ pub(crate) struct ReadBody {
     pub(crate) kind: Option<Kind>,
     /// What the content says of itself, or why it is not acceptable, where that is no refusal.
     pub(crate) scanned: Result<Scanned, Invalid>,
-    /// Whether something was taken off that was around it.
-    pub(crate) is_decoded: bool,
+    /// What was taken off that was around it, if something was.
+    pub(crate) decoded: Option<Inner>,
 }
 
 impl ReadBody {
@@ -42,9 +44,16 @@ impl ReadBody {
             sha256,
             kind: None,
             scanned: Ok(Scanned::default()),
-            is_decoded: false,
+            decoded: None,
         }
     }
+}
+
+/// What came out of something that was around it.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    /// Its media type, if somebody says it.
+    pub(crate) content_type: Option<Text>,
 }
 
 /// A body that was not read to its end.
@@ -85,10 +94,11 @@ pub(crate) async fn read(
         let taken = take_in(shared, port, content_type, body, read_on);
         return patience.lend(taken).await;
     };
-    let decoded = async {
+    // Apart from the others, of whose state it would be the largest part.
+    let decoded = Box::pin(async {
         let raw = take_whole(shared, body).await?;
         decoded(shared, port, content_type, raw, decode, read_on).await
-    };
+    });
     patience.lend(decoded).await
 }
 
@@ -126,11 +136,15 @@ async fn decoded(
     let mut look = Look::new(port, inner_type(content_type));
     let mut sink = Sink::default();
     let mut sha = Sha256::new();
-    let mut pieces = Pieces::of(&shared.store, &raw.content, Some(decode));
+    let of = (&raw.content, content_type);
+    let mut pieces = Pieces::of(&shared.store, of, Some(decode));
     let whole = loop {
         let error = match pieces.next().await {
             Ok(None) => break Ok(()),
             Ok(Some(piece)) => {
+                if decode.is_multipart() {
+                    look.content_type = part_type(&pieces, decode).map(Cow::Owned);
+                }
                 look.push(&piece);
                 if look.failed() {
                     break Ok(());
@@ -146,6 +160,10 @@ async fn decoded(
         };
         break Err(error);
     };
+    let inner = match decode.is_multipart() {
+        true => part_type(&pieces, decode),
+        false => inner_type(content_type).map(str::to_owned),
+    };
     let (kind, scanned) = look.finish();
     let invalid = match (whole, scanned) {
         (Ok(()), Ok(scanned)) => {
@@ -155,7 +173,9 @@ async fn decoded(
                 content: content?,
                 kind,
                 scanned: Ok(scanned),
-                is_decoded: true,
+                decoded: Some(Inner {
+                    content_type: inner.as_deref().map(Text::lossy),
+                }),
                 ..raw
             });
         }
@@ -182,6 +202,16 @@ async fn decoded(
 /// The media type of what is inside of a body of this type: known where that is no type of a wrapping.
 pub(crate) fn inner_type(content_type: Option<&str>) -> Option<&str> {
     content_type.filter(|name| Kind::sniff(Some(name), b"") != Kind::Opaque)
+}
+
+/// The type of the part that is the body, as far as it says what comes out of the stages.
+fn part_type(pieces: &Pieces, decode: &Decode) -> Option<String> {
+    let part_type = pieces.part_type();
+    let known = match decode.has_stages() {
+        true => inner_type(part_type),
+        false => part_type,
+    };
+    known.map(str::to_owned)
 }
 
 /// Gives `content` up if it is in chunks that no message names.
@@ -235,7 +265,7 @@ async fn take_in(
         sha256,
         kind,
         scanned,
-        is_decoded: false,
+        decoded: None,
     })
 }
 
@@ -265,7 +295,7 @@ pub(crate) async fn keep(shared: &Shared, bytes: Bytes) -> Result<Content, BodyE
 /// Scans if the port expects messages; otherwise lets everything pass unseen.
 struct Look<'a> {
     port: &'a ReceivePort,
-    content_type: Option<&'a str>,
+    content_type: Option<Cow<'a, str>>,
     scanner: Option<Scanner<'a>>,
     kind: Option<Kind>,
     invalid: Option<Invalid>,
@@ -275,7 +305,7 @@ impl<'a> Look<'a> {
     fn new(port: &'a ReceivePort, content_type: Option<&'a str>) -> Self {
         Self {
             port,
-            content_type,
+            content_type: content_type.map(Cow::Borrowed),
             scanner: None,
             kind: None,
             invalid: None,
@@ -294,7 +324,7 @@ impl<'a> Look<'a> {
         }
         let kind = *self
             .kind
-            .get_or_insert_with(|| Kind::sniff(self.content_type, bytes));
+            .get_or_insert_with(|| Kind::sniff(self.content_type.as_deref(), bytes));
         if let Expects::Kind(expected) = expects
             && expected != kind
         {
@@ -523,7 +553,7 @@ pub(crate) fn read_at_hand(
         sha256: [0; 32],
         kind,
         scanned,
-        is_decoded: false,
+        decoded: None,
     };
     let scanned = match &read.scanned {
         Ok(scanned) => scanned,

@@ -191,7 +191,7 @@ impl Intake<'_> {
     /// Looks the batch through to its end.
     async fn survey(&self, split: &Split, whole: &Whole) -> Result<Survey, Fault> {
         let mut found = Survey::default();
-        let mut records = self.open(split, &whole.read);
+        let mut records = self.open(split, whole);
         while let Some(record) = records.next().await.map_err(|broken| self.broken(broken))? {
             found.records += 1;
             match record.document {
@@ -204,9 +204,10 @@ impl Intake<'_> {
         Ok(found)
     }
 
-    fn open<'s>(&self, split: &'s Split, read: &ReadBody) -> Records<'s> {
+    fn open<'s>(&self, split: &'s Split, whole: &Whole) -> Records<'s> {
         let decode = self.port.pipeline.decode.as_deref();
-        Records::of(Pieces::of(&self.shared.store, &read.content, decode), split)
+        let of = (&whole.read.content, whole.content_type.as_deref());
+        Records::of(Pieces::of(&self.shared.store, of, decode), split)
     }
 
     fn broken(&self, broken: Broken) -> Fault {
@@ -256,7 +257,7 @@ impl Intake<'_> {
         let until = *until.get_or_insert_with(places_until);
         let mut source = whole.source.clone();
         let mut bytes = 0;
-        let mut records = self.open(split, &whole.read);
+        let mut records = self.open(split, whole);
         while let Some(record) = records.next().await.map_err(|broken| self.broken(broken))? {
             let dedupe = whole.key.map(|(key, _)| key_of_record(&key, record.number));
             let made = self.record(record, &of, dedupe, patience, until).await;

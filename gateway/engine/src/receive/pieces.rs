@@ -59,13 +59,22 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    /// Of `content`, with what `decode` says taken off.
-    pub(crate) fn of(store: &AnyStore, content: &Content, decode: Option<&Decode>) -> Self {
-        Self::through(
-            store,
-            content,
-            decode.map(Decoding::new).map(Stages::Decode),
-        )
+    /// Of `content`, which has this type, with what `decode` says taken off.
+    pub(crate) fn of(
+        store: &AnyStore,
+        (content, content_type): (&Content, Option<&str>),
+        decode: Option<&Decode>,
+    ) -> Self {
+        let stages = decode.map(|decode| Stages::Decode(Decoding::new(decode, content_type)));
+        Self::through(store, content, stages)
+    }
+
+    /// The type of the part that is the body, if it is one of a multipart body and has begun.
+    pub(crate) fn part_type(&self) -> Option<&str> {
+        match &self.stages {
+            Some(Stages::Decode(decoding)) => decoding.part_type(),
+            _ => None,
+        }
     }
 
     /// Of `content`, with what `encode` says put around.

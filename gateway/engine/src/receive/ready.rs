@@ -158,11 +158,12 @@ impl Intake<'_> {
             decode,
         );
         let read = read.await.map_err(broken_body)?;
-        let content_type = if read.is_decoded {
-            mark_decoded(&mut context);
-            body::inner_type(content_type.as_deref()).map(Text::lossy)
-        } else {
-            content_type
+        let content_type = match &read.decoded {
+            Some(inner) => {
+                mark_decoded(&mut context);
+                inner.content_type.clone()
+            }
+            None => content_type,
         };
         let judged = self.judge(&read, &mut context);
         let fault = match patience.lend(judged).await {

@@ -160,7 +160,9 @@ impl Work<'_> {
         let mut faulty = 0;
         let (message, store) = (&self.batch.message, &self.intake.shared.store);
         let decode = self.intake.port.pipeline.decode.as_deref();
-        let pieces = Pieces::of(store, &message.body().content, decode);
+        let body = message.body();
+        let of = (&body.content, body.content_type.as_deref());
+        let pieces = Pieces::of(store, of, decode);
         let mut records = Records::of(pieces, split);
         let of = self.of(split);
         let mut number = 0;

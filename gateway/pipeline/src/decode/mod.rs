@@ -1,7 +1,7 @@
 //! From what a partner sends to what the scanners and splitters read.
 //!
 //! A [`Decoding`] takes off what was put around a body, one stage after the other: gzip, base64, a character
-//! set. A [`Multipart`] finds the part that is the body, and those beside it. Both take bytes in any pieces
+//! set. Before these, the part that is the body is taken out of a multipart one, which a [`Multipart`] reads. Both take bytes in any pieces
 //! and are asked for what comes out of them, so that a small piece that becomes a large one is never in
 //! memory as a whole. How a body was cut changes neither what it becomes nor the code of its fault.
 //!
@@ -9,7 +9,7 @@
 //! use quayside_pipeline::decode::{DecodeSpec, Decoding};
 //! let spec: DecodeSpec = serde_json::from_str(r#"{"stages": ["base64", {"charset": "windows-1252"}]}"#).expect("a spec");
 //! let decode = spec.compile().expect("no fault");
-//! let mut decoding = Decoding::new(&decode);
+//! let mut decoding = Decoding::new(&decode, None);
 //! let (mut body, mut text): (&[u8], Vec<u8>) = (b"5PY=", Vec::new());
 //! while decoding.pull(&mut body, &mut text).expect("base64 so far") {}
 //! while decoding.finish(&mut text).expect("all of it") {}
@@ -20,6 +20,7 @@ mod base64;
 mod charset;
 mod gzip;
 mod multipart;
+mod parts;
 mod quoted;
 #[cfg(test)]
 mod tests;
@@ -28,9 +29,17 @@ mod text;
 use quayside_model::Fault;
 use serde::Deserialize;
 
-pub use self::multipart::{BodyPart, Event, Multipart, PartHead, PartLimits};
 pub(crate) use self::text::{Decoder, Encoding, Sink};
-use self::{base64::Base64, charset::Charset, gzip::Gunzip};
+use self::{
+    base64::Base64,
+    charset::Charset,
+    gzip::Gunzip,
+    parts::{PartType, Parts},
+};
+pub use self::{
+    multipart::{BodyPart, Event, Multipart, PartHead, PartLimits},
+    parts::{MultipartSpec, Others},
+};
 use crate::{
     Invalid,
     chain::{Chain, Stage},
@@ -41,6 +50,8 @@ use crate::{
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecodeSpec {
+    /// Which part of a multipart body is the body, if they are multipart. It comes before the stages.
+    pub multipart: Option<MultipartSpec>,
     /// What is taken off, in this order: what the sender put around last comes first.
     #[serde(default)]
     pub stages: Vec<StageSpec>,
@@ -66,6 +77,7 @@ pub enum StageSpec {
 /// Stages that can be used.
 #[derive(Debug)]
 pub struct Decode {
+    multipart: Option<MultipartSpec>,
     stages: Vec<Known>,
     limits: Limits,
 }
@@ -116,7 +128,11 @@ impl DecodeSpec {
     /// # Errors
     /// Every fault, at its key.
     pub fn compile(&self) -> Result<Decode, Vec<Fault>> {
-        let mut faults = Vec::new();
+        let multipart = self.multipart.as_ref();
+        let mut faults: Vec<Fault> = multipart
+            .and_then(MultipartSpec::fault)
+            .into_iter()
+            .collect();
         let mut fault = |path: &[&str], message: String| {
             faults.push(Fault::error(codes::DECODE, path, message))
         };
@@ -160,7 +176,11 @@ impl DecodeSpec {
             }
         }
         if faults.is_empty() {
-            Ok(Decode { stages, limits })
+            Ok(Decode {
+                multipart: self.multipart.clone(),
+                stages,
+                limits,
+            })
         } else {
             Err(faults)
         }
@@ -171,12 +191,27 @@ impl DecodeSpec {
 #[derive(Debug)]
 pub struct Decoding {
     chain: Chain,
+    part_type: PartType,
+}
+
+impl Decode {
+    /// Whether bodies are multipart, so that the one in it has a type of its own.
+    #[must_use]
+    pub fn is_multipart(&self) -> bool {
+        self.multipart.is_some()
+    }
+
+    /// Whether stages are taken off, so that the type of what was around says nothing of what is inside.
+    #[must_use]
+    pub fn has_stages(&self) -> bool {
+        !self.stages.is_empty()
+    }
 }
 
 impl Decoding {
-    /// Decodes a body as `decode` says.
+    /// Decodes a body of the type `content_type` as `decode` says.
     #[must_use]
-    pub fn new(decode: &Decode) -> Self {
+    pub fn new(decode: &Decode, content_type: Option<&str>) -> Self {
         let stages = decode.stages.iter().map(|known| -> Box<dyn Stage> {
             match known {
                 Known::Gzip => Box::new(Gunzip::new(decode.limits)),
@@ -184,9 +219,20 @@ impl Decoding {
                 Known::Charset(encoding) => Box::new(Charset::new(encoding)),
             }
         });
+        let part_type = PartType::default();
+        let front = decode.multipart.as_ref().map(|spec| -> Box<dyn Stage> {
+            Box::new(Parts::new(spec, content_type, part_type.clone()))
+        });
         Self {
-            chain: Chain::new(stages, decode.limits.bytes),
+            chain: Chain::behind(front, stages, decode.limits.bytes),
+            part_type,
         }
+    }
+
+    /// The content type of the part that is the body, when it has begun and has one.
+    #[must_use]
+    pub fn part_type(&self) -> Option<&str> {
+        self.part_type.get().map(String::as_str)
     }
 
     /// Takes bytes from the front of `bytes` and adds about 64 KiB of what they become to `out`, or less.

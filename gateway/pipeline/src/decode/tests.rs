@@ -21,7 +21,7 @@ fn compiled(spec: Value) -> Decode {
 }
 
 fn pieces(decode: &Decode, body: &[u8], size: usize) -> Result<Vec<u8>, Code> {
-    let mut decoding = Decoding::new(decode);
+    let mut decoding = Decoding::new(decode, None);
     let (mut all, mut out) = (Vec::new(), Vec::new());
     let mut run = || {
         for mut piece in body.chunks(size) {

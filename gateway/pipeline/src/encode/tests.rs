@@ -32,7 +32,7 @@ fn encode(spec: Value, body: &[u8]) -> Result<Vec<u8>, Code> {
 
 fn decode(spec: Value, mut body: &[u8]) -> Vec<u8> {
     let spec: DecodeSpec = serde_json::from_value(spec).expect("a spec");
-    let mut decoding = Decoding::new(&spec.compile().expect("no fault"));
+    let mut decoding = Decoding::new(&spec.compile().expect("no fault"), None);
     let mut out = Vec::new();
     while decoding
         .pull(&mut body, &mut out)

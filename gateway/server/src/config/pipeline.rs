@@ -225,6 +225,9 @@ mod tests {
             r#""pass-through""#.to_owned(),
             r#""xml""#.to_owned(),
             r#"{ decode = { stages = ["gzip", { charset = "latin1" }] } }"#.to_owned(),
+            r#"{ decode = { multipart = { body = { type = "text/xml" }, others = "drop" } } }"#
+                .to_owned(),
+            r#"{ decode = { multipart = { body = "first" } } }"#.to_owned(),
             format!("{{ kind = \"json\", split = {json} }}"),
             r#"{ kind = "flat-file", split = { format = "csv", names = true } }"#.to_owned(),
         ] {
@@ -259,6 +262,16 @@ mod tests {
                 "",
                 "{ decode = { stages = [\"zip\"] } }".to_owned(),
                 "pipeline.decode",
+            ),
+            (
+                "",
+                "{ decode = { multipart = { body = { number = 0 } } } }".to_owned(),
+                "pipeline.decode.multipart.body",
+            ),
+            (
+                "",
+                "{ decode = { multipart = { others = \"keep\" } } }".to_owned(),
+                "pipeline.decode.multipart.others",
             ),
             ("message = \"m\"", "\"pass-through\"".to_owned(), "QS0629"),
             ("answer_within = \"5s\"", format!("{{ {csv} }}"), "QS0613"),

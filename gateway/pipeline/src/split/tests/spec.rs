@@ -66,6 +66,15 @@ fn every_fault_of_a_configuration_is_told_at_its_key() {
             vec!["columns.0", "columns.1"],
         ),
         (
+            json!({"format": "fixed", "columns": [{"name": "a", "width": 1, "pad": "0", "value": "x"}],
+                "trailer": {"columns": [{"name": "n", "width": 1, "count": "lines"}]}}),
+            vec![
+                "columns.0.value",
+                "columns.0.pad",
+                "trailer.columns.0.count",
+            ],
+        ),
+        (
             json!({"format": "json", "path": "$", "max_records": 0, "max_record_bytes": 0, "max_total_bytes": 0}),
             vec!["max_records", "max_record_bytes", "max_total_bytes"],
         ),
