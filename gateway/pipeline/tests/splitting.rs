@@ -220,7 +220,7 @@ fn the_examples_of_the_guide_can_be_used() {
     });
     // Others are of `app.toml`.
     let mut examples = all.filter(|example| {
-        !["[receive", "[send", "[message"]
+        !["[receive", "[send", "[message", "[party"]
             .iter()
             .any(|own| example.starts_with(own))
     });
