@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How often the other nodes' sessions are looked at, beside the moments at which one of them may be over.
-const OBSERVE_EVERY: Duration = Duration::from_millis(250);
+const OBSERVE_EVERY: Duration = Duration::from_millis(100);
 
 /// How many renewals are under way at once, of which all but the last are late.
 const RENEWALS_MAX: usize = 3;

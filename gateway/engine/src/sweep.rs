@@ -73,7 +73,7 @@ async fn release_dead(shared: &Shared) -> Result<(), StoreError> {
             let counter = &shared.counters.released;
             counter.fetch_add(released.into(), std::sync::atomic::Ordering::Relaxed);
             shared.wake_claimer.notify_one();
-            shared.process.wake.notify_one();
+            shared.process.rescue(released);
         }
         if released < RELEASE_LIMIT {
             break;

@@ -21,7 +21,10 @@ mod worker;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -45,6 +48,9 @@ const MESSAGES: usize = 224;
 /// How many instances that go on: each comes with the first page of its inbox. They have places of their own, because what
 /// comes anew would not leave them any.
 const RUNS: usize = 64;
+/// How many instances of the dead, beside these: as many as a process has in hand of both kinds. Whoever waits for one of
+/// them has waited for as long as it took to see that its process is dead, and in a flood all other places are taken.
+const RESCUED: usize = MESSAGES + RUNS;
 /// The pace of polling. Closer than that of send ports: an answer that came over another process is waited for.
 const PACE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
 /// How often the instances in hand are compared with those that the store has for this process.
@@ -60,11 +66,20 @@ pub(crate) struct Process {
     seen: Mutex<HashMap<RunId, u32>>,
     /// Something may have come for an instance or orchestration.
     pub(crate) wake: Notify,
+    /// How much this process has given back of the dead since it fetched work last. It is first in the queue.
+    rescued: AtomicUsize,
 }
 
 impl Process {
     fn lock(&self) -> MutexGuard<'_, HashMap<RunId, usize>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of work of the dead that was given back, and has it fetched.
+    pub(crate) fn rescue(&self, count: u32) {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        self.rescued.fetch_add(count, Ordering::Relaxed);
+        self.wake.notify_one();
     }
 
     /// Takes note of an instance in hand, before the store can have it.
@@ -107,6 +122,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut round = Round {
         messages: Arc::new(Semaphore::new(MESSAGES)),
         runs: Arc::new(Semaphore::new(RUNS)),
+        rescues: Arc::new(Semaphore::new(RESCUED)),
         works: JoinSet::new(),
         compared: shared.options.clock.monotonic(),
         turn: 0,
@@ -141,6 +157,7 @@ struct Round {
     shared: Arc<Shared>,
     messages: Arc<Semaphore>,
     runs: Arc<Semaphore>,
+    rescues: Arc<Semaphore>,
     works: JoinSet<()>,
     compared: Monotonic,
     /// Which orchestration is asked for first.
@@ -181,18 +198,33 @@ impl Round {
     }
 
     async fn claim_runs(&mut self, names: &[Name]) -> Result<usize, StoreError> {
-        let wants = shares(names, self.runs.available_permits());
+        let shared = Arc::clone(&self.shared);
+        let rescued = shared.process.rescued.swap(0, Ordering::Relaxed);
+        let more = rescued.min(self.rescues.available_permits());
+        let wants = shares(names, self.runs.available_permits() + more);
         if wants.is_empty() {
+            shared.process.rescued.fetch_add(rescued, Ordering::Relaxed);
             return Ok(0);
         }
-        let shared = Arc::clone(&self.shared);
-        let claimed = shared.store.claim_runs(shared.instance, &wants).await?;
+        let wanted = wants.iter().map(|(_, room)| *room as usize).sum::<usize>();
+        let claimed = shared.store.claim_runs(shared.instance, &wants).await;
+        let claimed = claimed.inspect_err(|_| {
+            shared.process.rescued.fetch_add(rescued, Ordering::Relaxed);
+        })?;
         let found = claimed.len();
+        if found >= wanted {
+            // There is more: it has its turn when a place for it is free.
+            let left = rescued.saturating_sub(found);
+            shared.process.rescued.fetch_add(left, Ordering::Relaxed);
+        }
         for run in &claimed {
             shared.process.hold(run.claim.run);
         }
         for run in claimed {
-            let place = place(&self.runs).await;
+            let place = match Arc::clone(&self.runs).try_acquire_owned() {
+                Ok(place) => place,
+                Err(_) => place(&self.rescues).await,
+            };
             let shared = Arc::clone(&shared);
             self.works.spawn(async move {
                 let _in_hand = InHand(&shared, InHandOf::Run(run.claim.run));
