@@ -421,7 +421,8 @@ impl Intake<'_> {
         let exchanges = &self.shared.exchanges;
         match exchanges.wait(exchange, first.message, within).await {
             Some(Told::Answer(answer)) => {
-                let made = mapping::answer(self.shared, &self.port.answer_maps, answer).await;
+                let maps = &self.port.answer_maps;
+                let made = Box::pin(mapping::answer(self.shared, maps, answer)).await;
                 let made = made.map_err(|fault| self.not_mapped(first.message, &fault))?;
                 accepted.answer = Some(made);
                 Ok(accepted)

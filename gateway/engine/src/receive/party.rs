@@ -107,7 +107,7 @@ mod tests {
         for (properties, wanted) in [
             (&[(shown, "aa11"), (of, "CN=x")][..], acme.clone()),
             (&[(shown, "bb22"), (of, "CN=acme,O=Acme")], acme.clone()),
-            (&[("http.client", "acme-erp")], acme.clone()),
+            (&[("http.client", "acme-erp")], acme),
             (&[("http.client", "brown")], Ok(Some("brown".to_owned()))),
             // Neither a name beside a certificate of nobody, nor a name that looks like a certificate.
             (&[(shown, "bb22"), ("http.client", "brown")], Ok(None)),

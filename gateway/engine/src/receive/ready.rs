@@ -109,8 +109,8 @@ impl Intake<'_> {
             let wait = (&mut patience, &mut until);
             let taken = match (sender, split) {
                 (Err(unknown), _) => {
-                    self.stranger(&unknown, incoming, source, wait, &mut all)
-                        .await
+                    // Rare, and a batch in it is large.
+                    Box::pin(self.stranger(&unknown, incoming, source, wait, &mut all)).await
                 }
                 (Ok(()), None) => {
                     let one = self.ready(incoming, source, wait.0, wait.1);
