@@ -116,7 +116,10 @@ impl Intake<'_> {
                     let one = self.ready(incoming, source, wait.0, wait.1);
                     one.await.map(|ready| all.push(ready))
                 }
-                (Ok(()), Some(split)) => self.batch(split, incoming, source, wait, &mut all).await,
+                (Ok(()), Some(split)) => {
+                    let batch = self.batch(split, incoming, source, wait, &mut all);
+                    Box::pin(batch).await
+                }
             };
             if let Err(mut refused) = taken {
                 let read = all.iter().filter_map(|ready| ready.stored_body);
