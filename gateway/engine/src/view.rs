@@ -27,7 +27,8 @@ type Kind = &'static str;
 pub struct PortView {
     /// Its full name.
     pub name: Name,
-    /// `send`, `location`, or `removed`: no port of the configuration, but deliveries for it are left.
+    /// `send`, `location`, `orchestration`, or `removed`: nothing of the configuration, but deliveries for it are left. Of
+    /// orchestrations only those that have deliveries are told of.
     #[serde(deserialize_with = "kind")]
     pub kind: Kind,
     /// The host that runs it.
@@ -76,7 +77,7 @@ pub struct StopReport {
 /// Reads one of the kinds of a port.
 fn kind<'de, D: Deserializer<'de>>(from: D) -> Result<Kind, D::Error> {
     let told = String::deserialize(from)?;
-    let mut kinds = ["send", "location", "removed"].into_iter();
+    let mut kinds = ["send", "location", "orchestration", "removed"].into_iter();
     let known = kinds.find(|kind| *kind == told);
     known.ok_or_else(|| D::Error::custom(format!("`{told}` is no kind of port")))
 }

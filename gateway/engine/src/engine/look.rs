@@ -129,8 +129,15 @@ pub(super) fn ports(
     }
     // Deliveries of ports that the configuration does not have any more must not vanish from sight.
     for (name, left) in backlog {
+        let orchestration = routes.orchestrations.get(&name);
+        let (kind, host) = match orchestration {
+            Some(plan) => ("orchestration", &plan.host),
+            None => ("removed", &name),
+        };
         views.push(PortView {
-            kind: "removed",
+            kind,
+            host: host.clone(),
+            running: works && orchestration.is_some_and(|plan| shared.options.runs(&plan.host)),
             backlog: Some(left),
             ..view(&name, PortControl::default(), None)
         });

@@ -19,6 +19,17 @@ pub enum Order {
 }
 
 impl Order {
+    /// What it is, for a log.
+    #[must_use]
+    pub fn in_words(&self) -> &'static str {
+        match self {
+            Self::Suspend(_) => "suspend",
+            Self::Resume => "resume",
+            Self::RetryStep(_) => "retry-step",
+            Self::Terminate(_) => "terminate",
+        }
+    }
+
     /// As it is left in the store.
     ///
     /// # Panics

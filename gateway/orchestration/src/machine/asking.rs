@@ -74,7 +74,7 @@ impl Run<'_> {
             _ => None,
         };
         if let (Route::Reply(_), Some(slot)) = (&arrived.route, reply) {
-            self.reply(id, at, arrived, slot)?;
+            self.reply(id, step, (at, arrived), slot)?;
         } else if let Some(failure) = self.refusal(id, step, &arrived.route) {
             self.consume(at);
             self.try_again_later(id);
@@ -86,14 +86,18 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn reply(&mut self, id: u32, at: usize, arrived: &Arrived, slot: u16) -> Done {
+    fn reply(&mut self, id: u32, step: u16, (at, arrived): (usize, &Arrived), slot: u16) -> Done {
         let variable = self.definition.message(slot);
         self.consume(at);
         if arrived.message_type.as_ref() != Some(&variable.message_type) {
             let came = arrived.message_type.as_deref().unwrap_or("no type");
             let detail = format!("the answer is of {came}, not of {}", variable.message_type);
+            let (error, code) = match &self.definition.step(step).action {
+                Action::Worker(_) => ("worker", codes::WORKER),
+                _ => ("call", codes::CALL),
+            };
             self.try_again_later(id);
-            return Err(Halt::Raise(self.failure(id, "call", codes::CALL, &detail)));
+            return Err(Halt::Raise(self.failure(id, error, code, &detail)));
         }
         let kept = self.kept(slot, |name| arrived.context.value(name));
         self.hold(

@@ -137,6 +137,16 @@ pub(super) fn outcomes(ids: &[DeliveryId], outcomes: &[OperateOutcome]) -> Json<
     Json(json!({ "outcomes": ids.iter().zip(outcomes).map(row).collect::<Vec<_>>() }))
 }
 
+/// Notes in the log what came of an order.
+fn note_done(done: &[OperateOutcome], note: &Text, order: &'static str) {
+    let count = done
+        .iter()
+        .filter(|one| **one == OperateOutcome::Done)
+        .count();
+    let refused = done.len() - count;
+    tracing::info!(order, count, refused, note = %note, "deliveries ordered by an operator");
+}
+
 async fn resume(
     State(admin): State<Admin>,
     operator: Operator,
@@ -145,7 +155,7 @@ async fn resume(
     let note = operator.note(ids.reason());
     let ids = ids.check()?;
     let done = admin.gateway.store.resume(&ids, &note).await?;
-    tracing::info!(count = ids.len(), note = %note, "deliveries resumed by an operator");
+    note_done(&done, &note, "resume");
     Ok(outcomes(&ids, &done))
 }
 
@@ -157,6 +167,6 @@ async fn terminate(
     let note = operator.note(ids.reason());
     let ids = ids.check()?;
     let done = admin.gateway.store.terminate(&ids, &note).await?;
-    tracing::info!(count = ids.len(), note = %note, "deliveries terminated by an operator");
+    note_done(&done, &note, "terminate");
     Ok(outcomes(&ids, &done))
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::config::suggestion;
 
 /// The kinds of [`PortView`]s that a name may be of.
-pub(super) const ANY: &[&str] = &["send", "location", "removed"];
+pub(super) const ANY: &[&str] = &["send", "location", "orchestration", "removed"];
 pub(super) const LOCATIONS: &[&str] = &["location"];
 
 /// There is nothing called `name` among those of `kinds`.

@@ -202,7 +202,7 @@ async fn suspend(
     Body(because): Body<Because>,
 ) -> Answer<Json<Value>> {
     let note = operator.note(because.reason.as_deref());
-    order(admin, id, &Order::Suspend(note)).await
+    order(admin, id, &Order::Suspend(note.clone()), &note).await
 }
 
 async fn resume(
@@ -212,8 +212,7 @@ async fn resume(
     Body(because): Body<Because>,
 ) -> Answer<Json<Value>> {
     let note = operator.note(because.reason.as_deref());
-    tracing::info!(run = %id.0, note = %note, "an orchestration instance is to be resumed");
-    order(admin, id, &Order::Resume).await
+    order(admin, id, &Order::Resume, &note).await
 }
 
 async fn terminate(
@@ -223,7 +222,7 @@ async fn terminate(
     Body(because): Body<Because>,
 ) -> Answer<Json<Value>> {
     let note = operator.note(because.reason.as_deref());
-    order(admin, id, &Order::Terminate(note)).await
+    order(admin, id, &Order::Terminate(note.clone()), &note).await
 }
 
 async fn retry_step(
@@ -233,18 +232,22 @@ async fn retry_step(
     Body(because): Body<Because>,
 ) -> Answer<Json<Value>> {
     let note = operator.note(because.reason.as_deref());
-    tracing::info!(run = %id.0, note = %note, "a step of an orchestration instance is to run again");
     let step = because.step.map(|step| step.0);
-    order(admin, id, &Order::RetryStep(step)).await
+    order(admin, id, &Order::RetryStep(step), &note).await
 }
 
 async fn order(
     State(admin): State<Admin>,
     Segment(id): Segment<RunId>,
     order: &Order,
+    note: &Text,
 ) -> Answer<Json<Value>> {
     match admin.gateway.store.order_run(id, &order.encode()).await? {
-        OrderOutcome::Left => Ok(Json(json!({ "id": id }))),
+        OrderOutcome::Left => {
+            tracing::info!(instance = %id, order = order.in_words(), note = %note,
+                "an operator has left an order for an orchestration instance");
+            Ok(Json(json!({ "id": id })))
+        }
         OrderOutcome::Missing => Err(missing()),
         OrderOutcome::Ended => {
             let detail = "the instance is over";

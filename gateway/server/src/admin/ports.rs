@@ -128,13 +128,20 @@ async fn control(
         // Who looks at a port that rests asks who let it rest.
         control.reason = operator.reason(word.reason.as_deref());
     }
-    let until = control.paused_until.map(words::second);
-    tracing::info!(port.name = %name, status = words::status(control.status), paused_until = until,
-        note = %operator.note(word.reason.as_deref()), "port changed by an operator");
+    if port.kind == "orchestration" {
+        let detail = format!(
+            "`{name}` is an orchestration and no port: `quayside orchestrations` lists, suspends and ends its instances, \
+             and the ports that bring its messages can be stopped"
+        );
+        return Err(Problem::bad_request(detail));
+    }
+    let (status, until) = (control.status, control.paused_until.map(words::second));
     if !engine.control(name, control).await? {
         // Deliveries are left of it, but the configuration has it no more.
         return Err(names::no_port(name, &[], names::ANY));
     }
+    tracing::info!(port.name = %name, status = words::status(status), paused_until = until,
+        note = %operator.note(word.reason.as_deref()), "port changed by an operator");
     find(engine, name).await.map(Json)
 }
 

@@ -246,7 +246,7 @@ fn outcome() -> Value {
 fn port() -> Value {
     object(json!({
         "name": text(),
-        "kind": words(&["send", "location", "removed"]),
+        "kind": words(&["send", "location", "orchestration", "removed"]),
         "host": text(),
         "adapter": text(),
         "status": words(&["started", "stopped", "unenlisted"]),

@@ -26,7 +26,7 @@ mod machine;
 mod map;
 mod message;
 pub(crate) mod node;
-mod orchestration;
+pub(crate) mod orchestration;
 mod outside;
 mod party;
 mod pipeline;

@@ -3,6 +3,7 @@
 //! Everything for people goes to standard error; standard output has the one line for programs.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::Write as _,
     net::{IpAddr, SocketAddr},
@@ -18,7 +19,11 @@ use tokio_util::sync::CancellationToken;
 mod partner;
 mod sample;
 
-use crate::{cli::output::complain, config::Loaded, wiring};
+use crate::{
+    cli::output::complain,
+    config::{Loaded, orchestration},
+    wiring,
+};
 
 /// How `dev` differs from `run`.
 #[derive(Debug, Clone, Copy)]
@@ -31,43 +36,59 @@ pub(crate) struct DevOptions {
 /// file system and with every editor.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
+/// The file of an application.
+const APP_FILE: &str = "app.toml";
+
 /// Files, and when each was last saved.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    files: Vec<PathBuf>,
-    seen: Vec<Option<(SystemTime, u64)>>,
+    files: BTreeSet<PathBuf>,
+    seen: Look,
 }
 
-/// Watches `files`, as they are now.
+/// Each file, and when it was last saved, and how long it is; `None`: it is not there.
+type Look = BTreeMap<PathBuf, Option<(SystemTime, u64)>>;
+
+/// Watches `files`, as they are now, and whatever orchestrations lie beside them then.
 pub(crate) fn watch(files: &[PathBuf]) -> Watch {
     let mut watch = Watch {
-        files: files.to_vec(),
-        seen: Vec::new(),
+        files: files.iter().cloned().collect(),
+        seen: Look::new(),
     };
     watch.seen = watch.look();
     watch
 }
 
 impl Watch {
-    /// Waits until a file has been saved.
+    /// Waits until a file has been saved, removed or added.
     pub(crate) async fn changed(&mut self) {
+        let mut before = self.seen.clone();
         loop {
             sleep(LOOK_EVERY).await;
             let now = self.look();
-            // An editor that writes aside and renames leaves a moment without the file.
-            if now != self.seen && now.iter().all(Option::is_some) {
+            // An editor that writes aside and renames leaves a moment without the file: one that is gone for two looks
+            // was removed.
+            let is_whole = now.values().all(Option::is_some) || now == before;
+            if now != self.seen && is_whole {
                 self.seen = now;
                 return;
             }
+            before = now;
         }
     }
 
-    fn look(&self) -> Vec<Option<(SystemTime, u64)>> {
-        let look = |path: &PathBuf| {
-            let meta = fs::metadata(path).ok()?;
-            Some((meta.modified().ok()?, meta.len()))
+    fn look(&self) -> Look {
+        let look = |path: PathBuf| {
+            let meta = fs::metadata(&path).ok();
+            let state = meta.and_then(|meta| Some((meta.modified().ok()?, meta.len())));
+            (path, state)
         };
-        self.files.iter().map(look).collect()
+        // An orchestration belongs to its application by its name, as soon as it is there.
+        let apps = self.files.iter().filter(|file| file.ends_with(APP_FILE));
+        let folders = apps.filter_map(|file| file.parent());
+        let beside = folders.flat_map(|folder| orchestration::files(folder).into_values());
+        let all: BTreeSet<PathBuf> = self.files.iter().cloned().chain(beside).collect();
+        all.into_iter().map(look).collect()
     }
 }
 
