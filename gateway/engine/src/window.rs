@@ -5,7 +5,7 @@ use std::str::FromStr;
 use jiff::{
     ToSpan, Zoned,
     civil::{Time, Weekday},
-    tz::TimeZone,
+    tz::{TimeZone, TimeZoneDatabase},
 };
 use quayside_model::Timestamp;
 
@@ -46,7 +46,11 @@ impl ServiceWindow {
     /// # Errors
     /// [`WindowError`] with the part that does not fit.
     pub fn parse(allow: &[impl AsRef<str>], timezone: &str) -> Result<Self, WindowError> {
-        let zone = TimeZone::get(timezone).map_err(|_| WindowError::Zone(timezone.to_owned()))?;
+        // That of the program: one rule on every machine, whatever is installed there.
+        let zones = TimeZoneDatabase::bundled();
+        let zone = zones
+            .get(timezone)
+            .map_err(|_| WindowError::Zone(timezone.to_owned()))?;
         let spans: Vec<Span> = allow
             .iter()
             .map(|text| text.as_ref().parse())

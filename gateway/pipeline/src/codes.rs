@@ -167,4 +167,10 @@ quayside_model::codes! {
         "Rewrite what it does in XSLT, or make the value in a declarative map; docs/maps.md has what stands for the functions of BizTalk.";
     STYLESHEET_REACH = "QS0292", "A stylesheet reads what is not in the folder of the application.",
         "Name only files of that folder, by plain paths from where the stylesheet lies.";
+    JQ = "QS0293", "The file of a map is no program of jq.",
+        "Correct the file at the place that the message names.";
+    JQ_NAME = "QS0294", "A program of jq names a function or variable that is not there.",
+        "Correct the name; a parameter of the map stands in its `params` in app.toml. docs/maps.md has which functions there are.";
+    JQ_REACH = "QS0295", "A program of jq reaches outside of its document.",
+        "Leave it out: a map has its document and its parameters alone, and is one file.";
 }

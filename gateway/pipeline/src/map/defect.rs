@@ -109,6 +109,20 @@ fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     (distance <= (name.chars().count() / 3).max(1)).then_some(near)
 }
 
+/// The place of a byte.
+pub(super) fn place_of(text: &str, at: usize) -> Place {
+    let mut at = at.min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    let before = &text[..at];
+    let line = before.rfind('\n').map_or(0, |end| end + 1);
+    Place {
+        line: before.matches('\n').count() + 1,
+        column: text[line..at].chars().count() + 1,
+    }
+}
+
 /// `text` as a message repeats it: short and printable.
 pub(super) fn shown(text: &str) -> String {
     let mut short: String = text.chars().take(80).flat_map(char::escape_debug).collect();

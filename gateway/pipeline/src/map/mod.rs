@@ -32,6 +32,7 @@ mod apply;
 mod defect;
 mod expression;
 mod inspect;
+pub mod jq;
 mod json;
 mod jsonpath;
 mod limits;

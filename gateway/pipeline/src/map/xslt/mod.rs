@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use uppsala::{Document, Element, NodeId, Parser};
 
 use super::{
-    defect::{Defect, Defects, Place, shown},
+    defect::{Defect, Defects, Place, place_of as place, shown},
     limits, source,
 };
 use crate::{Invalid, Kind, Limits, Scanner, codes};
@@ -136,20 +136,6 @@ fn read(bytes: &[u8]) -> Result<Cow<'_, str>, Vec<Defect>> {
     scanner.push(bytes).map_err(at)?;
     scanner.finish().map_err(at)?;
     source::decoded(bytes).map_err(at)
-}
-
-/// The place of a byte.
-fn place(text: &str, at: usize) -> Place {
-    let mut at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    let before = &text[..at];
-    let line = before.rfind('\n').map_or(0, |end| end + 1);
-    Place {
-        line: before.matches('\n').count() + 1,
-        column: text[line..at].chars().count() + 1,
-    }
 }
 
 struct Look<'d> {
