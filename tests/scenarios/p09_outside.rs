@@ -272,3 +272,91 @@ async fn a_map_that_takes_all_memory_or_writes_without_end_comes_to_a_code() {
     hand_in(&site, "good", "1").await;
     arrived(&site, "good", "1").await;
 }
+
+/// What a program of jq does by the beginning of an id; any other becomes a slip.
+const JQ: &str = r#"
+if .id | startswith("hang") then (def f: f; f)
+elif .id | startswith("eat") then [range(1e12)]
+elif .id | startswith("deep") then (def f: 1 + f; f)
+elif .id | startswith("flood") then [range(30000) | "and on and on " * 100]
+elif .id | startswith("two") then 1, 2
+else { no: .id, amount: .amount } end
+"#;
+
+const JQ_APP: &str = r#"[app]
+name = "t"
+[message.order]
+type = "order"
+[message.order.promote]
+Id = { jsonpath = "$.id" }
+[message.slip]
+type = "slip"
+[message.slip.promote]
+No = { jsonpath = "$.no" }
+[map.slip]
+jq = "maps/slip.jq"
+from = "order"
+to = "slip"
+[receive.web]
+message = "order"
+maps = "slip"
+[receive.web.location.in.http]
+path = "/in"
+[send.slips]
+filter = "msg.type == 'slip'"
+primary.file = { folder = "slips", create = true, file_name = "{No}" }
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_of_jq_is_bounded_as_a_stylesheet_is() {
+    let limits = format!(
+        "[maps]\ntimeout = \"{TIMEOUT}\"\nmax_output = \"8 MiB\"\nprocesses = {PROCESSES}\n"
+    );
+    let made = |node: Node| node.with_config(&limits);
+    let files = |folder: &Path| {
+        fs::create_dir_all(folder.join("maps")).expect("a folder");
+        fs::write(folder.join("maps/slip.jq"), JQ).expect("written");
+    };
+    let app = |_| JQ_APP.to_owned();
+    let site = Site::prepared(Store::Sqlite, 1, &app, &files, &made).await;
+    let post = async |id: &str| {
+        let body = format!(r#"{{"id":"{id}","amount":12.50}}"#);
+        let headers = [("content-type", "application/json")];
+        let reply = post_with(site.servers()[0], "/in", &headers, body.into()).await;
+        reply.unwrap_or_else(|broken| panic!("{id}: {broken}"))
+    };
+    let passes = async |id: &str| {
+        let reply = post(id).await;
+        assert_eq!(reply.status, 202, "{id}: {}", reply.text());
+        let file = site.nodes[0].data_dir().join("slips").join(id);
+        let wanted = format!(r#"{{"no":"{id}","amount":12.50}}"#);
+        wait_for(
+            &format!("the slip {id}"),
+            PATIENCE,
+            async || match fs::read_to_string(&file) {
+                Ok(text) if text == wanted => Ok(()),
+                other => Err(format!("{other:?}")),
+            },
+        )
+        .await;
+    };
+    passes("tame").await;
+    for (id, codes) in [
+        ("hang", &["QS0841"][..]),
+        ("eat", &["QS0842", "QS0841"]),
+        ("deep", &["QS0844", "QS0842", "QS0841"]),
+        ("flood", &["QS0843"]),
+        ("two", &["QS0844"]),
+    ] {
+        let bad = async {
+            let reply = post(id).await;
+            let code = reply.code();
+            assert_eq!(reply.status, 422, "{id}: {}", reply.text());
+            assert!(codes.contains(&code.as_str()), "{id}: {}", reply.text());
+            note(&format!("{id}: {}", reply.text()));
+        };
+        // Another one goes through beside it.
+        let beside = format!("beside-{id}");
+        tokio::join!(bad, passes(&beside));
+    }
+}

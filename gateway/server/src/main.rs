@@ -14,6 +14,7 @@ mod dev;
 mod exit;
 mod gateway;
 mod lifecycle;
+mod map_worker;
 mod remedies;
 mod secrets;
 mod telemetry;
@@ -28,5 +29,10 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    // Before anything else: it is started for single documents.
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|verb| verb == map_worker::VERB) {
+        return map_worker::run(args);
+    }
     cli::main().into()
 }

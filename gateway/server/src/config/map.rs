@@ -47,7 +47,7 @@ pub(crate) fn read(
 
 /// What makes its document, with the hash of its files: one of three languages.
 fn way(reading: &Reading<'_>, section: &Section<'_>) -> Option<(MapWay, String)> {
-    let given = ["file", "xslt"].map(|key| section.get(key).map(|_| key));
+    let given = ["file", "xslt", "jq"].map(|key| section.get(key).map(|_| key));
     let given: Vec<&str> = given.into_iter().flatten().collect();
     match given.as_slice() {
         [] => {
@@ -61,6 +61,11 @@ fn way(reading: &Reading<'_>, section: &Section<'_>) -> Option<(MapWay, String)>
         }
         ["xslt"] => {
             let program = programs::xslt(reading, section, section.text("xslt")?)?;
+            let version = program.hash.clone();
+            Some((MapWay::Outside(Arc::new(program)), version))
+        }
+        ["jq"] => {
+            let program = programs::jq(reading, section, section.text("jq")?)?;
             let version = program.hash.clone();
             Some((MapWay::Outside(Arc::new(program)), version))
         }

@@ -13,6 +13,7 @@ use quayside_engine::{
 use quayside_model::Severity;
 
 use super::{app::App, codes, report::Report, section::Section};
+use crate::map_worker;
 
 /// The keys of the section.
 pub(super) const KEYS: [&str; 7] = [
@@ -36,7 +37,11 @@ const LONGEST: Duration = Duration::from_secs(600);
 
 /// Reads the section of `file`.
 pub(super) fn read(file: &Section<'_>, data_dir: &Path) -> Settings {
-    let jq = Command::plain(&["/proc/self/exe", "map-worker", "jq", FILE]);
+    let words = ["/proc/self/exe", map_worker::VERB, "jq", PARAMS, FILE];
+    let jq = Command {
+        param: [map_worker::PARAM, NAME, VALUE].map(str::to_owned).to_vec(),
+        ..Command::plain(&words)
+    };
     let own = Settings::in_folder(data_dir.join("maps"), jq);
     let Some(section) = file.section("maps") else {
         return own;

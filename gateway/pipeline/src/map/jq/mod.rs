@@ -19,8 +19,8 @@ use super::{
 use crate::codes;
 
 /// The largest program, in bytes. It is read and compiled by calls within calls.
-const PROGRAM_BYTES: usize = 64 * 1024;
-/// How much stack each byte of a program may need: of no program more than half of it was measured.
+const PROGRAM_BYTES: usize = 16 * 1024;
+/// How much stack each byte of a program has: none that was tried needed more, nested as deep as it goes.
 const STACK_EACH: usize = 4 * 1024;
 /// How much stack there is whatever the program is, for what it calls while it runs.
 const STACK_LEAST: usize = 16 * 1024 * 1024;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use quayside_engine::outside::{Language, Program};
 use quayside_pipeline::map::{
-    Place,
+    Place, jq,
     xslt::{self, Stylesheet},
 };
 
@@ -90,6 +90,55 @@ pub(super) fn xslt(reading: &Reading<'_>, section: &Section<'_>, path: &str) -> 
         params,
         content_type,
     ))
+}
+
+/// The program of jq at `path`. `None` after a fault.
+pub(super) fn jq(reading: &Reading<'_>, section: &Section<'_>, path: &str) -> Option<Program> {
+    let params = params(section)?;
+    let path = plain(section, "jq", path)?;
+    let text = match reading.files.map(&path) {
+        Ok(text) => text,
+        Err(why) => {
+            section.error(codes::UNREADABLE, "jq", why);
+            return None;
+        }
+    };
+    if let Err(defects) = jq::check(&text, &params) {
+        report(reading, section, (&path, text), defects);
+        return None;
+    }
+    let files = BTreeMap::from([(path.clone(), text.into_bytes())]);
+    Some(Program::new(
+        Language::Jq,
+        path,
+        files,
+        params,
+        "application/json".to_owned(),
+    ))
+}
+
+/// The variables that a program of jq is given. `None` after a fault.
+fn params(section: &Section<'_>) -> Option<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    let mut is_whole = true;
+    for (name, node) in section.texts("params") {
+        let mut letters = name.bytes();
+        let first = letters.next().is_some_and(|b| b.is_ascii_alphabetic());
+        let plain = first && letters.all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let why = if !plain || name == "ENV" {
+            "cannot be the name of a variable: letters, digits and `_`, a letter first"
+        } else if names.iter().any(|known| known == name) {
+            "is named twice"
+        } else {
+            names.push(name.to_owned());
+            continue;
+        };
+        let message = format!("`{name}` {why}");
+        let report = section.report;
+        report.error(codes::WRONG_VALUE, section.source, node.key_at, message);
+        is_whole = false;
+    }
+    is_whole.then_some(names)
 }
 
 /// The path under `key` as it is kept.
