@@ -21,7 +21,9 @@ const MSXSL: &str = "urn:schemas-microsoft-com:xslt";
 /// What functions of .NET are bound to in maps of BizTalk.
 const BIZTALK: &str = "http://schemas.microsoft.com/BizTalk/2003/";
 /// Whose functions evaluate texts as paths.
-const DYNAMIC: &str = "http://exslt.org/dynamic";
+const DYNAMIC: [&str; 2] = ["http://exslt.org/dynamic", "http://icl.com/saxon"];
+/// Whose elements have paths in their attributes, as those of XSLT do.
+const EXTENSIONS: [&str; 3] = [XSL, "http://exslt.org/", "http://icl.com/saxon"];
 const XML: &str = "http://www.w3.org/XML/1998/namespace";
 
 /// What a stylesheet says of itself.
@@ -212,8 +214,10 @@ impl Look<'_> {
                 _ => {}
             }
         }
+        let namespace = element.name.namespace_uri.as_deref().unwrap_or_default();
+        let computes = EXTENSIONS.iter().any(|uri| namespace.starts_with(uri));
         for attribute in &element.attributes {
-            let expressions = match ours {
+            let expressions = match computes {
                 true => vec![&*attribute.value],
                 // Of what is copied only what stands in braces is a path.
                 false => calls::in_braces(&attribute.value),
@@ -300,7 +304,7 @@ impl Look<'_> {
         if stands_for(BIZTALK) && !self.implements(call.prefix) {
             let message = format!("`{name}()` is a function of .NET");
             self.defects.add(place, codes::STYLESHEET_SCRIPT, message);
-        } else if stands_for(DYNAMIC) {
+        } else if DYNAMIC.into_iter().any(stands_for) {
             let message = format!("`{name}()` follows a path that is computed");
             let help = "Write the path out.";
             self.defects

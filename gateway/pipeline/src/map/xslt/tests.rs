@@ -5,7 +5,8 @@ use super::*;
 fn sheet(inner: &str) -> String {
     format!(
         "<xsl:stylesheet version='1.0' xmlns:xsl='{XSL}' xmlns:msxsl='{MSXSL}' \
-         xmlns:userCSharp='{BIZTALK}userCSharp' xmlns:ScriptNS0='{BIZTALK}ScriptNS0' xmlns:dyn='{DYNAMIC}'>\n{inner}</xsl:stylesheet>"
+         xmlns:userCSharp='{BIZTALK}userCSharp' xmlns:ScriptNS0='{BIZTALK}ScriptNS0' xmlns:dyn='{}' xmlns:s='{}' xmlns:func='http://exslt.org/functions'>\n{inner}</xsl:stylesheet>",
+        DYNAMIC[0], DYNAMIC[1]
     )
 }
 
@@ -97,6 +98,14 @@ fn what_would_reach_out_of_the_folder_is_refused() {
         ),
         (
             "<xsl:variable name='a' select='dyn:evaluate(@path)'/>",
+            "computed",
+        ),
+        (
+            "<xsl:variable name='a' select='s:evaluate(string(@path))'/>",
+            "computed",
+        ),
+        (
+            "<func:function name='s:f'><func:result select='document(string(@path))'/></func:function>",
             "computed",
         ),
         (
