@@ -31,6 +31,9 @@ use crate::{
     writable::Writable,
 };
 
+/// How much all batches may have that go into one commit each, in KiB, together: four of the largest.
+pub(crate) const BATCHES_KIB: usize = 256 * 1024;
+
 /// Shared by all tasks of one engine.
 pub(crate) struct Shared {
     pub(crate) store: AnyStore,
@@ -52,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) outside: Outside,
     /// Places for bodies that are validated.
     pub(crate) validators: Semaphore,
+    /// Room for batches that go into one commit as a whole, in KiB: all of their records are in memory until then.
+    pub(crate) batches: Arc<Semaphore>,
     /// The orchestration instances in hand.
     pub(crate) process: Process,
     /// Wakes the claimer: something may have become ready, or room has been made.
@@ -129,6 +134,7 @@ impl Shared {
             counters: Live::default(),
             exchanges: Exchanges::default(),
             validators: Semaphore::new(available_parallelism().map_or(2, NonZero::get)),
+            batches: Arc::new(Semaphore::new(BATCHES_KIB)),
             process: Process::default(),
             wake_claimer: Notify::new(),
             wake_sweeper: Arc::default(),

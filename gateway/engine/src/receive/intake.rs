@@ -221,6 +221,8 @@ impl Intake<'_> {
         deadline: Option<Monotonic>,
     ) -> Result<AllStored, Refused> {
         let stored_bodies = bodies(&all);
+        // Until the store has them.
+        let _room: Vec<_> = all.iter_mut().filter_map(|one| one.room.take()).collect();
         let batches = all.iter_mut().filter_map(|one| batch_of(self.shared, one));
         let mut batches: Vec<Batch> = batches.collect();
         let stored = match all.pop() {

@@ -5,7 +5,7 @@
 //! of which each record is made afterwards (`super::split`): so its sender has a receipt for all of it at once, and no
 //! crash makes a record twice or loses one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use quayside_adapter_api::{Incoming, RejectKind, Reply, Source};
 use quayside_model::{
@@ -16,7 +16,7 @@ use quayside_pipeline::{
     split::{Batch, Split},
 };
 use quayside_store::commit::NewSource;
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::warn;
 
 use super::{
@@ -30,6 +30,7 @@ use super::{
 use crate::{
     codes,
     publish::{Extras, places_until, prepare_batch, prepare_for_nobody},
+    shared::BATCHES_KIB,
 };
 
 /// How many records go into one commit.
@@ -37,6 +38,9 @@ const ALL_RECORDS: u64 = 10_000;
 
 /// How many bytes of them, which are all in memory then.
 const ALL_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How long a batch waits for room in memory where no sender waits.
+const ROOM_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long the sender waits, and until when its messages wait for places.
 pub(super) type Wait<'a> = (&'a mut Patience, &'a mut Option<Instant>);
@@ -184,8 +188,32 @@ impl Intake<'_> {
         if found.records > ALL_RECORDS || found.bytes > ALL_BYTES {
             return Err(Fault::too_large(found.records, found.bytes));
         }
-        self.records_of(split, whole, found.records, (patience, until), all)
+        let room = self.room_for(found.bytes, patience).await?;
+        self.records_of(split, whole, found.records, (patience, until), (all, room))
             .await
+    }
+
+    /// Room in memory for the records of a batch, as long as its sender waits.
+    async fn room_for(
+        &self,
+        bytes: u64,
+        patience: &mut Patience,
+    ) -> Result<Option<OwnedSemaphorePermit>, Fault> {
+        let wanted = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let wanted = wanted.min(BATCHES_KIB as u32).max(1);
+        let room = Arc::clone(&self.shared.batches).acquire_many_owned(wanted);
+        // A delivery of several batches waits with the room of some of them: two such must not wait for each other.
+        let within = match self.reply {
+            Reply::Nothing => ROOM_WITHIN,
+            _ => patience.left(),
+        };
+        match tokio::time::timeout(within, room).await {
+            Ok(room) => Ok(room.ok()),
+            Err(_) => {
+                let busy = unavailable("too many batches are on their way into the store");
+                Err(Fault::Later(busy.into()))
+            }
+        }
     }
 
     /// Looks the batch through to its end.
@@ -235,6 +263,7 @@ impl Intake<'_> {
             stored_body: stored_body(&whole.read),
             prepared,
             batch: (!is_all).then_some(message),
+            room: None,
         }
     }
 
@@ -245,7 +274,7 @@ impl Intake<'_> {
         whole: &Whole,
         count: u64,
         (patience, until): Wait<'_>,
-        all: &mut Vec<Ready>,
+        (all, mut room): (&mut Vec<Ready>, Option<OwnedSemaphorePermit>),
     ) -> Result<(), Fault> {
         let options = &self.shared.options;
         let of = Of {
@@ -275,6 +304,7 @@ impl Intake<'_> {
                     stored_body: made.stored_body,
                     prepared: prepared.with_source(source.take()),
                     batch: None,
+                    room: room.take(),
                 }),
                 Err(stray) => {
                     self.give_up(made.stored_body).await;
@@ -312,6 +342,7 @@ impl Intake<'_> {
             stored_body: stored_body(&whole.read),
             prepared,
             batch: None,
+            room: None,
         }
     }
 

@@ -9,7 +9,7 @@ use quayside_model::{
 };
 use quayside_pipeline::{Invalid, Scanned};
 use quayside_store::commit::{NewExchange, NewSource};
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tracing::warn;
 
 use super::{
@@ -51,6 +51,8 @@ pub(crate) struct Ready {
     pub(crate) prepared: Prepared,
     /// What is split into its records when it is stored.
     pub(crate) batch: Option<Arc<Message>>,
+    /// The room that it has, with all that came with it, until it is stored.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
 /// What a message is known by while it is committed.
@@ -217,6 +219,7 @@ impl Intake<'_> {
                     stored_body,
                     prepared,
                     batch: None,
+                    room: None,
                 })
             }
             Err(rejected) => Err(Refused {
