@@ -58,13 +58,15 @@ quayside_model::codes! {
     ANSWER_TOO_LARGE = "QS0829", "The answer of an orchestration is too large.",
         "Answer with a smaller document, and send the large one to a port.";
     INBOX_FULL = "QS0830", "An orchestration instance does not take the messages that lie before the one that it may wait for.",
-        "Look at what it waits for and at its inbox (`quayside orchestrations show`); terminate it, or correct the definition for those that follow.";
+        "Look at what it waits for and at its inbox (`quayside orchestrations show`): when what it waits for comes first it can be resumed, else terminate it and send what it had again; correct the definition for those that follow.";
     BATCH_TOO_LARGE = "QS0831", "A batch is too large to go into one commit.",
         "Set `batch = \"per-message\"` in the split of the receive port, or send several smaller batches.";
     RECORD_REFUSED = "QS0832", "The store refused a record of a batch.",
         "Report it with the log line: the gateway should not have built it.";
     PARTY_UNKNOWN = "QS0833", "The sender of a message is none of the parties of the application.",
         "Add the certificate or the name that it came with to its `[party.NAME]`, or let it come with another one; `party = \"optional\"` takes messages of anybody.";
+    STEP_TOO_LARGE = "QS0834", "A step of an orchestration sends more than goes into one transaction.",
+        "Send smaller documents, or fewer of them between two points at which the instance is kept: outside of an atomic scope, or by orchestrations that it starts.";
     FORMER_LEFT = "QS0823", "The connections of the former owner of a clustered host could not be closed at once.",
         "Look whether the management API in `takeover` answers and lets its user in; it is tried again, and until then the broker may keep messages for the former owner.";
     OUTSIDE_START = "QS0840", "The program that runs a map could not be started on this machine.",

@@ -469,8 +469,9 @@ impl State {
         waits.chain(scopes).min()
     }
 
-    /// Its encoded length, roughly.
-    pub(crate) fn weight(&self) -> usize {
+    /// Its encoded length in bytes, roughly.
+    #[must_use]
+    pub fn weight(&self) -> usize {
         let messages: usize = self.messages.values().map(Held::weight).sum();
         let variables: usize = self.variables.values().map(Datum::weight).sum();
         let sets: usize = self.sets.values().flatten().map(datum::weight).sum();

@@ -31,12 +31,18 @@ pub(crate) const CALL_KEY: &str = "orchestration.call";
 /// The status of an answer that an orchestration gives.
 const ANSWERED: u16 = 200;
 
+/// How many bytes the messages of one step may have that go into its transaction. A store does not take more in the time that it
+/// has, and while it tries nothing else is taken.
+const STEP_BYTES: usize = 128 * 1024 * 1024;
+
 /// A step with its publications.
 pub(crate) struct Members {
     pub(crate) step: Step,
     pub(crate) publications: Vec<Prepared>,
     /// What was copied for them.
     pub(crate) copies: Vec<Arc<Message>>,
+    /// How many bytes the bodies have that go into the transaction.
+    bytes: usize,
 }
 
 /// Why a step cannot be made.
@@ -80,6 +86,7 @@ impl Members {
             step: resting(hand, &commit.state, ordered),
             publications: Vec::new(),
             copies: Vec::new(),
+            bytes: 0,
         };
         members.step.state = Some(commit.state.encode().into());
         members.step.create = hand.create.clone();
@@ -267,8 +274,18 @@ impl Members {
         let parts = copy_parts(shared, &content).await?;
         let made = (id, hand.now(shared));
         let message = document::outgoing(&hand.plan, made, &content, outgoing, parts);
+        if let Content::Inline(body) = &message.body().content {
+            self.bytes += body.len();
+        }
         let message = Arc::new(message);
         self.copies.push(Arc::clone(&message));
+        if self.bytes > STEP_BYTES {
+            let why = format!(
+                "its messages have more than {} MiB together",
+                STEP_BYTES / 1024 / 1024
+            );
+            return Err(Stuck::Cannot(codes::STEP_TOO_LARGE, why));
+        }
         Ok(message)
     }
 

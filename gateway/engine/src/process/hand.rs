@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use quayside_model::{
-    DeliveryId, ExchangeId, INLINE_MAX, Message, MessageId, Monotonic, Timestamp,
+    Code, DeliveryId, ExchangeId, INLINE_MAX, Message, MessageId, Monotonic, Timestamp,
 };
 use quayside_orchestration::{
     Arrived, Datum, Definition, Lookup, MapCall, Mapped, Need, State, Want, World,
@@ -22,7 +22,8 @@ use quayside_store::{
 
 use super::{document, inbox::Waiting};
 use crate::{
-    mapping::{self, Work},
+    committer::chain,
+    mapping::{self, MapFault, Work},
     plan::OrchestrationPlan,
     shared::Shared,
 };
@@ -49,6 +50,30 @@ pub(crate) struct Hand {
     /// The store's clock when it was claimed, and this process's then.
     pub(crate) claimed: (Timestamp, Monotonic),
     pub(crate) at_hand: AtHand,
+}
+
+/// Why something that an instance needs could not be had now. It keeps its place and is taken up again.
+pub(crate) enum Unfetched {
+    /// The store did not give it.
+    Store(StoreError),
+    /// This machine could not run a map.
+    Here(MapFault),
+}
+
+impl From<StoreError> for Unfetched {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl Unfetched {
+    /// The code and the cause.
+    pub(crate) fn told(&self) -> (Code, String) {
+        match self {
+            Self::Store(error) => (error.kind.code(), chain(error)),
+            Self::Here(fault) => (fault.code, fault.detail.clone()),
+        }
+    }
 }
 
 /// What was read: of which message, where, and as what.
@@ -91,6 +116,13 @@ impl Hand {
         }
     }
 
+    /// How much the machine has to look at, in bytes, roughly.
+    pub(crate) fn weight(&self) -> usize {
+        let bodies = self.at_hand.bodies.values();
+        let bodies = bodies.filter_map(|body| Some(body.as_ref().ok()?.len()));
+        self.state.weight() + bodies.sum::<usize>()
+    }
+
     /// The inbox as the machine sees it.
     pub(crate) fn arrived(&self) -> Vec<Arrived> {
         let arrived = self.inbox.iter().map(|waiting| waiting.arrived.clone());
@@ -122,7 +154,7 @@ impl Hand {
         &mut self,
         shared: &Shared,
         needs: Vec<Need>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), Unfetched> {
         for need in needs {
             match need {
                 Need::Body(id) => {
@@ -146,7 +178,7 @@ impl Hand {
         &mut self,
         shared: &Shared,
         call: &MapCall,
-    ) -> Result<Result<Message, String>, StoreError> {
+    ) -> Result<Result<Message, String>, Unfetched> {
         let Some(plan) = self
             .plan
             .maps
@@ -166,7 +198,11 @@ impl Hand {
             }
         }
         let made = mapping::apply(shared, &plan, work(&from, call)).await;
-        let made = made.map_err(|error| error.to_string());
+        let made = match made {
+            // Nothing is wrong with the document or the map: no handler may take it for that.
+            Err(fault) if fault.is_here => return Err(Unfetched::Here(fault)),
+            made => made.map_err(|fault| fault.to_string()),
+        };
         Ok(made.map(|made| document::mapped(&self.plan, call.id, self.now(shared), made)))
     }
 

@@ -1,13 +1,16 @@
 //! Work on one instance: the machine runs, its commit is made, and so on, until the instance rests.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, panic::resume_unwind, sync::Arc};
 
-use quayside_model::{Code, Text, failpoint};
-use quayside_orchestration::{Advance, Commit, Event, Input, State, Status, advance};
+use quayside_model::{Code, Text, Timestamp, failpoint};
+use quayside_orchestration::{
+    Advance, Arrived, Commit, Definition, Event, Input, Refused, State, Status, advance,
+};
 use quayside_store::{
     GroupOutcome, Op, Outcome, StoreError,
     runs::{ClaimedRun, INBOX_PAGE, RunStatus, Step, StepOutcome},
 };
+use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::{
@@ -17,7 +20,9 @@ use super::{
     inbox::{self, Asking, From},
     pinned, work,
 };
-use crate::{codes, committer::chain, publish::commit_group, shared::Shared};
+use crate::{
+    codes, committer::chain, plan::OrchestrationPlan, publish::commit_group, shared::Shared,
+};
 
 /// How many things one run of the machine may lack, one after the other.
 const FETCHES: usize = 1000;
@@ -204,7 +209,7 @@ pub(crate) async fn drive(
                 continue;
             }
             // It would never see what stands behind a page of which it takes nothing, and might wait for that.
-            Ok(None) if hand.partial && !hand.took && *hand.state.status() == Status::Active => {
+            Ok(None) if hand.partial && !hand.took && waits_for_message(hand) => {
                 let detail =
                     format!("{INBOX_PAGE} messages wait for it, and it takes none of them");
                 strand(shared, hand, codes::INBOX_FULL, &detail, ordered).await;
@@ -273,6 +278,14 @@ pub(crate) async fn drive(
     }
 }
 
+/// Whether only a message lets it go on: what waits for an answer or for time goes on without.
+fn waits_for_message(hand: &Hand) -> bool {
+    let positions = hand.state.positions(&hand.definition);
+    let mut messages = positions.iter().filter(|one| one.until.is_none());
+    *hand.state.status() == Status::Active
+        && messages.any(|one| matches!(one.waits_for.as_deref(), Some("receive" | "listen")))
+}
+
 fn suspend(code: Code, detail: &str) -> Event {
     Event::Suspend {
         reason: Text::lossy(&format!("{code}: {detail}")),
@@ -290,33 +303,76 @@ enum Halt {
 async fn run(shared: &Shared, hand: &mut Hand, event: &Event) -> Result<Option<Commit>, Halt> {
     // One time for all looks of a run: ids of what it makes may come from it, and what was made is found by its id.
     let now = hand.now(shared);
-    let arrived = hand.arrived();
+    let arrived: Arc<[Arrived]> = hand.arrived().into();
     for _ in 0..FETCHES {
-        let world = Sight {
-            plan: &hand.plan,
-            at_hand: &hand.at_hand,
-        };
-        let input = Input {
-            definition: &hand.definition,
-            state: &hand.state,
-            inbox: &arrived,
-            now,
-            world: &world,
-        };
-        let needs = match advance(input, event) {
+        let needs = match look(shared, hand, (&arrived, now), event).await? {
             Ok(Advance::Needs(needs)) => needs,
             Ok(Advance::Unchanged) => return Ok(None),
             Ok(Advance::Commit(commit)) => return Ok(Some(*commit)),
             Err(refused) => return Err(Halt::Refused(refused.code, refused.detail)),
         };
         if let Err(error) = hand.fetch(shared, needs).await {
-            warn!(code = %error.kind.code(), error = %chain(&error), run = %hand.claim.run,
-                "what an orchestration instance reads could not be fetched");
+            let (code, error) = error.told();
+            warn!(%code, error, run = %hand.claim.run,
+                "what an orchestration instance needs could not be had; it is taken up again");
             return Err(Halt::Store);
         }
     }
     let detail = format!("a step reads more than {FETCHES} documents");
     Err(Halt::Refused(codes::REFUSED, detail))
+}
+
+/// From which weight on an instance may keep its thread for long, in bytes.
+const HEAVY: usize = 64 * 1024;
+
+/// One look of the machine. What is heavy has a thread for that: on the one that it came from are the renewals of this
+/// process, which would be taken for dead, and what other instances wait for.
+///
+/// # Errors
+/// The process is ending.
+async fn look(
+    shared: &Shared,
+    hand: &mut Hand,
+    (arrived, now): (&Arc<[Arrived]>, Timestamp),
+    event: &Event,
+) -> Result<Result<Advance, Refused>, Halt> {
+    if hand.weight() < HEAVY {
+        let seen = (&*hand.definition, &hand.state, &**arrived, now);
+        return Ok(advanced(seen, (&hand.plan, &hand.at_hand), event));
+    }
+    let (plan, definition) = (Arc::clone(&hand.plan), Arc::clone(&hand.definition));
+    let (state, arrived, event) = (hand.state.clone(), Arc::clone(arrived), event.clone());
+    let at_hand = std::mem::take(&mut hand.at_hand);
+    // It is never closed.
+    let _place = shared.validators.acquire().await;
+    let looked = spawn_blocking(move || {
+        let seen = (&*definition, &state, &*arrived, now);
+        (advanced(seen, (&plan, &at_hand), &event), at_hand)
+    });
+    match looked.await {
+        Ok((result, at_hand)) => {
+            hand.at_hand = at_hand;
+            Ok(result)
+        }
+        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+        Err(_) => Err(Halt::Store),
+    }
+}
+
+fn advanced(
+    (definition, state, inbox, now): (&Definition, &State, &[Arrived], Timestamp),
+    (plan, at_hand): (&OrchestrationPlan, &AtHand),
+    event: &Event,
+) -> Result<Advance, Refused> {
+    let world = Sight { plan, at_hand };
+    let input = Input {
+        definition,
+        state,
+        inbox,
+        now,
+        world: &world,
+    };
+    advance(input, event)
 }
 
 /// What became of a step.

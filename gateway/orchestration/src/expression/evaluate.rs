@@ -74,7 +74,7 @@ pub(crate) fn evaluate(expression: &Expression, known: &dyn Known) -> Result<Dat
         );
         return Err(Trouble::Failed(codes::COST, detail));
     }
-    let resolver = Resolver(&names);
+    let resolver = Resolver::of(&names);
     let mut context = Context::with_env(environment());
     context.set_variable_resolver(&resolver);
     let failed = |detail: String| {
@@ -134,17 +134,28 @@ fn read(
     }
 }
 
-struct Resolver<'n>(&'n [(String, Datum)]);
+/// The values, each made once: a loop asks for a list in every round.
+struct Resolver<'n>(Vec<(&'n str, Box<dyn Val + 'n>)>);
+
+impl<'n> Resolver<'n> {
+    fn of(names: &'n [(String, Datum)]) -> Self {
+        let made = names.iter().map(|(name, datum)| {
+            let value: Box<dyn Val + 'n> = match datum {
+                Datum::One(value) => to_cel(value),
+                Datum::Many(list) => {
+                    Box::new(CelList::from(list.iter().map(to_cel).collect::<Vec<_>>()))
+                }
+            };
+            (name.as_str(), value)
+        });
+        Self(made.collect())
+    }
+}
 
 impl VariableResolver for Resolver<'_> {
     fn resolve<'b>(&'b self, name: &str) -> Option<CowVal<'b, 'b>> {
-        let (_, datum) = self.0.iter().find(|(known, _)| known == name)?;
-        Some(CowVal::Owned(match datum {
-            Datum::One(value) => to_cel(value),
-            Datum::Many(list) => {
-                Box::new(CelList::from(list.iter().map(to_cel).collect::<Vec<_>>()))
-            }
-        }))
+        let (_, value) = self.0.iter().find(|(known, _)| *known == name)?;
+        Some(CowVal::Borrowed(&**value))
     }
 }
 

@@ -186,6 +186,11 @@ impl Kinds<'_> {
             }
             (operators::IN, [_, (list, at)]) => {
                 self.wanted(*list, *at, Kind::List);
+                let written = call.args.last();
+                if !written.is_some_and(|list| matches!(list.expr, Expr::List(_))) {
+                    // It goes through the list as a loop does.
+                    self.deepest = self.deepest.max(self.loops + 1);
+                }
                 Kind::Truth
             }
             (operators::ADD, [(a, _), (b, _)]) => self.sum(id, *a, *b),
