@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use quayside_harness::{Effects, Node, Stopwatch, effects, items, order_xml, wait_for};
+use quayside_harness::{Effects, Node, Stopwatch, client, effects, items, order_xml, wait_for};
 use quayside_tests::{Site, Store, note, post_with};
 use rustix::process::Pid;
 use serde_json::Value;
@@ -322,7 +322,9 @@ async fn a_program_of_jq_is_bounded_as_a_stylesheet_is() {
     let post = async |id: &str| {
         let body = format!(r#"{{"id":"{id}","amount":12.50}}"#);
         let headers = [("content-type", "application/json")];
-        let reply = post_with(site.servers()[0], "/in", &headers, body.into()).await;
+        let server = site.servers()[0];
+        let request = client::request("POST", server, "/in", &headers, body.into());
+        let reply = client::once(server, request, PATIENCE).await;
         reply.unwrap_or_else(|broken| panic!("{id}: {broken}"))
     };
     let passes = async |id: &str| {

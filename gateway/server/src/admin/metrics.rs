@@ -269,9 +269,6 @@ async fn instances(page: &mut Page, engine: &Engine) {
             *place = count;
         }
     }
-    if counts.is_empty() {
-        return;
-    }
     page.metric(
         INSTANCES,
         "gauge",
