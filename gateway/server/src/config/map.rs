@@ -49,6 +49,13 @@ pub(crate) fn read(
 fn way(reading: &Reading<'_>, section: &Section<'_>) -> Option<(MapWay, String)> {
     let given = ["file", "xslt", "jq"].map(|key| section.get(key).map(|_| key));
     let given: Vec<&str> = given.into_iter().flatten().collect();
+    if section.get("params").is_some() && given != ["jq"] {
+        let message = format!(
+            "`{}` is for maps in jq: others declare what they take in their own files",
+            section.name_of("params")
+        );
+        section.error(codes::WRONG_VALUE, "params", message);
+    }
     match given.as_slice() {
         [] => {
             section.missing("file");

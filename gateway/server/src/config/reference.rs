@@ -27,6 +27,8 @@ name = "a"
 promote.NAME = { xpath = "/a" }
 [map.NAME]
 [orchestration.NAME]
+[party.NAME]
+clients = "c"
 [receive.NAME]
 pipeline = { kind = "xml" }
 dedupe = { key = "msg.sha256" }
