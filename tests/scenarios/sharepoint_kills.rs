@@ -442,12 +442,20 @@ async fn two_nodes_take_each_document_out_of_the_library_once() {
     let ids = drops.join_next().await.expect("one task");
     let ids = ids.expect("all are dropped");
 
-    let files = site.settled(ids.len(), "Archive/Done").await;
-    let held: Vec<_> = files
-        .iter()
-        .filter(|it| it.checked_out_by.is_some())
-        .collect();
-    assert!(held.is_empty(), "stranded: {held:?}");
+    site.settled(ids.len(), "Archive/Done").await;
+    // Whoever was late for the last one undoes its checkout when it sees that.
+    wait_for("no document to be stranded", PATIENCE, async || {
+        let files = site.settled(ids.len(), "Archive/Done").await;
+        let held: Vec<_> = files
+            .iter()
+            .filter(|it| it.checked_out_by.is_some())
+            .collect();
+        match held.is_empty() {
+            true => Ok(()),
+            false => Err(format!("stranded: {held:?}")),
+        }
+    })
+    .await;
     let log = site.partner.log().await;
     let arrived = effects(&log);
     let once: BTreeSet<String> = arrived.keys().cloned().collect();
