@@ -48,7 +48,7 @@ quayside_model::codes! {
     COST = "QS1331", "An expression would cost more than the limit.",
         "Work on shorter lists, or nest fewer `map`, `filter`, `all` and `exists`.";
     RUNAWAY = "QS1332", "The instance ran very many steps without an end or a point at which it is kept.",
-        "Look for a loop whose condition never changes; resuming gives it the same number of steps again.";
+        "Look for a loop whose condition never changes. Where so many are meant, put a `scope` with a `timeout` around the steps of the loop: it is kept after each round. Resuming gives it the same number of steps again.";
     STATE_TOO_LARGE = "QS1333", "The state of the instance is larger than the limit.",
         "Keep documents in messages and not in variables; split long lists with `start`.";
     VALUE_TOO_LARGE = "QS1334", "A value is longer than a variable or property can be.",

@@ -24,6 +24,10 @@ pub const EXPRESSION_COST: u64 = 2_000_000;
 pub const LIST: usize = 10_000;
 /// How many steps an instance runs between two points at which it is kept.
 pub const STEPS_BETWEEN_POINTS: u32 = 20_000;
+/// After how many steps in a row an `each` has the instance kept before its next round, so that a long one is many commits.
+pub const STEPS_OF_EACH: u32 = 1_000;
+/// After how many maps in a row a loop or an `each` does: a run is made again for every one that it lacks.
+pub const MAPS_OF_ROUNDS: u32 = 32;
 /// How many effects one commit has. Reached outside of an atomic scope, it makes a commit.
 pub const EFFECTS: usize = 500;
 /// How many effects an atomic scope may come to.

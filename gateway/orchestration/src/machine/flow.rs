@@ -102,14 +102,24 @@ impl Run<'_> {
             stack.pop();
             return Ok(());
         }
-        if let Some(Frame::Each(_, _, round) | Frame::Loop(_, round)) = stack.last_mut() {
-            *round += 1;
+        let mut of_each = false;
+        if let Some(frame @ (Frame::Each(..) | Frame::Loop(..))) = stack.last_mut() {
+            of_each = matches!(frame, Frame::Each(..));
+            if let Frame::Each(_, _, round) | Frame::Loop(_, round) = frame {
+                *round += 1;
+            }
         }
         let (Action::Each { body, .. } | Action::Loop { body, .. }) = &definition.step(step).action
         else {
             unreachable!("only loops have rounds");
         };
         stack.push(Frame::Block(*body, 0));
+        // An `each` ends; of a loop that does not, the steps are counted on.
+        let steps = limits::STEPS_BETWEEN_POINTS - self.budget;
+        let is_long = of_each && steps >= limits::STEPS_OF_EACH;
+        if self.atomic.is_none() && (is_long || self.maps >= limits::MAPS_OF_ROUNDS) {
+            self.due = true;
+        }
         Ok(())
     }
 }

@@ -95,6 +95,8 @@ struct Run<'a> {
     since: Timestamp,
     /// How many steps are left.
     budget: u32,
+    /// How many maps were applied.
+    maps: u32,
     atomic: Option<Box<Mark>>,
     /// Branches whose atomic scope waits for a message: they try again in the next run.
     blocked: BTreeSet<u32>,
@@ -112,6 +114,7 @@ impl<'a> Run<'a> {
             taken: BTreeSet::new(),
             due: false,
             budget: limits::STEPS_BETWEEN_POINTS,
+            maps: 0,
             atomic: None,
             blocked: BTreeSet::new(),
         }

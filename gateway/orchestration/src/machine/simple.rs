@@ -34,6 +34,7 @@ impl Run<'_> {
             },
         );
         self.effects.push(Effect::Keep(call));
+        self.maps += 1;
         self.next(id);
         Ok(())
     }

@@ -39,6 +39,33 @@ fn a_loop_without_an_end_is_stopped() {
 }
 
 #[test]
+fn a_long_each_is_many_commits_and_ends() {
+    let declarations = "variables: { l: { type: list }, a: 0 }\n";
+    let each = "{ each: x, in: l, steps: [{ assign: { a: a + 1 } }, { assign: { a: a + 1 } }, { assign: { a: a + 1 } }] }";
+    let steps = format!(
+        "  - assign: {{ l: \"items(m, '/a')\" }}\n  - {each}\n  - {{ send: m, to: p0, name: s }}"
+    );
+    let driver = started(declarations, &steps);
+    let log = driver.log();
+    assert!(driver.commits.len() > 20, "{}", driver.commits.len());
+    assert!(
+        log.iter().all(|commit| !commit.contains("suspend")),
+        "{log:?}"
+    );
+    assert!(
+        log.last().is_some_and(|last| last.contains("end")),
+        "{log:?}"
+    );
+    // An atomic one is one commit, or none.
+    let steps = format!(
+        "  - assign: {{ l: \"items(m, '/a')\" }}\n  - scope: c\n    atomic: true\n    steps: [{each}]"
+    );
+    let log = started(declarations, &steps).log();
+    assert_eq!(log.len(), 1, "{log:?}");
+    assert!(log[0].contains("suspend:QS1332"), "{log:?}");
+}
+
+#[test]
 fn many_sends_are_several_commits() {
     let driver = started(
         "variables: { l: { type: list } }\n",
