@@ -11,7 +11,7 @@ use std::{
     path::Path,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -226,6 +226,8 @@ const CLIENTS: usize = 8;
 const KILL_EVERY: Duration = Duration::from_secs(2);
 /// How often it is looked whether others work on what it had.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How often those that have ended are counted.
+const COUNT_EVERY: Duration = Duration::from_millis(200);
 
 /// How many approvals: more by wish than every run of the tests has time for.
 fn approvals() -> usize {
@@ -235,10 +237,24 @@ fn approvals() -> usize {
     }
 }
 
-/// Hands in all orders and their answers, and says when that is done.
-async fn hand_all_in(servers: &[SocketAddr], count: usize, done: &AtomicBool) {
+/// How many approvals are handed in before others have ended: what waits longer than a process lives tells nothing of it.
+const AHEAD: usize = 2000;
+
+/// Hands in all orders and their answers, no further `AHEAD` of those that have `ended`, and says when that is done.
+async fn hand_all_in(
+    servers: &[SocketAddr],
+    count: usize,
+    (ended, done): (&AtomicUsize, &AtomicBool),
+) {
     let client = async |client: usize| {
         for id in (client..count).step_by(CLIENTS) {
+            wait_for("approvals to end", PATIENCE, async || {
+                match ended.load(Ordering::SeqCst) {
+                    ended if id < ended + AHEAD => Ok(()),
+                    ended => Err(format!("{ended} have ended, {id} were handed in")),
+                }
+            })
+            .await;
             let id = id.to_string();
             hand_in(servers, "/in/orders", &id, order_xml(&id, "k", 300)).await;
             let decision = if id.ends_with('7') { "no" } else { "yes" };
@@ -304,7 +320,8 @@ async fn judge(site: &Site, count: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_step_is_made_by_another_process() {
     let site = site(Store::Postgres, 2, "steps-apart,steps-elsewhere").await;
-    hand_all_in(&site.servers(), 100, &AtomicBool::new(false)).await;
+    let told = (&AtomicUsize::new(0), &AtomicBool::new(false));
+    hand_all_in(&site.servers(), 100, told).await;
     judge(&site, 100).await;
 }
 
@@ -361,6 +378,17 @@ async fn watch(session: &Session, lost: &Mutex<Vec<Lost>>, done: &AtomicBool) ->
     }
 }
 
+/// Notes how many approvals have `ended`, until all are handed in.
+async fn count_ended(session: &Session, (ended, done): (&AtomicUsize, &AtomicBool)) {
+    while !done.load(Ordering::SeqCst) {
+        let over = "SELECT count(*) FROM run WHERE state >= 4";
+        let row = session.query_one(over, &[]).await.expect("a count");
+        let count = usize::try_from(row.get::<_, i64>(0)).expect("a count");
+        ended.store(count, Ordering::SeqCst);
+        tokio::time::sleep(COUNT_EVERY).await;
+    }
+}
+
 /// Whether it is always the same process that is killed, by wish. In turn, the other one is killed before it can take over, and
 /// whoever was started since has to watch for a whole lease first.
 fn kills_one() -> bool {
@@ -374,12 +402,15 @@ async fn every_approval_ends_once_whatever_is_killed() {
     let mut site = site(Store::Postgres, 2, "").await;
     let servers = site.servers();
     let server = site.server.as_ref().expect("a server");
-    let (watching, asking) = (
+    let (watching, asking, counting) = (
+        server.connect(DATABASE).await,
         server.connect(DATABASE).await,
         server.connect(DATABASE).await,
     );
-    let (done, lost) = (AtomicBool::new(false), Mutex::new(Vec::new()));
-    let clients = hand_all_in(&servers, count, &done);
+    let (ended, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let lost = Mutex::new(Vec::new());
+    let clients = hand_all_in(&servers, count, (&ended, &done));
+    let counter = count_ended(&counting, (&ended, &done));
     let mut kills = 0;
     let killer = async {
         let mut turns = tokio::time::interval(KILL_EVERY);
@@ -398,7 +429,8 @@ async fn every_approval_ends_once_whatever_is_killed() {
             site.restart(victim).await;
         }
     };
-    let (mut times, (), ()) = tokio::join!(watch(&watching, &lost, &done), clients, killer);
+    let (mut times, (), (), ()) =
+        tokio::join!(watch(&watching, &lost, &done), clients, counter, killer);
     judge(&site, count).await;
     times.sort_unstable();
     let at = |share: usize| times.get((times.len() * share).div_ceil(100).saturating_sub(1));
