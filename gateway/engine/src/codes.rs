@@ -67,6 +67,10 @@ quayside_model::codes! {
         "Add the certificate or the name that it came with to its `[party.NAME]`, or let it come with another one; `party = \"optional\"` takes messages of anybody.";
     STEP_TOO_LARGE = "QS0834", "A step of an orchestration sends more than goes into one transaction.",
         "Send smaller documents, or fewer of them between two points at which the instance is kept: outside of an atomic scope, or by orchestrations that it starts.";
+    DEADLY = "QS0835", "Each process that worked on a message or an orchestration instance died over it.",
+        "Look at the logs of the processes that ended, and at their memory: it may be what ends them, or have been near it. Correct that, then resume it, or terminate it.";
+    LEFT_TO_OTHERS = "QS0836", "The definition of orchestration instances is newer than the configuration of this process, and names what it does not know.",
+        "Reload the applications of this process (SIGHUP, or `systemctl reload`): until then other processes work on them.";
     FORMER_LEFT = "QS0823", "The connections of the former owner of a clustered host could not be closed at once.",
         "Look whether the management API in `takeover` answers and lets its user in; it is tried again, and until then the broker may keep messages for the former owner.";
     OUTSIDE_START = "QS0840", "The program that runs a map could not be started on this machine.",

@@ -21,6 +21,7 @@ pub use pipeline::{Expects, Parties, Party, ReceivePipeline, SendPipeline};
 use crate::{
     filter::{Filter, FilterError},
     outside::Program,
+    process::Newer,
     window::ServiceWindow,
 };
 
@@ -300,6 +301,8 @@ pub struct OrchestrationPlan {
     pub older: Vec<Arc<Definition>>,
     /// The maps of its application, by their full names.
     pub maps: BTreeMap<Name, Arc<MapPlan>>,
+    /// What is known of the definitions that came after it.
+    pub(crate) newer: Arc<Newer>,
 }
 
 impl OrchestrationPlan {
@@ -343,6 +346,7 @@ impl OrchestrationPlan {
             messages,
             older: Vec::new(),
             maps,
+            newer: Arc::default(),
         })
     }
 

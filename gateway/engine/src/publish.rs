@@ -509,6 +509,7 @@ impl HandOver {
                 order,
                 exchange: self.exchange,
                 in_doubt: false,
+                deaths: 0,
             };
             count(&shared.counters.handed_off);
             let work = Work::new(claimed, place, HANDED_OFF, &runtime.hand);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -395,6 +396,18 @@ impl Definition {
             }
         }
         all
+    }
+
+    /// Every path at which it reads messages of `message_type`, each once.
+    #[must_use]
+    pub fn paths_of(&self, message_type: &str) -> Vec<(Arc<str>, Want)> {
+        let expressions = self.steps.iter().flat_map(|step| step.action.expressions());
+        let reads = expressions.flat_map(|expression| &expression.reads);
+        let reads = reads.filter(|read| *self.message(read.message).message_type == *message_type);
+        let paths: BTreeSet<_> = reads
+            .map(|read| (Arc::clone(&read.path), read.want))
+            .collect();
+        paths.into_iter().collect()
     }
 
     pub(crate) fn step(&self, step: u16) -> &Step {

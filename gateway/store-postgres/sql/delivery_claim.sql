@@ -23,4 +23,4 @@ UPDATE delivery d SET state = 1, instance = $1, token = d.token + 1,
        begun = CASE WHEN c.marks THEN d.begun ELSE now_us() END
 FROM chosen c WHERE d.ctid = c.place AND d.state + 0 = 0
 RETURNING d.message, d.no, d.token, d.port, d.transport, d.attempts, d.rendered, d.lane, d.order_key,
-          d.exchange, d.in_doubt, d.rank, d.seq, d.state
+          d.exchange, d.in_doubt, d.deaths, d.rank, d.seq, d.state

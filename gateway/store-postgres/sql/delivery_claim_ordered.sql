@@ -32,4 +32,4 @@ UPDATE delivery d SET state = CASE WHEN c.head THEN 1 ELSE 2 END,
        unsent = CASE WHEN c.head THEN d.token + 1 ELSE d.unsent END
 FROM chosen c WHERE d.ctid = c.place AND d.state + 0 = 0
 RETURNING d.message, d.no, d.token, d.port, d.transport, d.attempts, d.rendered, d.lane, d.order_key,
-          d.exchange, d.in_doubt, d.rank, d.seq, d.state
+          d.exchange, d.in_doubt, d.deaths, d.rank, d.seq, d.state

@@ -7,7 +7,7 @@ WITH dead AS MATERIALIZED (
   LIMIT $1::bigint
   FOR UPDATE OF d SKIP LOCKED
 ), released AS (
-  UPDATE delivery d SET state = 0, instance = NULL,
+  UPDATE delivery d SET state = 0, instance = NULL, deaths = least(d.deaths, 32000) + 1,
          attempts = d.attempts + CASE WHEN d.unsent = d.token THEN 0 ELSE 1 END,
          in_doubt = d.in_doubt OR d.unsent <> d.token,
          doubt = CASE WHEN d.unsent = d.token THEN d.doubt ELSE json_build_object(

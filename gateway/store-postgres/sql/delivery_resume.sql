@@ -14,7 +14,8 @@ resumed AS (
          doubt = CASE WHEN t.state <> 3 THEN d.doubt END, due = c.now,
          rank = c.now + (d.priority - 5) * 10000000::bigint,
          transport = CASE WHEN t.state = 3 THEN 0 ELSE d.transport END,
-         attempts = CASE WHEN t.state = 3 THEN 0 ELSE d.attempts END
+         attempts = CASE WHEN t.state = 3 THEN 0 ELSE d.attempts END,
+         deaths = CASE WHEN t.state = 3 THEN 0 ELSE d.deaths END
   FROM target t, clock c
   WHERE d.message = t.message AND d.no = t.no AND (t.state = 3 AND t.resumable OR t.state = 0 AND NOT t.is_due)
     AND (t.in_doubt OR NOT $4::boolean)

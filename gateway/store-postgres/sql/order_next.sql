@@ -18,4 +18,4 @@ WITH run AS MATERIALIZED (
 UPDATE delivery d SET state = 1, instance = $1, token = d.token + 1, unsent = 0, begun = now_us()
 FROM run f WHERE d.ctid = f.place AND d.state + 0 IN (0, 2)
 RETURNING d.message, d.no, d.token, d.port, d.transport, d.attempts, d.rendered, d.lane, d.order_key,
-          d.exchange, d.in_doubt, d.rank, d.seq, d.state
+          d.exchange, d.in_doubt, d.deaths, d.rank, d.seq, d.state

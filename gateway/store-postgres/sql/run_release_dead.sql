@@ -13,5 +13,6 @@ WITH RECURSIVE holder AS (
                     WHERE i.id = h.id AND i.state = 0 AND s.live)
   LIMIT $1::bigint
 )
-UPDATE run r SET state = 0, instance = NULL, since = 0 FROM dead d WHERE r.id = d.id AND r.state + 0 = 1
+UPDATE run r SET state = 0, instance = NULL, since = 0, deaths = least(r.deaths, 32000) + 1
+FROM dead d WHERE r.id = d.id AND r.state + 0 = 1
 RETURNING r.id

@@ -190,6 +190,7 @@ struct Taken {
     order: Option<OrderKey>,
     exchange: Option<ExchangeId>,
     in_doubt: bool,
+    deaths: u32,
     rank: i64,
     seq: i64,
 }
@@ -306,6 +307,7 @@ fn read_taken(row: &Row, instance: InstanceId) -> Result<Taken, StoreError> {
         order,
         exchange: row.id_opt("exchange")?,
         in_doubt: row.get("in_doubt")?,
+        deaths: row.number::<i16, _>("deaths")?,
         rank: row.get("rank")?,
         seq: row.get("seq")?,
     })
@@ -369,6 +371,7 @@ async fn with_messages(
             order: t.order,
             exchange: t.exchange,
             in_doubt: t.in_doubt,
+            deaths: t.deaths,
         })
     };
     taken.into_iter().map(with).collect()

@@ -14,15 +14,16 @@ use crate::{
 };
 
 /// The migrations, from version 1.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_intent.sql"),
     include_str!("../migrations/0003_cluster.sql"),
     include_str!("../migrations/0004_lineage_and_runs.sql"),
+    include_str!("../migrations/0005_deaths.sql"),
 ];
 
 /// The version that this program works by. It also runs on the next one, which by rule only adds.
-const VERSION: i32 = 4;
+const VERSION: i32 = 5;
 
 /// Two starters of one empty store take turns. The number is that of the word, for whoever looks at locks.
 const TURN: &str = "SELECT pg_advisory_xact_lock(hashtext('quayside migrate'))";

@@ -1,6 +1,6 @@
 //! Orchestration instances: who works on them, and what people see of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,12 +8,10 @@ use quayside_store::{
     Runs, StoreError, StoreErrorKind,
     browse::MAX_PAGE,
     codes,
-    model::{
-        Content, DeliveryId, Failure, InstanceId, MessageId, Name, Part, RunId, Text, Timestamp,
-    },
+    model::{Content, DeliveryId, Failure, InstanceId, Name, Part, RunId, Text, Timestamp},
     runs::{
-        Asked, AskedEnd, ClaimedRun, Entered, INBOX_PAGE, OrderOutcome, RunClaim, RunFilter,
-        RunRow, RunShown, RunState,
+        Asked, AskedEnd, ClaimedRun, Entered, INBOX_BYTES, INBOX_PAGE, OrderOutcome, RunClaim,
+        RunFilter, RunRow, RunShown, RunState, RunWant,
     },
     work::Lease,
 };
@@ -38,20 +36,23 @@ impl Runs for PostgresStore {
     async fn claim_runs(
         &self,
         instance: InstanceId,
-        wants: &[(Name, u32)],
+        wants: &[RunWant],
     ) -> Result<Vec<ClaimedRun>, StoreError> {
-        let (mut names, mut rooms, mut items) = (Vec::new(), Vec::new(), 0);
-        for (name, room) in wants.iter().filter(|(_, room)| *room > 0) {
-            names.push(name.as_str());
-            rooms.push(i32::try_from(*room).unwrap_or(i32::MAX));
-            items += *room as usize;
+        let (mut asked, mut items) = (Wanted::default(), 0);
+        for want in wants.iter().filter(|want| want.room > 0) {
+            asked.names.push(want.orchestration.as_str());
+            asked
+                .rooms
+                .push(i32::try_from(want.room).unwrap_or(i32::MAX));
+            asked.excepts.push(want.exceptions());
+            items += want.room as usize;
         }
-        if names.is_empty() {
+        if asked.names.is_empty() {
             return Ok(Vec::new());
         }
         self.run(CLAIM, items, self.work_timeout(), async {
             let held = self.pool().get(Use::Work, CLAIM).await?;
-            match claim(held.conn(), instance, &names, &rooms).await {
+            match claim(held.conn(), instance, &asked).await {
                 Ok(claimed) => {
                     held.keep();
                     Ok(claimed)
@@ -183,20 +184,33 @@ impl Runs for PostgresStore {
     }
 }
 
+/// How many messages of an inbox are read at once: with the largest there are these have [`INBOX_BYTES`].
+const SLICE: usize = 32;
+
+/// What is wanted, as the statement takes it.
+#[derive(Default)]
+struct Wanted<'a> {
+    names: Vec<&'a str>,
+    rooms: Vec<i32>,
+    excepts: Vec<String>,
+}
+
 /// Brings wakes to their runs, claims, and reads what came with the runs: in later statements, so that a wake which was
 /// seen stands for something that is read.
 async fn claim(
     conn: &Conn,
     instance: InstanceId,
-    names: &[&str],
-    rooms: &[i32],
+    wanted: &Wanted<'_>,
 ) -> Result<Vec<ClaimedRun>, StoreError> {
     let failed = |e| fail(CLAIM, e);
     let me = Id::from(instance);
     let steps = vec![
         conn.text("BEGIN"),
         conn.step(Sql::RunWake, vec![]),
-        conn.step(Sql::RunClaim, vec![&me, &names, &rooms]),
+        conn.step(
+            Sql::RunClaim,
+            vec![&me, &wanted.names, &wanted.rooms, &wanted.excepts],
+        ),
     ];
     let rows = conn.trip(steps).await.map_err(failed)?;
     let (woken, taken) = (&rows[1], &rows[2]);
@@ -236,22 +250,15 @@ async fn fill(
     places: &HashMap<RunId, usize>,
     rows: &[Vec<Row>],
 ) -> Result<(), StoreError> {
-    let inbox = rows[0].iter().map(read_waiting);
-    let inbox = inbox.collect::<Result<Vec<_>, _>>()?;
-    let ids: Vec<MessageId> = inbox.iter().map(|(_, id, _)| id.message).collect();
-    let messages = load_messages(conn, CLAIM, ids).await?;
-    for (run, delivery, route) in inbox {
-        let message = messages.get(&delivery.message).ok_or_else(|| {
-            let what = format!("table message, row {}: it is gone", delivery.message);
-            StoreError::corrupt(CLAIM, what)
-        })?;
-        let entered = Entered {
-            delivery,
-            message: message.clone(),
-            route,
-        };
-        claimed[places[&run]].inbox.push(entered);
+    let mut inboxes = vec![VecDeque::new(); claimed.len()];
+    for row in &rows[0] {
+        let (run, delivery, route) = read_waiting(row)?;
+        inboxes[places[&run]].push_back((delivery, route));
     }
+    for (run, inbox) in claimed.iter_mut().zip(&inboxes) {
+        run.partial = inbox.len() >= INBOX_PAGE as usize;
+    }
+    load_inboxes(conn, claimed, inboxes).await?;
     for row in &rows[1] {
         let run = Reader::new(row, CLAIM, "delivery").id("run")?;
         claimed[places[&run]].kept.push(delivery_id(row)?);
@@ -275,6 +282,40 @@ async fn fill(
     Ok(())
 }
 
+/// Reads the messages of `inboxes`, a few of each at a time, until a run has as much as it may have at once.
+async fn load_inboxes(
+    conn: &Conn,
+    claimed: &mut [ClaimedRun],
+    mut inboxes: Vec<VecDeque<(DeliveryId, Text)>>,
+) -> Result<(), StoreError> {
+    while inboxes.iter().any(|inbox| !inbox.is_empty()) {
+        let slices = inboxes.iter_mut();
+        let slices = slices.map(|inbox| inbox.drain(..inbox.len().min(SLICE)).collect());
+        let slices: Vec<Vec<_>> = slices.collect();
+        let ids = slices.iter().flatten().map(|(id, _)| id.message).collect();
+        let messages = load_messages(conn, CLAIM, ids).await?;
+        for ((run, slice), rest) in claimed.iter_mut().zip(slices).zip(&mut inboxes) {
+            for (delivery, route) in slice {
+                if run.inbox_bytes() >= INBOX_BYTES {
+                    run.partial = true;
+                    rest.clear();
+                    break;
+                }
+                let message = messages.get(&delivery.message).ok_or_else(|| {
+                    let what = format!("table message, row {}: it is gone", delivery.message);
+                    StoreError::corrupt(CLAIM, what)
+                })?;
+                run.inbox.push(Entered {
+                    delivery,
+                    message: message.clone(),
+                    route,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
 fn read_claimed(row: &Reader<'_>, instance: InstanceId) -> Result<ClaimedRun, StoreError> {
     Ok(ClaimedRun {
         claim: RunClaim {
@@ -287,7 +328,9 @@ fn read_claimed(row: &Reader<'_>, instance: InstanceId) -> Result<ClaimedRun, St
         state: row.bytes_opt("data")?.unwrap_or_default(),
         wakes: row.get("wakes")?,
         order: row.text_opt("ordered")?,
+        deaths: row.number::<i16, _>("deaths")?,
         inbox: Vec::new(),
+        partial: false,
         kept: Vec::new(),
         asked: Vec::new(),
         leases: Vec::new(),

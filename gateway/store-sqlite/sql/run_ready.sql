@@ -1,2 +1,4 @@
--- run_ready: up to ?2 runs of orchestration ?1 that have something to do, ready longest first.
-SELECT id FROM run WHERE state = 0 AND orchestration = ?1 ORDER BY changed_at LIMIT ?2
+-- run_ready: up to ?2 runs of orchestration ?1 that have something to do, ready longest first. Not those whose
+-- definition is in ?3, in hex.
+SELECT id FROM run WHERE state = 0 AND orchestration = ?1 AND instr(?3, lower(hex(definition))) = 0
+ORDER BY changed_at LIMIT ?2

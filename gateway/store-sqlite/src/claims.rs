@@ -108,6 +108,7 @@ pub(crate) struct Taken {
     attempts: u32,
     token: u32,
     in_doubt: bool,
+    deaths: u32,
     order: Option<OrderKey>,
     rendered: Option<Text>,
     exchange: Option<ExchangeId>,
@@ -127,6 +128,7 @@ impl Taken {
             order: lane.zip(hash).map(|(lane, hash)| OrderKey { lane, hash }),
             rendered: cell(row, 7, "delivery.rendered")?,
             exchange: cell(row, 8, "delivery.exchange")?,
+            deaths: cell(row, 9, "delivery.deaths")?,
         })
     }
 
@@ -145,6 +147,7 @@ impl Taken {
             order: self.order,
             exchange: self.exchange,
             in_doubt: self.in_doubt,
+            deaths: self.deaths,
         }
     }
 }

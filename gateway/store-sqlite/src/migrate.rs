@@ -9,10 +9,11 @@ use crate::error::DbError;
 const OPERATION: &str = "migrate the store";
 
 /// Every step, in order; the number of a step is its place, from 1. Never edited after a release.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_intent.sql"),
     include_str!("../migrations/0003_runs.sql"),
+    include_str!("../migrations/0004_deaths.sql"),
 ];
 
 /// Applies what is missing. Each step and the note of it are one transaction.

@@ -14,8 +14,8 @@ use quayside_store::{
         Content, DeliveryId, Failure, InstanceId, MessageId, Name, Part, RunId, Text, Timestamp,
     },
     runs::{
-        Asked, AskedEnd, ClaimedRun, Entered, INBOX_PAGE, OrderOutcome, RunClaim, RunFilter,
-        RunRow, RunShown, RunState,
+        Asked, AskedEnd, ClaimedRun, Entered, INBOX_BYTES, INBOX_PAGE, OrderOutcome, RunClaim,
+        RunFilter, RunRow, RunShown, RunState, RunWant,
     },
     work::Lease,
 };
@@ -38,7 +38,7 @@ impl Runs for SqliteStore {
     async fn claim_runs(
         &self,
         instance: InstanceId,
-        wants: &[(Name, u32)],
+        wants: &[RunWant],
     ) -> Result<Vec<ClaimedRun>, StoreError> {
         let wants = wants.to_vec();
         self.write("claim runs", move |tx| {
@@ -46,8 +46,8 @@ impl Runs for SqliteStore {
                 return Ok(Vec::new());
             }
             let mut claimed = Vec::new();
-            for (orchestration, room) in &wants {
-                for id in due(tx, orchestration, (*room).min(MOST))? {
+            for want in &wants {
+                for id in due(tx, want)? {
                     claimed.extend(take(tx, instance, id)?);
                 }
             }
@@ -194,15 +194,17 @@ pub(crate) fn sweep(tx: &Tx<'_>, cutoff: Timestamp, limit: u32) -> DbResult<usiz
 const DEFINITION_KEPT: std::time::Duration = std::time::Duration::from_secs(86_400);
 
 /// The runs that have something to do: those that are ready, and with what room is left those whose time has come.
-fn due(tx: &Tx<'_>, orchestration: &Name, room: u32) -> DbResult<Vec<RunId>> {
+fn due(tx: &Tx<'_>, want: &RunWant) -> DbResult<Vec<RunId>> {
+    let (name, room) = (want.orchestration.as_str(), want.room.min(MOST));
+    let except = want.exceptions();
     let id = |row: &Row<'_>| cell(row, 0, "run.id");
     let sql = include_str!("../sql/run_ready.sql");
-    let mut all: Vec<RunId> = tx.all(sql, (orchestration.as_str(), room), id)?;
+    let mut all: Vec<RunId> = tx.all(sql, (name, room, except.as_str()), id)?;
     let left = room.saturating_sub(u32::try_from(all.len()).unwrap_or(u32::MAX));
     if left > 0 {
         let sql = include_str!("../sql/run_due.sql");
         let now = tx.now.as_micros();
-        all.extend(tx.all(sql, (orchestration.as_str(), left, now), id)?);
+        all.extend(tx.all(sql, (name, left, now, except.as_str()), id)?);
     }
     Ok(all)
 }
@@ -222,7 +224,9 @@ fn take(tx: &Tx<'_>, instance: InstanceId, run: RunId) -> DbResult<Option<Claime
             state: Bytes::from(state.unwrap_or_default()),
             wakes: cell(row, 3, "run.wakes")?,
             order: cell(row, 5, "run.ordered")?,
+            deaths: cell(row, 6, "run.deaths")?,
             inbox: Vec::new(),
+            partial: false,
             kept: Vec::new(),
             asked: Vec::new(),
             leases: Vec::new(),
@@ -232,7 +236,13 @@ fn take(tx: &Tx<'_>, instance: InstanceId, run: RunId) -> DbResult<Option<Claime
     let Some(mut taken) = taken else {
         return Ok(None);
     };
-    for (delivery, route) in inbox(tx, run)? {
+    let inbox = inbox(tx, run)?;
+    taken.partial = inbox.len() >= INBOX_PAGE as usize;
+    for (delivery, route) in inbox {
+        if taken.inbox_bytes() >= INBOX_BYTES {
+            taken.partial = true;
+            break;
+        }
         let message = Arc::new(claims::present(tx, delivery.message)?);
         taken.inbox.push(Entered {
             delivery,

@@ -77,6 +77,8 @@ pub struct Claimed {
     pub exchange: Option<ExchangeId>,
     /// Whether an owner died while holding it, so that it may have been sent.
     pub in_doubt: bool,
+    /// How many owners have died while they held it, since it was accepted or resumed last.
+    pub deaths: u32,
 }
 
 impl Claimed {

@@ -16,13 +16,13 @@
 //! [`Op::Enter`]: crate::Op::Enter
 //! [`Op::Step`]: crate::Op::Step
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use quayside_model::{
-    Claim, DeliveryId, ExchangeId, InstanceId, Message, MessageId, Name, Part, RunId, Text,
-    Timestamp,
+    Claim, Content, DeliveryId, ExchangeId, InstanceId, Message, MessageId, Name, Part, RunId,
+    Text, Timestamp,
 };
 
 use crate::{StoreError, work::Lease};
@@ -30,16 +30,19 @@ use crate::{StoreError, work::Lease};
 /// The most messages of an inbox that come with a claim, the first ones.
 pub const INBOX_PAGE: u32 = 256;
 
+/// From how many bytes of them on no more come, even if the page is not full.
+pub const INBOX_BYTES: usize = 8 * 1024 * 1024;
+
 /// Orchestration instances.
 #[async_trait]
 pub trait Runs: Send + Sync {
-    /// Claims up to `room` runs of each orchestration of `wants` that have something to do, or whose time has
-    /// come by the store's clock, for `instance`: those that are ready longest first. Empty if there are
-    /// none or the instance is not live. Never waits for another instance's claim. Durable when it returns.
+    /// Claims what `wants` says of runs that have something to do, or whose time has come by the store's clock, for
+    /// `instance`: those that are ready longest first. Empty if there are none or the instance is not live. Never waits for
+    /// another instance's claim. Durable when it returns.
     async fn claim_runs(
         &self,
         instance: InstanceId,
-        wants: &[(Name, u32)],
+        wants: &[RunWant],
     ) -> Result<Vec<ClaimedRun>, StoreError>;
 
     /// Gives back every run that `instance` holds and that is not among `held`: those whose claim got lost
@@ -84,6 +87,42 @@ pub trait Runs: Send + Sync {
     async fn order_run(&self, id: RunId, order: &str) -> Result<OrderOutcome, StoreError>;
 }
 
+/// Which runs of an orchestration an instance wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunWant {
+    /// The orchestration, `APP.NAME`.
+    pub orchestration: Name,
+    /// How many, at most.
+    pub room: u32,
+    /// The definitions of which it wants none: they are left to others.
+    pub except: Vec<[u8; 16]>,
+}
+
+impl RunWant {
+    /// Up to `room` of any definition.
+    #[must_use]
+    pub fn any(orchestration: Name, room: u32) -> Self {
+        Self {
+            orchestration,
+            room,
+            except: Vec::new(),
+        }
+    }
+
+    /// [`RunWant::except`] in hex, each after a comma: a text that a store can look for a definition in.
+    #[must_use]
+    pub fn exceptions(&self) -> String {
+        let mut text = String::new();
+        for definition in &self.except {
+            text.push(',');
+            for byte in definition {
+                let _never = write!(text, "{byte:02x}");
+            }
+        }
+        text
+    }
+}
+
 /// The proof of holding a run: presented with every step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RunClaim {
@@ -110,8 +149,12 @@ pub struct ClaimedRun {
     pub wakes: i64,
     /// An operator's order that nobody has read.
     pub order: Option<Text>,
+    /// How many holders in a row have died before they had made a step of it.
+    pub deaths: u32,
     /// The first messages that wait for it, in the order of their acceptance.
     pub inbox: Vec<Entered>,
+    /// Whether more may wait than came along.
+    pub partial: bool,
     /// The deliveries of messages that it has consumed and keeps.
     pub kept: Vec<DeliveryId>,
     /// What has become of the messages that it waits for.
@@ -121,6 +164,19 @@ pub struct ClaimedRun {
     pub leases: Vec<Lease>,
     /// The store's clock at the claim.
     pub now: Timestamp,
+}
+
+impl ClaimedRun {
+    /// How many bytes of messages came along, roughly.
+    #[must_use]
+    pub fn inbox_bytes(&self) -> usize {
+        let parts = self.inbox.iter().flat_map(|one| &one.message.parts);
+        let inline = parts.map(|part| match &part.content {
+            Content::Inline(bytes) => bytes.len(),
+            Content::Stored(_) => 0,
+        });
+        inline.sum()
+    }
 }
 
 /// A message in the inbox of a run.

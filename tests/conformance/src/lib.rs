@@ -25,6 +25,7 @@ pub mod browse;
 pub mod claims;
 pub mod cluster;
 pub mod controls;
+pub mod deaths;
 pub mod dedupe;
 pub mod exchange;
 pub mod group;
@@ -235,6 +236,12 @@ macro_rules! store_conformance {
                 an_end_discards_what_is_left
                 many_runs_share_a_group
                 what_a_run_keeps_stays_readable
+            }
+            deaths {
+                deaths_over_a_delivery_are_counted
+                deaths_over_a_run_are_counted
+                runs_of_a_definition_are_left_to_others
+                an_inbox_comes_in_pieces
             }
             orchestrated {
                 an_answer_wakes_who_asked

@@ -12,7 +12,7 @@ use quayside_store::{
     operate::OperateOutcome,
     runs::{
         ClaimedRun, Enter, EnterOutcome, NewRun, OrderOutcome, RunClaim, RunShown, RunState,
-        RunStatus, Step, StepOutcome,
+        RunStatus, RunWant, Step, StepOutcome,
     },
 };
 
@@ -159,7 +159,7 @@ impl Scene<'_> {
 
     /// Claims up to `room` runs of the orchestration.
     pub async fn runs_by(&self, instance: InstanceId, room: u32) -> Vec<ClaimedRun> {
-        let wants = [(name(ORCHESTRATION), room)];
+        let wants = [RunWant::any(name(ORCHESTRATION), room)];
         let claimed = self.store.claim_runs(instance, &wants).await;
         claimed.expect("claim runs")
     }

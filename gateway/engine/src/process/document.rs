@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use quayside_model::{Content, Context, Message, MessageId, Part, Text, Timestamp, Value};
 use quayside_orchestration::{Datum, Outgoing, Want};
-use quayside_pipeline::{Kind, Limits, Scanner, map::Selector};
+use quayside_pipeline::{
+    Kind, Limits, Scanner,
+    map::{Selector, texts_of_each},
+};
 use quayside_store::StoreError;
 
 use crate::{
@@ -49,26 +52,49 @@ pub(crate) fn promote(messages: &[Arc<MessagePlan>], message: &mut Message) {
     }
 }
 
-/// What stands in `body`, that of `message`, at a path with the prefixes that the message of its type has. `Err`: why
-/// nothing can be read there, for a person.
+/// What stands in `body`, that of `message`, at each of `paths`, with the prefixes that the message of its type has. The
+/// document is read once for each format of paths. `Err`: why nothing can be read there, for a person.
 pub(crate) fn at(
     messages: &[Arc<MessagePlan>],
     message: &Message,
     body: &Bytes,
-    (path, want): (&str, Want),
-) -> Result<Datum, String> {
+    paths: &[(Arc<str>, Want)],
+) -> Vec<Result<Datum, String>> {
     let of_type =
         |plan: &&Arc<MessagePlan>| plan.message_type.as_deref() == message.message_type.as_deref();
     let none = BTreeMap::new();
     let plan = messages.iter().find(of_type);
     let namespaces = plan.map_or(&none, |plan| &plan.namespaces);
-    let selector = Selector::compile(path, namespaces)?;
-    read(body, &selector, want)
+    let selectors = paths.iter();
+    let selectors = selectors.map(|(path, _)| Selector::compile(path, namespaces));
+    let selectors: Vec<_> = selectors.collect();
+    let mut read: Vec<_> = selectors
+        .iter()
+        .map(|selector| {
+            selector
+                .as_ref()
+                .err()
+                .cloned()
+                .map_or_else(|| Ok(Vec::new()), Err)
+        })
+        .collect();
+    for kind in [Kind::Xml, Kind::Json] {
+        let of_kind = selectors.iter().enumerate();
+        let of_kind = of_kind.filter_map(|(no, selector)| Some((no, selector.as_ref().ok()?)));
+        let (places, of_kind): (Vec<_>, Vec<_>) = of_kind
+            .filter(|(_, selector)| selector.kind() == kind)
+            .unzip();
+        for (no, texts) in places.into_iter().zip(texts_of_each(&of_kind, body)) {
+            read[no] = texts.map_err(|error| error.to_string());
+        }
+    }
+    let wants = paths.iter().map(|(_, want)| *want);
+    let read = read.into_iter().zip(wants);
+    read.map(|(texts, want)| wanted(texts?, want)).collect()
 }
 
-/// What stands in `body` at the path of `selector`. `Err`: why nothing can be read there, for a person.
-pub(crate) fn read(body: &Bytes, selector: &Selector, want: Want) -> Result<Datum, String> {
-    let texts = selector.texts(body).map_err(|error| error.to_string())?;
+/// What the texts at a path are to whoever wants them as `want`. `Err`: why nothing, for a person.
+fn wanted(texts: Vec<String>, want: Want) -> Result<Datum, String> {
     match want {
         Want::Found => return Ok(Datum::One(Value::Boolean(!texts.is_empty()))),
         Want::Items => {

@@ -11,7 +11,7 @@ use quayside_store::{
 use tracing::warn;
 
 use super::{
-    find,
+    DEADLY, find,
     hand::{AtHand, Hand},
     inbox::{self, Started, Way},
     worker::{self, Driven},
@@ -35,6 +35,15 @@ pub(crate) async fn take(shared: &Shared, claimed: Claimed) {
         release(shared, &claimed).await;
         return;
     };
+    let _alone = shared.process.alone(claimed.deaths).await;
+    if claimed.deaths >= DEADLY {
+        let detail = format!(
+            "{} processes died while they had it, one after the other",
+            claimed.deaths
+        );
+        give_up(shared, &claimed, codes::DEADLY, &detail).await;
+        return;
+    }
     let mut taken = false;
     for _ in 0..RACES {
         if enter(shared, &plan, &claimed).await {

@@ -246,6 +246,7 @@ pub(crate) fn work(from: &[(Arc<Message>, Bytes)], call: &MapCall) -> Work {
 
 /// What the machine sees of it.
 pub(crate) struct Sight<'a> {
+    pub(crate) definition: &'a Definition,
     pub(crate) plan: &'a OrchestrationPlan,
     pub(crate) at_hand: &'a AtHand,
 }
@@ -273,10 +274,17 @@ impl World for Sight<'_> {
             return lookup(done.clone());
         }
         drop(done);
-        let read = document::at(&self.plan.messages, message, body, (path, want));
+        // Whoever reads one place of a document reads others, and to read it into memory is most of the work.
+        let of = message.message_type.as_deref().unwrap_or_default();
+        let mut paths = self.definition.paths_of(of);
+        if !paths.contains(&(Arc::clone(path), want)) {
+            paths = vec![(Arc::clone(path), want)];
+        }
+        let read = document::at(&self.plan.messages, message, body, &paths);
         let mut done = at_hand.read.lock().unwrap_or_else(PoisonError::into_inner);
-        done.insert(reading, read.clone());
-        lookup(read)
+        let read = paths.into_iter().zip(read);
+        done.extend(read.map(|((path, want), read)| ((id, path, want), read)));
+        lookup(done[&reading].clone())
     }
 
     fn map(&self, call: &MapCall) -> Lookup<Mapped> {

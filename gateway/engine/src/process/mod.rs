@@ -29,7 +29,10 @@ use std::{
 };
 
 use quayside_model::{Claim, Monotonic, Name, RunId, failpoint};
-use quayside_store::{StoreError, Want, runs::RunClaim};
+use quayside_store::{
+    StoreError, Want,
+    runs::{RunClaim, RunWant},
+};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -38,7 +41,7 @@ use tracing::{info, warn};
 
 pub(crate) use effects::{CALL_KEY, call_key};
 pub use order::Order;
-pub(crate) use pinned::{definition, keep_definitions};
+pub(crate) use pinned::{Newer, definition, keep_definitions};
 
 use crate::{committer::chain, shared::Shared};
 
@@ -53,6 +56,11 @@ const RUNS: usize = 64;
 const RESCUED: usize = MESSAGES + RUNS;
 /// The pace of polling. Closer than that of send ports: an answer that came over another process is waited for.
 const PACE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
+/// After how many deaths over something it is worked on alone.
+const SUSPECT: u32 = 2;
+/// After how many it is suspended. What is in hand beside it, when a process dies for another reason, has made a step long
+/// before.
+const DEADLY: u32 = 6;
 /// How often the instances in hand are compared with those that the store has for this process.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
 
@@ -62,6 +70,8 @@ pub(crate) struct Process {
     /// With how many tasks have each: one that was given back may be claimed again before its first task has ended.
     held: Mutex<HashMap<RunId, usize>>,
     pinned: pinned::Book,
+    /// One after the other is worked on of those over which processes have died, so that the one which is to blame is found.
+    suspects: tokio::sync::Mutex<()>,
     /// The tokens of the claims here, while the fail point `steps-elsewhere` wants each claim at another process.
     seen: Mutex<HashMap<RunId, u32>>,
     /// Something may have come for an instance or orchestration.
@@ -80,6 +90,15 @@ impl Process {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         self.rescued.fetch_add(count, Ordering::Relaxed);
         self.wake.notify_one();
+    }
+
+    /// Until what this gives is dropped, nothing else that processes have died over is worked on. Immediate for what none, or
+    /// one, has died over.
+    async fn alone(&self, deaths: u32) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        match deaths >= SUSPECT {
+            true => Some(self.suspects.lock().await),
+            false => None,
+        }
     }
 
     /// Takes note of an instance in hand, before the store can have it.
@@ -207,6 +226,19 @@ impl Round {
             return Ok(0);
         }
         let wanted = wants.iter().map(|(_, room)| *room as usize).sum::<usize>();
+        let routes = shared.routes();
+        let left = |name: &Name| {
+            routes
+                .orchestrations
+                .get(name)
+                .map(|plan| plan.newer.left())
+        };
+        let wants = wants.into_iter().map(|(orchestration, room)| RunWant {
+            except: left(&orchestration).unwrap_or_default(),
+            orchestration,
+            room,
+        });
+        let wants: Vec<RunWant> = wants.collect();
         let claimed = shared.store.claim_runs(shared.instance, &wants).await;
         let claimed = claimed.inspect_err(|_| {
             shared.process.rescued.fetch_add(rescued, Ordering::Relaxed);

@@ -1,15 +1,15 @@
 //! Definitions by their fingerprints: each instance is bound to the one that it was started with.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use quayside_model::Name;
 use quayside_orchestration::{Definition, Environment};
 use quayside_store::StoreError;
 use serde::{Deserialize, Serialize};
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::{
     codes,
@@ -80,6 +80,62 @@ pub(crate) async fn keep_definitions(shared: &Shared, plan: &mut Plan) -> Result
             })?;
     }
     Ok(())
+}
+
+/// Which of the definitions that came to be after a configuration was read can be run by it.
+#[derive(Debug, Default)]
+pub(crate) struct Newer(Mutex<BTreeMap<[u8; 16], bool>>);
+
+impl Newer {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<[u8; 16], bool>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those that cannot: claims leave them to processes that have read a newer one.
+    pub(crate) fn left(&self) -> Vec<[u8; 16]> {
+        let verdicts = self.lock();
+        let left = verdicts.iter().filter(|(_, runs)| !**runs);
+        left.map(|(fingerprint, _)| *fingerprint).collect()
+    }
+}
+
+/// Whether instances of the definition `fingerprint` are for others: it came to be after `plan` was read, and names what
+/// there is not here. Other processes have read it, or one did: what an operator would be asked for is there. Whatever came to
+/// be before is not: then nobody has what it names.
+pub(crate) async fn is_for_others(
+    shared: &Shared,
+    plan: &OrchestrationPlan,
+    fingerprint: [u8; 16],
+) -> Result<bool, StoreError> {
+    let known = std::iter::once(&plan.definition).chain(&plan.older);
+    let mut known = known.map(|one| one.fingerprint().to_bytes());
+    if known.any(|one| one == fingerprint) {
+        return Ok(false);
+    }
+    let verdict = plan.newer.lock().get(&fingerprint).copied();
+    if let Some(runs) = verdict {
+        return Ok(!runs);
+    }
+    let Some(text) = shared.store.definition(&plan.name, fingerprint).await? else {
+        return Ok(false);
+    };
+    // What this program does not read at all is told of as lost.
+    let Ok(kept) = serde_json::from_str::<Kept>(&text) else {
+        return Ok(false);
+    };
+    let here = Definition::compile(&kept.name, &kept.source, &plan.environment);
+    let there = Definition::compile(&kept.name, &kept.source, &kept.environment);
+    let runs = here.is_ok() || there.is_err();
+    let mut verdicts = plan.newer.lock();
+    if verdicts.len() >= MOST {
+        verdicts.clear();
+    }
+    if verdicts.insert(fingerprint, runs).is_none() && !runs {
+        warn!(code = %codes::LEFT_TO_OTHERS, orchestration = %plan.name,
+            remedy = codes::LEFT_TO_OTHERS.remedy,
+            "instances of a newer definition are left to processes that have read it");
+    }
+    Ok(!runs)
 }
 
 /// The definition `fingerprint` of the orchestration that `plan` has now. `None`: it is not kept any more, or this

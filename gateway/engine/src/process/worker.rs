@@ -8,13 +8,13 @@ use quayside_orchestration::{
 };
 use quayside_store::{
     GroupOutcome, Op, Outcome, StoreError,
-    runs::{ClaimedRun, INBOX_PAGE, RunStatus, Step, StepOutcome},
+    runs::{ClaimedRun, RunStatus, Step, StepOutcome},
 };
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use super::{
-    Order,
+    DEADLY, Order,
     effects::{Members, Stuck, resting},
     hand::{AtHand, Hand, Sight},
     inbox::{self, Asking, From},
@@ -33,6 +33,15 @@ const TURN: usize = 64;
 /// and is given back by the next comparison.
 pub(crate) async fn work(shared: &Shared, claimed: ClaimedRun) {
     let (id, order) = (claimed.claim.run, claimed.order.clone());
+    let _alone = shared.process.alone(claimed.deaths).await;
+    if claimed.deaths >= DEADLY {
+        let detail = format!(
+            "{} processes died while they worked on it, one after the other",
+            claimed.deaths
+        );
+        set_aside(shared, &claimed, codes::DEADLY, &detail).await;
+        return;
+    }
     match take_up(shared, claimed).await {
         Ok(Some(hand)) if shared.process.belongs_elsewhere(hand.claim) => {
             rest(shared, &hand, true, false).await;
@@ -49,13 +58,23 @@ pub(crate) async fn work(shared: &Shared, claimed: ClaimedRun) {
     }
 }
 
-/// Reads what came with the claim. `None`: this program cannot; the instance is suspended.
+/// Reads what came with the claim. `None`: this program cannot; the instance is suspended, or left to another process.
 async fn take_up(shared: &Shared, claimed: ClaimedRun) -> Result<Option<Hand>, StoreError> {
     let routes = shared.routes();
     let Some(plan) = routes.orchestrations.get(&claimed.orchestration) else {
         return Ok(None);
     };
     let then = shared.options.clock.monotonic();
+    if pinned::is_for_others(shared, plan, claimed.definition).await? {
+        let step = Step {
+            again: true,
+            ordered: false,
+            ..untouched(&claimed, RunStatus::Active)
+        };
+        let ops = vec![Op::Step(Box::new(step))];
+        drop(shared.committer.together(ops, None).await);
+        return Ok(None);
+    }
     let definition = pinned::definition(shared, plan, claimed.definition).await?;
     let decoded = match &definition {
         Some(definition) => State::decode(&claimed.state, definition)
@@ -86,7 +105,6 @@ async fn take_up(shared: &Shared, claimed: ClaimedRun) -> Result<Option<Hand>, S
             .insert(message.id, std::sync::Arc::clone(message));
         waiting.extend(inbox::entered(entered));
     }
-    let partial = claimed.inbox.len() >= INBOX_PAGE as usize;
     for asked in claimed.asked {
         let notified = asked.exchange.to_bytes() == asked.message.to_bytes();
         let what = match (notified, tokens.contains_key(&asked.exchange)) {
@@ -111,7 +129,7 @@ async fn take_up(shared: &Shared, claimed: ClaimedRun) -> Result<Option<Hand>, S
         kept: claimed.kept.iter().map(|id| (id.message, *id)).collect(),
         tokens,
         wakes: claimed.wakes,
-        partial,
+        partial: claimed.partial,
         took: false,
         create: None,
         claimed: (claimed.now, then),
@@ -152,7 +170,14 @@ async fn set_aside(shared: &Shared, claimed: &ClaimedRun, code: Code, detail: &s
             step: claimed.orchestration.clone(),
         },
     };
-    let step = Step {
+    let ops = vec![Op::Step(Box::new(untouched(claimed, status)))];
+    drop(shared.committer.together(ops, None).await);
+}
+
+/// A step after which an instance that was claimed is in nobody's hand, `status` is how it stands, and nothing else has
+/// changed. What was ordered is done.
+fn untouched(claimed: &ClaimedRun, status: RunStatus) -> Step {
+    Step {
         claim: claimed.claim,
         create: None,
         state: None,
@@ -168,9 +193,7 @@ async fn set_aside(shared: &Shared, claimed: &ClaimedRun, code: Code, detail: &s
         unsubscribe: Vec::new(),
         closed: Vec::new(),
         answers: Vec::new(),
-    };
-    let ops = vec![Op::Step(Box::new(step))];
-    drop(shared.committer.together(ops, None).await);
+    }
 }
 
 /// How far a first step came.
@@ -210,8 +233,10 @@ pub(crate) async fn drive(
             }
             // It would never see what stands behind a page of which it takes nothing, and might wait for that.
             Ok(None) if hand.partial && !hand.took && waits_for_message(hand) => {
-                let detail =
-                    format!("{INBOX_PAGE} messages wait for it, and it takes none of them");
+                let detail = format!(
+                    "{} messages wait for it before others, and it takes none of them",
+                    hand.inbox.len()
+                );
                 strand(shared, hand, codes::INBOX_FULL, &detail, ordered).await;
                 return Driven::Done;
             }
@@ -318,8 +343,11 @@ async fn run(shared: &Shared, hand: &mut Hand, event: &Event) -> Result<Option<C
             return Err(Halt::Store);
         }
     }
-    let detail = format!("a step reads more than {FETCHES} documents");
-    Err(Halt::Refused(codes::REFUSED, detail))
+    let detail = format!("it reads more than {FETCHES} documents and maps without being kept");
+    Err(Halt::Refused(
+        quayside_orchestration::codes::RUNAWAY,
+        detail,
+    ))
 }
 
 /// From which weight on an instance may keep its thread for long, in bytes.
@@ -364,7 +392,11 @@ fn advanced(
     (plan, at_hand): (&OrchestrationPlan, &AtHand),
     event: &Event,
 ) -> Result<Advance, Refused> {
-    let world = Sight { plan, at_hand };
+    let world = Sight {
+        definition,
+        plan,
+        at_hand,
+    };
     let input = Input {
         definition,
         state,

@@ -80,8 +80,10 @@ impl World for Sight<'_> {
         let Some(message) = self.documents.message(id) else {
             return Lookup::Failed("the message is not there".to_owned());
         };
-        let read = body(message)
-            .and_then(|body| document::at(&self.plan.messages, message, &body, (path, want)));
+        let read = body(message).and_then(|body| {
+            let paths = [(Arc::clone(path), want)];
+            document::at(&self.plan.messages, message, &body, &paths).remove(0)
+        });
         match read {
             Ok(datum) => Lookup::Ready(datum),
             Err(why) => Lookup::Failed(why),

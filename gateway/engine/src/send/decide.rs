@@ -251,6 +251,7 @@ mod tests {
             order: None,
             exchange: None,
             in_doubt: false,
+            deaths: 0,
         }
     }
 

@@ -54,7 +54,7 @@ use quayside_model::{Code, Name, Value};
 
 pub use self::{
     defect::{Defect, Place},
-    select::Selector,
+    select::{Selector, texts_of_each},
 };
 pub(crate) use self::{
     records::{Reader, Spot},

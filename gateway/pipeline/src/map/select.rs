@@ -112,6 +112,34 @@ impl Selector {
     }
 }
 
+/// The texts of each of `selectors`, all of one format, in `body`, which is read once. Each has a bound of work of its own.
+///
+/// # Errors
+/// Of each as [`Selector::texts`]: of a document that cannot be read, all alike.
+pub fn texts_of_each(selectors: &[&Selector], body: &[u8]) -> Vec<Result<Vec<String>, MapError>> {
+    let stopped = |Stop { code, detail }: Stop| MapError {
+        code,
+        detail,
+        place: None,
+    };
+    let Some(kind) = selectors.first().map(|selector| selector.kind) else {
+        return Vec::new();
+    };
+    let text = source::text(kind, body).map_err(stopped);
+    let document = text
+        .as_ref()
+        .map_err(Clone::clone)
+        .and_then(|text| Document::read(kind, text).map_err(stopped));
+    let found = selectors.iter().map(|selector| match &document {
+        Ok(document) => {
+            let found = selector.find(document, &mut Work::default());
+            found.map_err(stopped)
+        }
+        Err(error) => Err(error.clone()),
+    });
+    found.collect()
+}
+
 /// The texts of several paths into one XML document, which is read once and has one bound of work for all of them.
 ///
 /// # Errors

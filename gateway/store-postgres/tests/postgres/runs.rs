@@ -23,7 +23,7 @@ use quayside_store::{
         Claim, Clock as _, Content, EndResult, Entropy as _, ExchangeId, InstanceId, Message,
         MessageId, Part, RunId, SystemClock, SystemEntropy,
     },
-    runs::{AskedEnd, ClaimedRun, EnterOutcome, RunFilter, RunStatus, StepOutcome},
+    runs::{AskedEnd, ClaimedRun, EnterOutcome, RunFilter, RunStatus, RunWant, StepOutcome},
 };
 use quayside_store_postgres::PostgresStore;
 use tokio::task::JoinSet;
@@ -111,7 +111,7 @@ impl Worker {
     /// Works on runs: consumes, keeps, asks, closes, exchanges keys and ends.
     async fn works(self) {
         while !self.is_over() {
-            let wants = [(name(ORCHESTRATION), 5)];
+            let wants = [RunWant::any(name(ORCHESTRATION), 5)];
             let claimed = self.store.claim_runs(self.me, &wants).await;
             for run in claimed.expect("claim runs") {
                 self.work(run).await;

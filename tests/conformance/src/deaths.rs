@@ -1,0 +1,140 @@
+//! What kills those who work on it, and what is left to others.
+
+use std::time::Duration;
+
+use quayside_store::{
+    model::{DeliveryState, RunId},
+    operate::OperateOutcome,
+    runs::{INBOX_BYTES, RunWant},
+};
+
+use crate::{
+    Backend,
+    runs::{DEFINITION, ORCHESTRATION, op, rest},
+    scene::{Scene, bodies_of, name, retry, suspend, text},
+};
+
+impl Scene<'_> {
+    /// An instance claims what there is of the orchestration and dies: so many deliveries and runs are given back.
+    async fn dies(&self) -> usize {
+        let dead = self.instance().await;
+        let messages = self.claim_unsent_by(dead, ORCHESTRATION, 9).await;
+        let runs = self.runs_by(dead, 9).await;
+        self.store.end_instance(dead).await.expect("end");
+        let mut released = 0;
+        while let 1.. = self.store.release_dead(9).await.expect("release") {
+            released += 1;
+        }
+        assert!(released > 0, "nothing was released");
+        messages.len() + runs.len()
+    }
+}
+
+/// Each death of an owner is counted at the delivery, until it is resumed.
+pub async fn deaths_over_a_delivery_are_counted(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    scene
+        .stored(scene.publish("deadly", &[ORCHESTRATION]))
+        .await;
+    for _ in 0..3 {
+        assert_eq!(scene.dies().await, 1);
+    }
+    let claimed = scene.claim(ORCHESTRATION, 9).await;
+    assert_eq!(
+        (bodies_of(&claimed), claimed[0].deaths),
+        (vec!["deadly".to_owned()], 3)
+    );
+    assert!(!claimed[0].in_doubt, "it was not sent: {claimed:?}");
+    // Whoever lives and gives it back proves nothing: it may not have got far enough.
+    scene.done(claimed[0].claim, retry(Duration::ZERO, 1)).await;
+    let claimed = scene.claim(ORCHESTRATION, 9).await;
+    assert_eq!(claimed[0].deaths, 3);
+    scene.done(claimed[0].claim, suspend()).await;
+    let id = claimed[0].id();
+    let resumed = scene.store.resume(&[id], &text("by a test")).await;
+    assert_eq!(resumed.expect("resume"), [OperateOutcome::Done]);
+    let claimed = scene.claim(ORCHESTRATION, 9).await;
+    assert_eq!(claimed[0].deaths, 0);
+    let way = scene.store.message(id.message).await.expect("way");
+    let way = way.expect("stored");
+    assert_eq!(way.live_deliveries[0].state, DeliveryState::Claimed);
+}
+
+/// Each death of an owner is counted at the run, until somebody makes a step of it.
+pub async fn deaths_over_a_run_are_counted(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let run = scene.waiting(&["k"]).await;
+    scene.entered("second", &["k"]).await;
+    for _ in 0..3 {
+        assert_eq!(scene.dies().await, 1);
+    }
+    let claimed = scene.the_run().await;
+    assert_eq!((claimed.claim.run, claimed.deaths), (run, 3));
+    let mut step = rest(claimed.claim, claimed.wakes);
+    step.again = true;
+    scene.stepped(&step).await;
+    assert_eq!(scene.the_run().await.deaths, 0);
+}
+
+/// Runs of a definition that an instance does not want are claimed by others, whether they are ready or their time has come.
+pub async fn runs_of_a_definition_are_left_to_others(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let run = scene.waiting(&["k"]).await;
+    scene.entered("second", &["k"]).await;
+    let (theirs, mine) = ([9; 16], DEFINITION);
+    let claim = async |except: &[[u8; 16]]| -> Vec<RunId> {
+        let wants = [RunWant {
+            except: except.to_vec(),
+            ..RunWant::any(name(ORCHESTRATION), 9)
+        }];
+        let claimed = scene.store.claim_runs(scene.me, &wants).await;
+        let claimed = claimed.expect("claim runs");
+        for one in &claimed {
+            let mut step = rest(one.claim, one.wakes);
+            step.due = Some(one.now);
+            scene.group_done(&[op(&step)]).await;
+        }
+        claimed.iter().map(|one| one.claim.run).collect()
+    };
+    assert_eq!(claim(&[theirs, mine]).await, [], "it is ready");
+    assert_eq!(claim(&[theirs]).await, [run]);
+    assert_eq!(claim(&[mine, theirs]).await, [], "its time has come");
+    assert_eq!(claim(&[]).await, [run]);
+}
+
+/// Of an inbox comes as much as an instance has room for, from the first message on, and the rest once these are taken.
+pub async fn an_inbox_comes_in_pieces(backend: &dyn Backend) {
+    const MESSAGES: usize = 40;
+    let scene = Scene::open(backend).await;
+    scene.waiting(&["k"]).await;
+    // As many as fit in two pages, and each its own.
+    let body = |no: usize| format!("{no:05}{}", "x".repeat(250 * 1024));
+    for no in 0..MESSAGES {
+        scene.entered(&body(no), &["k"]).await;
+    }
+    let mut seen = 0;
+    let mut pages = 0;
+    while seen < MESSAGES {
+        let claimed = scene.the_run().await;
+        let bodies = claimed
+            .inbox
+            .iter()
+            .map(|one| crate::scene::body_of(&one.message));
+        for found in bodies {
+            assert_eq!(found[..5], body(seen)[..5]);
+            seen += 1;
+        }
+        pages += 1;
+        assert!(
+            claimed.inbox_bytes() < INBOX_BYTES + 256 * 1024,
+            "{}",
+            claimed.inbox_bytes()
+        );
+        assert_eq!(claimed.partial, seen < MESSAGES, "{seen} seen");
+        let mut step = rest(claimed.claim, claimed.wakes);
+        step.consumed = claimed.inbox.iter().map(|one| one.delivery).collect();
+        step.again = claimed.partial;
+        scene.stepped(&step).await;
+    }
+    assert_eq!(pages, 2);
+}
