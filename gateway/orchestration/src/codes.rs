@@ -2,7 +2,7 @@
 
 quayside_model::codes! {
     YAML = "QS1301", "The file of an orchestration is not the YAML that it has to be.",
-        "Write one document of plain maps, lists and values, without anchors, tags and references.";
+        "Write one document of plain maps, lists and values, indented by spaces and not by tabs, without anchors, tags and references.";
     UNKNOWN_KEY = "QS1302", "A key is not known here.",
         "Correct or remove the key; the message names the nearest one.";
     UNKNOWN_STEP = "QS1303", "There is no step of this kind.",
@@ -18,7 +18,7 @@ quayside_model::codes! {
     EXPRESSION = "QS1308", "An expression cannot be read.",
         "Write an expression of the Common Expression Language; text in it stands in single quotes.";
     TYPE = "QS1309", "A value is of the wrong kind for its place.",
-        "Convert it with `string()`, `int()` or `double()`, or use a value of that kind.";
+        "Convert it with `string()`, `int()` or `double()`, or use a value of that kind: a list is written `[a, b]`, or read from a document with `items`.";
     NO_MESSAGE = "QS1310", "The application has no message of this name.",
         "Declare it as `[message.NAME]` in app.toml, or correct the name.";
     NO_MAP = "QS1311", "The application has no map of this name, or it does not fit the messages.",

@@ -48,7 +48,7 @@ quayside_model::codes! {
     RULE = "QS0223", "A promotion does not say exactly how to find its value.",
         "Give `xpath`, `jsonpath` or both, and a property name of letters, digits, `-` and `_`.";
     XPATH = "QS0224", "An XPath cannot be read, or is not of the subset that the place allows.",
-        "Write XPath 1.0; where a body is read as it comes in: child steps from the root, `[n]`, predicates on `local-name()` and `namespace-uri()`, and at the end `@name` or `text()`.";
+        "Write XPath 1.0, with prefixes that `namespaces` of the message declares; where a body is read as it comes in: child steps from the root, `[n]`, predicates on `local-name()` and `namespace-uri()`, and at the end `@name` or `text()`.";
     JSONPATH = "QS0225", "A JSONPath is not of the supported subset.",
         "Use member names and array positions from the root, as in `$.order.lines[0].sku`.";
     UNKNOWN_PREFIX = "QS0226", "An XPath uses a prefix that is not declared.",

@@ -8,7 +8,7 @@ quayside_model::codes! {
     UNAUTHORIZED = "QS0703", "The admin API wants a token.",
         "Give it in QUAYSIDE_TOKEN; it is the secret that `[admin] token` of the node names.";
     NOT_FOUND = "QS0704", "There is no such thing.",
-        "List what there is with `quayside messages list`, `quayside ports list` or `quayside cluster status`.";
+        "List what there is with `quayside messages list`, `quayside ports list`, `quayside orchestrations list` or `quayside cluster status`.";
     BAD_REQUEST = "QS0705", "The call cannot be understood.",
         "Correct the parameter that the message names; /api/v1/openapi.json describes all of them.";
     NOT_RUNNING = "QS0706", "The engine is starting, restarting or stopping.",
@@ -35,7 +35,7 @@ quayside_model::codes! {
         "Correct it and reload; the old one stays in force.";
     UNTAKEN = "QS0717", "The node did not take the message.",
         "Do what the node's answer says.";
-    PARTLY = "QS0718", "Some of the deliveries were not changed.",
+    PARTLY = "QS0718", "Some of the deliveries or instances were not changed.",
         "Look at the outcome of each; a busy one can be tried again in a moment.";
     FOREIGN = "QS0720", "The call comes from a place that may not make it.",
         "Call the admin API by its IP address or as localhost, from a program or from its own pages.";

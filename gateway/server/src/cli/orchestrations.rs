@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     Remote,
     client::{Client, segment},
+    codes,
     messages::rows,
     output::{Output, Table, moment, text_of},
     watch::{Seen, Watch},
@@ -26,10 +27,18 @@ pub(super) enum OrchestrationsVerb {
     Show(OneArgs),
     /// Take an instance out of the flow until it is resumed
     Suspend(OneArgs),
-    /// Let a suspended instance go on; a step that failed runs again
-    Resume(OneArgs),
-    /// End an instance; what it has done stays done
-    Terminate(OneArgs),
+    /// Let suspended instances go on; a step that failed runs again
+    #[command(
+        override_usage = "quayside orchestrations resume [OPTIONS] <IDS>...\n       \
+                                quayside orchestrations resume [OPTIONS] --orchestration <NAME>"
+    )]
+    Resume(SomeArgs),
+    /// End instances; what they have done stays done
+    #[command(
+        override_usage = "quayside orchestrations terminate [OPTIONS] <IDS>...\n       \
+                                quayside orchestrations terminate [OPTIONS] --orchestration <NAME>"
+    )]
+    Terminate(SomeArgs),
     /// Have the step that failed or waits run again: a call is made once more, under its key
     RetryStep(StepArgs),
     /// Draw an orchestration
@@ -62,6 +71,22 @@ pub(super) struct ListArgs {
 pub(super) struct OneArgs {
     /// The id of the instance
     id: String,
+    /// Why, for those who look later
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Some instances.
+#[derive(Debug, Args)]
+pub(super) struct SomeArgs {
+    /// The ids of the instances
+    #[arg(required_unless_present = "orchestration")]
+    ids: Vec<String>,
+    /// All suspended ones of this orchestration, or of an application: its name and a dot
+    #[arg(long, value_name = "NAME", conflicts_with = "ids")]
+    orchestration: Option<String>,
     /// Why, for those who look later
     #[arg(long)]
     reason: Option<String>,
@@ -109,9 +134,12 @@ pub(super) async fn orchestrations(verb: &OrchestrationsVerb) -> Result<Exit, Fa
             let told = args.remote.client()?.get(&path, &[]).await?;
             args.remote.output().text(&told, &in_words(&told))
         }
-        OrchestrationsVerb::Suspend(args) => order(args, "suspend").await,
-        OrchestrationsVerb::Resume(args) => order(args, "resume").await,
-        OrchestrationsVerb::Terminate(args) => order(args, "terminate").await,
+        OrchestrationsVerb::Suspend(args) => {
+            let body = because(args.reason.as_deref());
+            leave(&args.remote, &args.id, "suspend", &body).await
+        }
+        OrchestrationsVerb::Resume(args) => orders(args, "resume").await,
+        OrchestrationsVerb::Terminate(args) => orders(args, "terminate").await,
         OrchestrationsVerb::RetryStep(args) => {
             let mut body = because(args.reason.as_deref());
             if let Some(step) = &args.step {
@@ -133,9 +161,63 @@ fn because(reason: Option<&str>) -> Value {
     reason.map_or_else(|| json!({}), |reason| json!({ "reason": reason }))
 }
 
-async fn order(args: &OneArgs, verb: &str) -> Result<Exit, Failure> {
+/// Leaves an order for each instance that is meant.
+async fn orders(args: &SomeArgs, verb: &str) -> Result<Exit, Failure> {
     let body = because(args.reason.as_deref());
-    leave(&args.remote, &args.id, verb, &body).await
+    if let ([id], None) = (args.ids.as_slice(), &args.orchestration) {
+        return leave(&args.remote, id, verb, &body).await;
+    }
+    let client = args.remote.client()?;
+    let ids = match &args.orchestration {
+        Some(name) => suspended(&client, name).await?,
+        None => args.ids.clone(),
+    };
+    let mut table = Table::new(&["id", "outcome"]);
+    let (mut outcomes, mut refused) = (Vec::new(), 0);
+    for id in &ids {
+        let path = format!("/orchestrations/instances/{}/{verb}", segment(id));
+        let outcome = match client.post(&path, &body).await {
+            Ok(_) => "ordered".to_owned(),
+            // It has ended meanwhile, or never was. Whatever else is wrong is so for all of them.
+            Err(failure) if failure.exit == Exit::NotFound || failure.exit == Exit::Failed => {
+                refused += 1;
+                format!("{}: {}", failure.code, failure.message)
+            }
+            Err(failure) => return Err(failure),
+        };
+        table.row(vec![id.clone(), outcome.clone()]);
+        outcomes.push(json!({ "id": id, "outcome": outcome }));
+    }
+    let told = json!({ "outcomes": outcomes });
+    args.remote
+        .output()
+        .table(&told, &table, "No suspended instances.")?;
+    if refused > 0 {
+        let message = format!("{refused} of {} orders were refused", ids.len());
+        return Err(Failure::new(codes::PARTLY, message));
+    }
+    Ok(Exit::Ok)
+}
+
+/// The ids of all suspended instances of an orchestration, newest first.
+async fn suspended(client: &Client, orchestration: &str) -> Result<Vec<String>, Failure> {
+    let mut ids = Vec::new();
+    let mut before: Option<String> = None;
+    loop {
+        let mut query = vec![
+            ("limit", PAGE.to_string()),
+            ("orchestration", orchestration.to_owned()),
+            ("state", "suspended".to_owned()),
+        ];
+        query.extend(before.take().map(|before| ("before", before)));
+        let answer = client.get("/orchestrations/instances", &query).await?;
+        let page = rows(&answer, "instances").iter();
+        ids.extend(page.map(|row| text_of(row, "id")));
+        match answer["next"].as_str() {
+            Some(next) => before = Some(next.to_owned()),
+            None => return Ok(ids),
+        }
+    }
 }
 
 /// Leaves an order, which whichever process works on the instance next carries out.
@@ -196,6 +278,8 @@ fn state(row: &Value) -> String {
     }
 }
 
+/// How many instances are asked for at once.
+const PAGE: u32 = 1000;
 /// How many characters of a value a person sees.
 const SEEN: usize = 120;
 

@@ -129,3 +129,33 @@ fn the_command_line_tells_where_an_instance_is_and_leaves_orders() {
     let shown = text(&dev.run(&["orchestrations", "show", &id]));
     assert!(shown.contains("obsolete"), "{shown}");
 }
+
+#[test]
+fn several_instances_are_ordered_at_once() {
+    let (dev, id) = waiting();
+    let of_all = ["orchestrations", "resume", "--orchestration", "orders."];
+    let none = dev.run(&of_all);
+    assert!(
+        none.status.success() && text(&none).contains("No suspended instances."),
+        "{}",
+        text(&none)
+    );
+    assert!(
+        dev.run(&["orchestrations", "suspend", &id])
+            .status
+            .success()
+    );
+    state(&dev, "suspended");
+    let resumed = dev.run(&of_all);
+    let told = text(&resumed);
+    assert!(resumed.status.success(), "{told}");
+    assert!(told.contains(&id) && told.contains("ordered"), "{told}");
+    state(&dev, "waiting");
+    // One of them never was: the other one is ended all the same, and the command says so.
+    let never = "01a1fd9f-bda8-7aaa-8980-a336a86d5cba";
+    let ended = dev.run(&["orchestrations", "terminate", never, &id]);
+    let told = text(&ended);
+    assert!(!ended.status.success(), "{told}");
+    assert!(told.contains("QS0718") && told.contains("1 of 2"), "{told}");
+    state(&dev, "terminated");
+}
