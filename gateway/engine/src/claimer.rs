@@ -102,6 +102,7 @@ async fn round(shared: &Arc<Shared>, again: &mut Again) -> More {
             room,
             ordered: runtime.plan.ordered.is_some(),
             marks: runtime.plan.marks_sends(),
+            deaths: quayside_store::Deaths::Any,
         });
         places.insert(name.clone(), (Arc::clone(runtime), free));
     }
@@ -116,6 +117,7 @@ async fn round(shared: &Arc<Shared>, again: &mut Again) -> More {
             room: MAX_AGAIN,
             ordered: false,
             marks: false,
+            deaths: quayside_store::Deaths::Any,
         }));
     }
     if wants.is_empty() {

@@ -6,11 +6,13 @@ WITH me AS MATERIALIZED (
   FOR KEY SHARE OF i
 ), found AS MATERIALIZED (
   SELECT w.port, w.room, w.marks, d.place, d.rank
-  FROM me, unnest($2::text[], $3::int[], $4::bool[]) AS w(port, room, marks), generate_series(1, 10) AS p(priority)
+  FROM me, unnest($2::text[], $3::int[], $4::bool[], $5::int[], $6::int[]) AS w(port, room, marks, least, most),
+       generate_series(1, 10) AS p(priority)
   CROSS JOIN LATERAL (
     SELECT r.ctid AS place, r.rank FROM delivery r
     WHERE r.state = 0 AND r.order_key IS NULL AND r.port = w.port
       AND r.priority = p.priority AND r.due <= me.now
+      AND r.deaths BETWEEN w.least AND w.most
     ORDER BY r.port, r.priority, r.due LIMIT w.room
     FOR UPDATE SKIP LOCKED) d
 ), chosen AS (

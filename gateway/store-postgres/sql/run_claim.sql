@@ -1,23 +1,26 @@
 -- run_claim: of each orchestration those that are ready longest first, and with the room that is left those whose time has
--- come. Both by an index that holds nothing else. $4: the definitions that are left to others, in hex.
+-- come. Both by an index that holds nothing else. $4: the definitions that are left to others, in
+-- hex; $5, $6: how many holders have died over them.
 WITH me AS MATERIALIZED (
   SELECT now_us() AS now FROM instance i JOIN session s ON s.id = i.session
   WHERE i.id = $1 AND i.state = 0 AND s.live
   FOR KEY SHARE OF i
 ), ready AS MATERIALIZED (
   SELECT w.orchestration, f.id
-  FROM me CROSS JOIN unnest($2::text[], $3::int[], $4::text[]) AS w(orchestration, room, excepted)
+  FROM me CROSS JOIN unnest($2::text[], $3::int[], $4::text[], $5::int[], $6::int[])
+       AS w(orchestration, room, excepted, least, most)
   CROSS JOIN LATERAL (
     SELECT r.id FROM run r WHERE r.state = 0 AND r.orchestration = w.orchestration
-      AND strpos(w.excepted, encode(r.definition, 'hex')) = 0
+      AND strpos(w.excepted, encode(r.definition, 'hex')) = 0 AND r.deaths BETWEEN w.least AND w.most
     ORDER BY r.orchestration, r.since LIMIT w.room
     FOR UPDATE SKIP LOCKED) f
 ), due AS MATERIALIZED (
   SELECT f.id
-  FROM me CROSS JOIN unnest($2::text[], $3::int[], $4::text[]) AS w(orchestration, room, excepted)
+  FROM me CROSS JOIN unnest($2::text[], $3::int[], $4::text[], $5::int[], $6::int[])
+       AS w(orchestration, room, excepted, least, most)
   CROSS JOIN LATERAL (
     SELECT r.id FROM run r WHERE r.state = 2 AND r.due IS NOT NULL AND r.orchestration = w.orchestration AND r.due <= me.now
-      AND strpos(w.excepted, encode(r.definition, 'hex')) = 0
+      AND strpos(w.excepted, encode(r.definition, 'hex')) = 0 AND r.deaths BETWEEN w.least AND w.most
     ORDER BY r.orchestration, r.due
     LIMIT w.room - (SELECT count(*) FROM ready x WHERE x.orchestration = w.orchestration)
     FOR UPDATE SKIP LOCKED) f

@@ -1,7 +1,8 @@
 -- run_step: what steps make of the rows of their runs, each under its token. status: 2 active, 3 suspended, 4 completed, 5
 -- terminated. hold: it stays in hand. wakes: those that were seen; an order that came after them stays, and any that stays
 -- is something to do. again: it has something to do at once. Runs that do not come back: their claims do not hold.
-UPDATE run r SET changed_at = $2::bigint, deaths = 0, due = CASE WHEN s.status < 4 THEN s.due END, reason = s.reason,
+UPDATE run r SET changed_at = $2::bigint, due = CASE WHEN s.status < 4 THEN s.due END, reason = s.reason,
+  deaths = CASE WHEN s.data IS NULL AND s.status = 2 THEN r.deaths ELSE 0 END,
   data = CASE WHEN s.status < 4 THEN coalesce(s.data, r.data) END,
   ordered = CASE WHEN s.status < 4 AND NOT (s.ordered AND r.ordered_wakes <= s.wakes) THEN r.ordered END,
   state = CASE WHEN s.status >= 4 THEN s.status WHEN s.status <= 2 AND s.hold THEN 1

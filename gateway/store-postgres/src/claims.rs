@@ -160,6 +160,8 @@ struct Ports<'a> {
     names: Vec<&'a str>,
     rooms: Vec<i32>,
     marks: Vec<bool>,
+    least: Vec<i32>,
+    most: Vec<i32>,
 }
 
 impl<'a> Ports<'a> {
@@ -173,6 +175,9 @@ impl<'a> Ports<'a> {
                 ports.names.push(&want.port);
                 ports.rooms.push(room);
                 ports.marks.push(want.marks || want.ordered);
+                let (least, most) = want.deaths.range();
+                ports.least.push(least);
+                ports.most.push(most);
             }
         }
         ports
@@ -202,7 +207,14 @@ async fn take(
     taken: &mut Vec<Taken>,
 ) -> Result<(), StoreError> {
     let me = Id::from(instance);
-    let params: crate::pool::Params<'_> = vec![&me, &ports.names, &ports.rooms, &ports.marks];
+    let params: crate::pool::Params<'_> = vec![
+        &me,
+        &ports.names,
+        &ports.rooms,
+        &ports.marks,
+        &ports.least,
+        &ports.most,
+    ];
     for row in &conn.rows(CLAIM, Sql::DeliveryClaim, params).await? {
         taken.push(read_taken(row, instance)?);
     }

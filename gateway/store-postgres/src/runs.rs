@@ -45,6 +45,9 @@ impl Runs for PostgresStore {
                 .rooms
                 .push(i32::try_from(want.room).unwrap_or(i32::MAX));
             asked.excepts.push(want.exceptions());
+            let (least, most) = want.deaths.range();
+            asked.least.push(least);
+            asked.most.push(most);
             items += want.room as usize;
         }
         if asked.names.is_empty() {
@@ -193,6 +196,8 @@ struct Wanted<'a> {
     names: Vec<&'a str>,
     rooms: Vec<i32>,
     excepts: Vec<String>,
+    least: Vec<i32>,
+    most: Vec<i32>,
 }
 
 /// Brings wakes to their runs, claims, and reads what came with the runs: in later statements, so that a wake which was
@@ -209,7 +214,14 @@ async fn claim(
         conn.step(Sql::RunWake, vec![]),
         conn.step(
             Sql::RunClaim,
-            vec![&me, &wanted.names, &wanted.rooms, &wanted.excepts],
+            vec![
+                &me,
+                &wanted.names,
+                &wanted.rooms,
+                &wanted.excepts,
+                &wanted.least,
+                &wanted.most,
+            ],
         ),
     ];
     let rows = conn.trip(steps).await.map_err(failed)?;

@@ -213,7 +213,8 @@ fn take_wanted(tx: &Tx<'_>, instance: InstanceId, want: &Want) -> DbResult<Vec<T
         return order::claim(tx, instance, &want.port, room as usize);
     }
     let sql = include_str!("../sql/delivery_ready.sql");
-    let ready = tx.all(sql, (want.port.as_str(), room), |row| {
+    let (least, most) = want.deaths.range();
+    let ready = tx.all(sql, (want.port.as_str(), room, least, most), |row| {
         delivery_id(row, 0, 1)
     })?;
     let mut taken = Vec::with_capacity(ready.len());

@@ -197,14 +197,15 @@ const DEFINITION_KEPT: std::time::Duration = std::time::Duration::from_secs(86_4
 fn due(tx: &Tx<'_>, want: &RunWant) -> DbResult<Vec<RunId>> {
     let (name, room) = (want.orchestration.as_str(), want.room.min(MOST));
     let except = want.exceptions();
+    let (least, most) = want.deaths.range();
     let id = |row: &Row<'_>| cell(row, 0, "run.id");
     let sql = include_str!("../sql/run_ready.sql");
-    let mut all: Vec<RunId> = tx.all(sql, (name, room, except.as_str()), id)?;
+    let mut all: Vec<RunId> = tx.all(sql, (name, room, except.as_str(), least, most), id)?;
     let left = room.saturating_sub(u32::try_from(all.len()).unwrap_or(u32::MAX));
     if left > 0 {
         let sql = include_str!("../sql/run_due.sql");
         let now = tx.now.as_micros();
-        all.extend(tx.all(sql, (name, left, now, except.as_str()), id)?);
+        all.extend(tx.all(sql, (name, left, now, except.as_str(), least, most), id)?);
     }
     Ok(all)
 }

@@ -54,6 +54,33 @@ pub struct Want {
     /// Whether [`Change::Sending`](crate::Change::Sending) goes before each send, so that a claim alone
     /// is no intent yet. An ordered port is always served so.
     pub marks: bool,
+    /// Those that so many owners have died over. Not looked at where the port is ordered.
+    pub deaths: Deaths,
+}
+
+/// How many owners have died over something that is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Deaths {
+    /// However many.
+    #[default]
+    Any,
+    /// Fewer than this.
+    Below(u32),
+    /// This many, or more.
+    From(u32),
+}
+
+impl Deaths {
+    /// The least and the most.
+    #[must_use]
+    pub fn range(self) -> (i32, i32) {
+        let number = |of: u32| i32::try_from(of).unwrap_or(i32::MAX);
+        match self {
+            Self::Any => (0, i32::MAX),
+            Self::Below(most) => (0, number(most) - 1),
+            Self::From(least) => (number(least), i32::MAX),
+        }
+    }
 }
 
 /// A delivery in hand.

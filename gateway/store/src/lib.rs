@@ -44,7 +44,7 @@ pub use quayside_model as model;
 
 pub use bodies::Bodies;
 pub use browse::Browse;
-pub use claims::{Claimed, Claims, Want};
+pub use claims::{Claimed, Claims, Deaths, Want};
 pub use cluster::{Cluster, fence_of};
 pub use commit::{
     Change, Commit, GroupOutcome, Next, Op, Outcome, Publish, PublishOutcome, SettleOutcome,

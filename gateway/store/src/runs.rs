@@ -25,7 +25,7 @@ use quayside_model::{
     Text, Timestamp,
 };
 
-use crate::{StoreError, work::Lease};
+use crate::{Deaths, StoreError, work::Lease};
 
 /// The most messages of an inbox that come with a claim, the first ones.
 pub const INBOX_PAGE: u32 = 256;
@@ -96,6 +96,8 @@ pub struct RunWant {
     pub room: u32,
     /// The definitions of which it wants none: they are left to others.
     pub except: Vec<[u8; 16]>,
+    /// Those that so many holders have died over.
+    pub deaths: Deaths,
 }
 
 impl RunWant {
@@ -106,6 +108,7 @@ impl RunWant {
             orchestration,
             room,
             except: Vec::new(),
+            deaths: Deaths::Any,
         }
     }
 

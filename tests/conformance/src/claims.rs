@@ -57,6 +57,7 @@ pub async fn a_claim_keeps_to_the_room(backend: &dyn Backend) {
         room,
         ordered: false,
         marks: false,
+        deaths: quayside_store::Deaths::Any,
     };
     let wants = [want("a", 2), want("b", 0), want("c", 5)];
     let claimed = scene.store.claim(scene.me, &wants).await.expect("claim");

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use quayside_store::{
+    Change, Deaths, Want,
     model::{DeliveryState, RunId},
     operate::OperateOutcome,
     runs::{INBOX_BYTES, RunWant},
@@ -70,10 +71,61 @@ pub async fn deaths_over_a_run_are_counted(backend: &dyn Backend) {
     }
     let claimed = scene.the_run().await;
     assert_eq!((claimed.claim.run, claimed.deaths), (run, 3));
+    // Who only gives it back proves nothing.
     let mut step = rest(claimed.claim, claimed.wakes);
     step.again = true;
     scene.stepped(&step).await;
+    let claimed = scene.the_run().await;
+    assert_eq!(claimed.deaths, 3);
+    let mut step = rest(claimed.claim, claimed.wakes);
+    step.again = true;
+    step.state = Some(claimed.state.clone());
+    scene.stepped(&step).await;
     assert_eq!(scene.the_run().await.deaths, 0);
+}
+
+/// What several owners have died over is claimed by who asks for it, and by nobody else.
+pub async fn what_kills_is_claimed_apart(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    scene.waiting(&["k"]).await;
+    scene.entered("second", &["k"]).await;
+    scene.dies().await;
+    scene.dies().await;
+    scene
+        .stored(scene.publish("deadly", &[ORCHESTRATION]))
+        .await;
+    scene.dies().await;
+    // Three died over the run, one over the message.
+    let claim = async |deaths: Deaths| {
+        let wants = [RunWant {
+            deaths,
+            ..RunWant::any(name(ORCHESTRATION), 9)
+        }];
+        let runs = scene.store.claim_runs(scene.me, &wants).await;
+        let runs = runs.expect("claim runs");
+        for run in &runs {
+            let mut step = rest(run.claim, run.wakes);
+            step.again = true;
+            scene.stepped(&step).await;
+        }
+        let wants = [Want {
+            port: name(ORCHESTRATION),
+            room: 9,
+            ordered: false,
+            marks: true,
+            deaths,
+        }];
+        let messages = scene.store.claim(scene.me, &wants).await.expect("claim");
+        for message in &messages {
+            scene.done(message.claim, Change::Release).await;
+        }
+        (runs.len(), messages.len())
+    };
+    assert_eq!(claim(Deaths::Below(1)).await, (0, 0));
+    assert_eq!(claim(Deaths::Below(2)).await, (0, 1));
+    assert_eq!(claim(Deaths::From(2)).await, (1, 0));
+    assert_eq!(claim(Deaths::From(4)).await, (0, 0));
+    assert_eq!(claim(Deaths::Any).await, (1, 1));
 }
 
 /// Runs of a definition that an instance does not want are claimed by others, whether they are ready or their time has come.

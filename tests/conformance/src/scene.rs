@@ -335,6 +335,7 @@ impl<'a> Scene<'a> {
             room,
             ordered,
             marks,
+            deaths: quayside_store::Deaths::Any,
         };
         self.store.claim(instance, &[want]).await.expect("claim")
     }

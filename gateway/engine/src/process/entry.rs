@@ -35,7 +35,6 @@ pub(crate) async fn take(shared: &Shared, claimed: Claimed) {
         release(shared, &claimed).await;
         return;
     };
-    let _alone = shared.process.alone(claimed.deaths).await;
     if claimed.deaths >= DEADLY {
         let detail = format!(
             "{} processes died while they had it, one after the other",

@@ -30,8 +30,8 @@ use std::{
 
 use quayside_model::{Claim, Monotonic, Name, RunId, failpoint};
 use quayside_store::{
-    StoreError, Want,
-    runs::{RunClaim, RunWant},
+    Claimed, Deaths, StoreError, Want,
+    runs::{ClaimedRun, RunClaim, RunWant},
 };
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
@@ -56,11 +56,15 @@ const RUNS: usize = 64;
 const RESCUED: usize = MESSAGES + RUNS;
 /// The pace of polling. Closer than that of send ports: an answer that came over another process is waited for.
 const PACE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
-/// After how many deaths over something it is worked on alone.
-const SUSPECT: u32 = 2;
-/// After how many it is suspended. What is in hand beside it, when a process dies for another reason, has made a step long
-/// before.
-const DEADLY: u32 = 6;
+/// After how many deaths over something it is worked on by itself: a process that dies takes all that it has in hand with it,
+/// and most of that is innocent.
+const SUSPECT: u32 = 4;
+/// After how many it is suspended. The last of them were deaths while it was the only such thing in hand.
+const DEADLY: u32 = 7;
+/// How old a process is before it works on what others have died over. One that dies young dies of something else.
+const GROWN: Duration = Duration::from_secs(10);
+/// How often it looks for that.
+const SUSPECTS_EVERY: Duration = Duration::from_secs(1);
 /// How often the instances in hand are compared with those that the store has for this process.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
 
@@ -70,8 +74,6 @@ pub(crate) struct Process {
     /// With how many tasks have each: one that was given back may be claimed again before its first task has ended.
     held: Mutex<HashMap<RunId, usize>>,
     pinned: pinned::Book,
-    /// One after the other is worked on of those over which processes have died, so that the one which is to blame is found.
-    suspects: tokio::sync::Mutex<()>,
     /// The tokens of the claims here, while the fail point `steps-elsewhere` wants each claim at another process.
     seen: Mutex<HashMap<RunId, u32>>,
     /// Something may have come for an instance or orchestration.
@@ -90,15 +92,6 @@ impl Process {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         self.rescued.fetch_add(count, Ordering::Relaxed);
         self.wake.notify_one();
-    }
-
-    /// Until what this gives is dropped, nothing else that processes have died over is worked on. Immediate for what none, or
-    /// one, has died over.
-    async fn alone(&self, deaths: u32) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        match deaths >= SUSPECT {
-            true => Some(self.suspects.lock().await),
-            false => None,
-        }
     }
 
     /// Takes note of an instance in hand, before the store can have it.
@@ -144,6 +137,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         rescues: Arc::new(Semaphore::new(RESCUED)),
         works: JoinSet::new(),
         compared: shared.options.clock.monotonic(),
+        suspect: Arc::new(Semaphore::new(1)),
+        suspected: shared.options.clock.monotonic().plus(GROWN),
         turn: 0,
         shared: Arc::clone(&shared),
     };
@@ -179,6 +174,10 @@ struct Round {
     rescues: Arc<Semaphore>,
     works: JoinSet<()>,
     compared: Monotonic,
+    /// The one place for what others have died over, so that the one which is to blame is found.
+    suspect: Arc<Semaphore>,
+    /// When that is looked for next.
+    suspected: Monotonic,
     /// Which orchestration is asked for first.
     turn: usize,
 }
@@ -202,8 +201,85 @@ impl Round {
         names.sort();
         self.turn = (self.turn + 1) % names.len();
         names.rotate_left(self.turn);
+        if now >= self.suspected && self.suspect.available_permits() > 0 {
+            self.suspected = now.plus(SUSPECTS_EVERY);
+            if self.claim_suspect(&names).await? > 0 {
+                // It may be one of many.
+                self.suspected = now;
+            }
+        }
         // Instances first: what is begun is finished before more is begun.
         Ok(self.claim_runs(&names).await? + self.claim_messages(&names).await?)
+    }
+
+    /// Claims one thing over which others have died.
+    async fn claim_suspect(&mut self, names: &[Name]) -> Result<usize, StoreError> {
+        for name in names {
+            let want = RunWant {
+                deaths: Deaths::From(SUSPECT),
+                ..self.run_want(name.clone(), 1)
+            };
+            let shared = &self.shared;
+            let mut runs = shared.store.claim_runs(shared.instance, &[want]).await?;
+            if let Some(run) = runs.pop() {
+                let place = place(&self.suspect).await;
+                self.begin_run(run, place);
+                return Ok(1);
+            }
+            let want = Want {
+                deaths: Deaths::From(SUSPECT),
+                ..message_want(name.clone(), 1)
+            };
+            if let Some(message) = self.claimed_messages(&[want]).await?.pop() {
+                let place = place(&self.suspect).await;
+                self.begin_message(message, place);
+                return Ok(1);
+            }
+        }
+        Ok(0)
+    }
+
+    /// Up to `room` instances of an orchestration, but for those that are left to others.
+    fn run_want(&self, orchestration: Name, room: u32) -> RunWant {
+        let routes = self.shared.routes();
+        let plan = routes.orchestrations.get(&orchestration);
+        RunWant {
+            except: plan.map(|plan| plan.newer.left()).unwrap_or_default(),
+            orchestration,
+            room,
+            deaths: Deaths::Below(SUSPECT),
+        }
+    }
+
+    /// Works on a claimed instance while it has the place.
+    fn begin_run(&mut self, run: ClaimedRun, place: OwnedSemaphorePermit) {
+        let shared = Arc::clone(&self.shared);
+        shared.process.hold(run.claim.run);
+        self.works.spawn(async move {
+            let _in_hand = InHand(&shared, InHandOf::Run(run.claim.run));
+            worker::work(&shared, run).await;
+            drop(place);
+            shared.process.wake.notify_one();
+        });
+    }
+
+    /// Works on a claimed message while it has the place.
+    fn begin_message(&mut self, claimed: Claimed, place: OwnedSemaphorePermit) {
+        let shared = Arc::clone(&self.shared);
+        self.works.spawn(async move {
+            let _in_hand = InHand(&shared, InHandOf::Message(claimed.claim));
+            entry::take(&shared, claimed).await;
+            drop(place);
+            shared.process.wake.notify_one();
+        });
+    }
+
+    async fn claimed_messages(&self, wants: &[Want]) -> Result<Vec<Claimed>, StoreError> {
+        let shared = &self.shared;
+        let _asking = shared.held.asking.lock().await;
+        let claimed = shared.store.claim(shared.instance, wants).await?;
+        shared.held.add(claimed.iter().map(|c| c.claim));
+        Ok(claimed)
     }
 
     /// The orchestrations that run here now.
@@ -226,19 +302,10 @@ impl Round {
             return Ok(0);
         }
         let wanted = wants.iter().map(|(_, room)| *room as usize).sum::<usize>();
-        let routes = shared.routes();
-        let left = |name: &Name| {
-            routes
-                .orchestrations
-                .get(name)
-                .map(|plan| plan.newer.left())
-        };
-        let wants = wants.into_iter().map(|(orchestration, room)| RunWant {
-            except: left(&orchestration).unwrap_or_default(),
-            orchestration,
-            room,
-        });
-        let wants: Vec<RunWant> = wants.collect();
+        let wants = wants.into_iter();
+        let wants: Vec<RunWant> = wants
+            .map(|(name, room)| self.run_want(name, room))
+            .collect();
         let claimed = shared.store.claim_runs(shared.instance, &wants).await;
         let claimed = claimed.inspect_err(|_| {
             shared.process.rescued.fetch_add(rescued, Ordering::Relaxed);
@@ -249,55 +316,28 @@ impl Round {
             let left = rescued.saturating_sub(found);
             shared.process.rescued.fetch_add(left, Ordering::Relaxed);
         }
-        for run in &claimed {
-            shared.process.hold(run.claim.run);
-        }
         for run in claimed {
             let place = match Arc::clone(&self.runs).try_acquire_owned() {
                 Ok(place) => place,
                 Err(_) => place(&self.rescues).await,
             };
-            let shared = Arc::clone(&shared);
-            self.works.spawn(async move {
-                let _in_hand = InHand(&shared, InHandOf::Run(run.claim.run));
-                worker::work(&shared, run).await;
-                drop(place);
-                shared.process.wake.notify_one();
-            });
+            self.begin_run(run, place);
         }
         Ok(found)
     }
 
     async fn claim_messages(&mut self, names: &[Name]) -> Result<usize, StoreError> {
         let wants = shares(names, self.messages.available_permits());
-        let want = |(port, room): (Name, u32)| Want {
-            port,
-            room,
-            ordered: false,
-            // A message that enters an instance has no effect outside: the death of its owner leaves nothing in doubt.
-            marks: true,
-        };
-        let wants: Vec<Want> = wants.into_iter().map(want).collect();
+        let wants = wants.into_iter();
+        let wants: Vec<Want> = wants.map(|(name, room)| message_want(name, room)).collect();
         if wants.is_empty() {
             return Ok(0);
         }
-        let shared = Arc::clone(&self.shared);
-        let claimed = {
-            let _asking = shared.held.asking.lock().await;
-            let claimed = shared.store.claim(shared.instance, &wants).await?;
-            shared.held.add(claimed.iter().map(|c| c.claim));
-            claimed
-        };
+        let claimed = self.claimed_messages(&wants).await?;
         let found = claimed.len();
         for claimed in claimed {
             let place = place(&self.messages).await;
-            let shared = Arc::clone(&shared);
-            self.works.spawn(async move {
-                let _in_hand = InHand(&shared, InHandOf::Message(claimed.claim));
-                entry::take(&shared, claimed).await;
-                drop(place);
-                shared.process.wake.notify_one();
-            });
+            self.begin_message(claimed, place);
         }
         Ok(found)
     }
@@ -327,6 +367,18 @@ impl Round {
             () = all => {}
             () = shared.cut.cancelled() => {}
         }
+    }
+}
+
+/// Up to `room` messages of an orchestration.
+fn message_want(port: Name, room: u32) -> Want {
+    Want {
+        port,
+        room,
+        ordered: false,
+        // A message that enters an instance has no effect outside: the death of its owner leaves nothing in doubt.
+        marks: true,
+        deaths: Deaths::Below(SUSPECT),
     }
 }
 

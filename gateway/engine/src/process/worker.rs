@@ -33,7 +33,6 @@ const TURN: usize = 64;
 /// and is given back by the next comparison.
 pub(crate) async fn work(shared: &Shared, claimed: ClaimedRun) {
     let (id, order) = (claimed.claim.run, claimed.order.clone());
-    let _alone = shared.process.alone(claimed.deaths).await;
     if claimed.deaths >= DEADLY {
         let detail = format!(
             "{} processes died while they worked on it, one after the other",

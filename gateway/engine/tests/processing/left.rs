@@ -13,7 +13,7 @@ use quayside_store::{
 use crate::world::{APPROVAL, PATIENCE, RUN, World, answer, application, order, port};
 
 /// How many deaths are one too many.
-const DEATHS: usize = 6;
+const DEATHS: usize = 7;
 
 /// So many processes claim what there is of the orchestration, and die.
 async fn die(scene: &Scene<'_>) {
@@ -26,6 +26,7 @@ async fn die(scene: &Scene<'_>) {
             room: 9,
             ordered: false,
             marks: true,
+            deaths: quayside_store::Deaths::Any,
         }];
         let messages = scene.store.claim(dead, &wants).await.expect("messages");
         assert_eq!(runs.expect("runs").len() + messages.len(), 1);

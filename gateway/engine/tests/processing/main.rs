@@ -5,7 +5,7 @@ mod world;
 
 use std::sync::PoisonError;
 
-use quayside_conformance::{Backend, Scene, scene};
+use quayside_conformance::{Scene, scene};
 use quayside_engine::{Order, filter::Filter};
 use quayside_harness::wait_for;
 use quayside_model::DeliveryState;

@@ -25,6 +25,7 @@ fn dies(site: &Site, count: usize) -> Vec<String> {
         room: 9,
         ordered: false,
         marks: false,
+        deaths: quayside_store::Deaths::Any,
     };
     let claimed = site.runtime.block_on(async {
         let claimed = site.store.claim(dead.instance, &[want]).await;

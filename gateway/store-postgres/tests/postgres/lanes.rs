@@ -97,6 +97,7 @@ async fn who_waits_for_a_lane_in_vain_keeps_connection_and_claims() {
         room: 9,
         ordered,
         marks: false,
+        deaths: quayside_store::Deaths::Any,
     };
     let wants = [want(PORT, true), want("b", false)];
     let claimed = fresh.store.claim(scene.me, &wants).await;

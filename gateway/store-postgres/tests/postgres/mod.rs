@@ -112,6 +112,7 @@ async fn two_processes_that_claim_at_once_share_without_overlap() {
                 room: 7,
                 ordered: false,
                 marks: false,
+                deaths: quayside_store::Deaths::Any,
             }];
             let mut mine = Vec::new();
             loop {

@@ -62,6 +62,7 @@ impl Worker {
             room,
             ordered: false,
             marks: true,
+            deaths: quayside_store::Deaths::Any,
         };
         let claimed = self.store.claim(self.me, &[want]).await;
         claimed.expect("claim")
