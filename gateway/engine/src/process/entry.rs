@@ -20,7 +20,7 @@ use crate::{codes, counters::count, plan::OrchestrationPlan, shared::Shared};
 
 /// How often a message that no instance waits for is looked at again, before an operator is asked: the one that starts
 /// its instance may be on its way beside it.
-const LOOKS: u32 = 6;
+const LOOKS: u32 = 7;
 /// The pause before the second look. It doubles.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often a start that met another one is made again, before it is left to a later look.
