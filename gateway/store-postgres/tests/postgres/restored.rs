@@ -175,14 +175,18 @@ async fn a_store_in_use_is_not_released_nor_by_a_wrong_clock() {
     let opened = fresh.store.open_session(session, &node, lease).await;
     opened.expect("open");
     let other = open(&fresh.url).await;
-    let mut releasing = Box::pin(other.restored(WhatWasSent::Unknown));
-    let outcome = loop {
+    // A task: while it holds the sessions, a renewal waits for it.
+    let mut releasing = tokio::spawn(async move {
+        let outcome = other.restored(WhatWasSent::Unknown).await;
+        (other, outcome)
+    });
+    let (other, outcome) = loop {
         tokio::select! {
-            outcome = &mut releasing => break outcome.expect("an answer"),
+            ended = &mut releasing => break ended.expect("no panic"),
             () = fresh.pass(fresh.moment()) => assert!(fresh.store.renew_session(session).await.expect("renew")),
         }
     };
-    drop(releasing);
+    let outcome = outcome.expect("an answer");
     assert_eq!(outcome, Restored::InUse(vec![name("busy")]));
     assert!(
         fresh.store.renew_session(session).await.expect("renew"),
