@@ -297,3 +297,31 @@ async fn what_nobody_came_back_for_is_swept_out_of_staging_and_nothing_else() {
     let kept = ["fresh.part", "notes.txt"].map(str::to_owned);
     assert_eq!(left, kept.into());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_process_checked_out_too_late_and_died_is_freed_in_the_archive() {
+    let farm = farm().await;
+    let partner = Partner::start().await;
+    // A process that was late for a document has found it by its id in the archive, and has died with its checkout.
+    let late = farm.visitor(0, "t-app");
+    for folder in ["Archive", "Archive/Done"] {
+        late.put(folder, "late.xml", order_xml("late", "k", 300))
+            .await;
+        late.check_out(folder, "late.xml").await;
+    }
+    let (_node, _gateway) = node(&takes(&farm, &partner, "")).await;
+    wait_for("the checkout to end", PATIENCE, async || {
+        let held: Vec<_> = farm.documents().await;
+        let held: Vec<_> = held
+            .iter()
+            .filter(|it| it.checked_out_by.is_some())
+            .collect();
+        // Beside the archive nothing is this location's.
+        match held[..] {
+            [other] if other.path == "/sites/team/Archive/late.xml" => Ok(()),
+            _ => Err(format!("{held:?}")),
+        }
+    })
+    .await;
+    assert_eq!(files(&farm, "/sites/team/Archive", 2).await.len(), 2);
+}

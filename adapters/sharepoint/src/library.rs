@@ -117,10 +117,10 @@ impl Library {
         Ok(page(&answer))
     }
 
-    /// Documents that this account has checked out.
-    pub(crate) async fn own(&self) -> Result<Page, AdapterError> {
+    /// Documents that this account has checked out in the library whose root folder is at `root`.
+    pub(crate) async fn own(&self, root: &str) -> Result<Page, AdapterError> {
         let filter = odata::encode(&format!("CheckoutUserId eq {}", self.me));
-        let list = odata::list_at(&self.root);
+        let list = odata::list_at(root);
         let target = format!("{list}/items?{SELECT}&$filter={filter}&$top={STRANDED}");
         let call = Call::get("looking for stranded documents", target);
         let answer = self.ask(&call).await.map_err(|failure| failure.error())?;

@@ -81,20 +81,34 @@ pub(crate) async fn finish(holder: &Holder, mark: &Mark) -> Result<(), AdapterEr
 }
 
 /// The path of the archive, if there is one.
-fn archive(holder: &Holder) -> Option<String> {
+pub(crate) fn archive(holder: &Holder) -> Option<String> {
     match &holder.settings.after {
         After::Delete => None,
         After::Archive(archive) => Some(holder.library.client.site.below(&[archive])),
     }
 }
 
+/// The path of the library that the archive lies in, if there is one.
+pub(crate) fn archive_library(holder: &Holder) -> Option<String> {
+    match &holder.settings.after {
+        After::Delete => None,
+        After::Archive(archive) => {
+            let library = archive.split('/').next().unwrap_or_default();
+            Some(holder.library.client.site.below(&[library]))
+        }
+    }
+}
+
 /// Whether what lies at `path` is what this location has archived: a view may show it.
 pub(crate) fn is_archived(holder: &Holder, path: &str) -> bool {
-    archive(holder).is_some_and(|archive| {
-        let (archive, path) = (archive.to_lowercase(), path.to_lowercase());
-        path.strip_prefix(&archive)
-            .is_some_and(|rest| rest.starts_with('/'))
-    })
+    archive(holder).is_some_and(|archive| lies_below(path, &archive))
+}
+
+/// Whether a document lies in a folder or in one of its folders.
+pub(crate) fn lies_below(path: &str, folder: &str) -> bool {
+    let (folder, path) = (folder.to_lowercase(), path.to_lowercase());
+    path.strip_prefix(&folder)
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn step(document: &Document, mark: &Mark, archive: Option<&str>) -> Step {

@@ -6,14 +6,14 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use quayside_adapter_api::{AdapterError, PendingSource, model::Code};
+use quayside_adapter_api::{AdapterError, ErrorKind, PendingSource, model::Code};
 
 use crate::{
     codes,
     holder::{Claim, Holder},
     listing::{Found, Page, Scope},
     mark::Mark,
-    settle::finish,
+    settle::{archive, archive_library, finish, lies_below},
 };
 
 /// How many documents are finished in one sweep, which everything that is new waits for.
@@ -47,18 +47,39 @@ pub(crate) async fn sweep(holder: &Arc<Holder>) -> Result<bool, AdapterError> {
     for id in lost.iter().filter(|id| !marked.contains(*id)) {
         told(holder, id, id, codes::STRANDED, give_up(holder, id).await);
     }
-    let own = match holder.library.own().await {
-        // Too many for a query without an index: what lies in a folder is found when the folder is walked through.
-        Err(error) if error.code == codes::THRESHOLD => Page::default(),
-        own => own?,
-    };
-    for found in own.found.iter().filter(|found| in_scope(holder, found)) {
+    let own = checked_out(holder).await?;
+    for found in own.iter().filter(|found| in_scope(holder, found)) {
         if !marked.contains(&found.id) && holder.is_due(&found.id) {
             let freed = free(holder, found).await;
             told(holder, &found.id, &found.path, codes::STRANDED, freed);
         }
     }
     Ok(tried > TRIES)
+}
+
+/// What this account has checked out in the libraries of this location: its own, and the one of its archive. A process
+/// that was late for a document finds it by its id wherever it went, and may die between its checkout and the look that
+/// tells it so.
+async fn checked_out(holder: &Holder) -> Result<Vec<Found>, AdapterError> {
+    let library = &holder.library;
+    let mut own = match library.own(&library.root).await {
+        // Too many for a query without an index: what lies in a folder is found when the folder is walked through.
+        Err(error) if error.code == codes::THRESHOLD => Page::default(),
+        own => own?,
+    };
+    let other = archive_library(holder)
+        .filter(|archive| archive.to_lowercase() != library.root.to_lowercase());
+    if let Some(root) = other {
+        match library.own(&root).await {
+            Ok(page) => own.found.extend(page.found),
+            // Whoever archives tells that it is missing, or closed to this account.
+            Err(error) if error.kind == ErrorKind::Config => tracing::debug!(
+                location = %holder.location, library = root, %error,
+                "the library of the archive cannot be looked through"),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(own.found)
 }
 
 async fn finish_marked(holder: &Arc<Holder>, mark: &Mark) -> Result<(), AdapterError> {
@@ -97,11 +118,16 @@ async fn free(holder: &Arc<Holder>, found: &Found) -> Result<(), AdapterError> {
 /// Whether a document with this account's checkout is one that this location may have taken.
 fn in_scope(holder: &Holder, found: &Found) -> bool {
     let folder = found.path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    match &holder.library.scope {
-        Scope::Folder(path) => folder.to_lowercase() == path.to_lowercase(),
+    let is_folder = |path: &str| folder.to_lowercase() == path.to_lowercase();
+    let library = &holder.library;
+    let may_be_taken = match &library.scope {
+        Scope::Folder(path) => is_folder(path),
         // What a send port has staged is not for a view to free.
-        Scope::View { .. } => !folder.ends_with("/quayside-staging"),
-    }
+        Scope::View { .. } => {
+            lies_below(&found.path, &library.root) && !folder.ends_with("/quayside-staging")
+        }
+    };
+    may_be_taken || archive(holder).is_some_and(|archive| is_folder(&archive))
 }
 
 fn told(holder: &Holder, id: &str, document: &str, code: Code, mended: Result<(), AdapterError>) {

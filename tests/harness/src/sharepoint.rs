@@ -176,11 +176,25 @@ impl Visitor {
         self.add(library, name, true, content).await;
     }
 
+    /// Checks a document of a library of `/sites/team` out.
+    ///
+    /// # Panics
+    /// When the farm does not let it.
+    pub async fn check_out(&self, library: &str, name: &str) {
+        let what = format!("GetFileByServerRelativeUrl('/sites/team/{library}/{name}')/CheckOut()");
+        self.call(name, &what, Bytes::new()).await;
+    }
+
     async fn add(&self, library: &str, name: &str, over: bool, content: Bytes) {
-        let path = format!(
-            "/sites/team/_api/web/GetFolderByServerRelativeUrl('/sites/team/{library}')\
+        let what = format!(
+            "GetFolderByServerRelativeUrl('/sites/team/{library}')\
              /Files/add(url='{name}',overwrite={over})"
         );
+        self.call(name, &what, content).await;
+    }
+
+    async fn call(&self, name: &str, what: &str, content: Bytes) {
+        let path = format!("/sites/team/_api/web/{what}");
         let headers = [("authorization", self.bearer.as_str())];
         let request = client::request("POST", self.front_end, &path, &headers, content);
         let reply = client::once(self.front_end, request, Duration::from_secs(20)).await;
