@@ -89,6 +89,20 @@ impl Claims for PostgresStore {
         self.run(OPERATION, 1, self.work_timeout(), work).await
     }
 
+    async fn is_preceded(&self, delivery: DeliveryId) -> Result<bool, StoreError> {
+        const OPERATION: &str = "look what came before";
+        let (message, no) = (Id::from(delivery.message), i32::from(delivery.no));
+        let look = self.work(OPERATION, async |conn| {
+            let rows = conn
+                .rows(OPERATION, Sql::DeliveryPreceded, vec![&message, &no])
+                .await?;
+            let row = rows.first();
+            let preceded = row.map(|row| Reader::new(row, OPERATION, "delivery").get("preceded"));
+            Ok(preceded.transpose()?.unwrap_or(false))
+        });
+        self.run(OPERATION, 1, self.work_timeout(), look).await
+    }
+
     async fn release_dead(&self, limit: u32) -> Result<u32, StoreError> {
         const OPERATION: &str = "release dead claims";
         if failpoint::enabled("no-claim-release") {

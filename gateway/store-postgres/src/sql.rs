@@ -64,6 +64,7 @@ statements! {
     DeliveryGiveback "delivery_giveback"
     DeliveryList "delivery_list"
     DeliveryListMessage "delivery_list_message"
+    DeliveryPreceded "delivery_preceded"
     DeliveryReleaseDead "delivery_release_dead"
     DeliveryResume "delivery_resume"
     DeliveryRetry "delivery_retry"

@@ -33,6 +33,7 @@ const TRANSACTIONS: &[&str] = &[
     "commit group",
     "claim deliveries",
     "list claims",
+    "look what came before",
     "release dead claims",
     "keep lanes",
     "claim runs",

@@ -61,6 +61,14 @@ impl Claims for SqliteStore {
         .await
     }
 
+    async fn is_preceded(&self, delivery: DeliveryId) -> Result<bool, StoreError> {
+        self.read("look what came before", move |tx| {
+            let sql = include_str!("../sql/delivery_preceded.sql");
+            tx.exists(sql, (delivery.message.to_bytes(), delivery.no))
+        })
+        .await
+    }
+
     async fn release_dead(&self, limit: u32) -> Result<u32, StoreError> {
         if failpoint::enabled("no-claim-release") {
             return Ok(0);

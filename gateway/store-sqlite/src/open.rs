@@ -53,6 +53,7 @@ const TRANSACTIONS: &[&str] = &[
     "commit group",
     "claim deliveries",
     "list claims",
+    "look what came before",
     "release dead claims",
     "release lanes",
     "fix lanes",

@@ -19,6 +19,11 @@ pub trait Claims: Send + Sync {
     /// Every claim of `instance`, for comparison with what it holds in memory.
     async fn claims_of(&self, instance: InstanceId) -> Result<Vec<Claim>, StoreError>;
 
+    /// Whether a delivery of the same port that was accepted before this one is still to be had or in hand, and no
+    /// attempt of it was made: what it brings may be what this one waits for. Looks at what is due first only, some
+    /// hundreds: where more than those were tried before, the answer may be no. No too if there is no such delivery.
+    async fn is_preceded(&self, delivery: DeliveryId) -> Result<bool, StoreError>;
+
     /// Gives back up to `limit` deliveries claimed by instances that are not live, whoever they were.
     /// One whose intent was recorded counts as an attempt made and is marked in doubt: its owner may have
     /// sent it. The claim itself is the intent, unless it was claimed with [`Want::marks`]: then

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quayside_store::{
     Change, Deaths, Want,
-    model::{DeliveryState, RunId},
+    model::{DeliveryId, DeliveryState, RunId},
     operate::OperateOutcome,
     runs::{INBOX_BYTES, RunWant},
 };
@@ -126,6 +126,40 @@ pub async fn what_kills_is_claimed_apart(backend: &dyn Backend) {
     assert_eq!(claim(Deaths::From(2)).await, (1, 0));
     assert_eq!(claim(Deaths::From(4)).await, (0, 0));
     assert_eq!(claim(Deaths::Any).await, (1, 1));
+}
+
+/// Whether something untried was accepted before a delivery is told, whoever has that, but not of other ports.
+pub async fn what_came_before_is_told(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let preceded = async |id: DeliveryId| scene.store.is_preceded(id).await.expect("a look");
+    scene.stored(scene.publish("other", &["other"])).await;
+    scene.stored(scene.publish("first", &[ORCHESTRATION])).await;
+    let first = scene.claim(ORCHESTRATION, 9).await;
+    let first = first[0].claim;
+    assert!(!preceded(first.delivery).await, "it is the first");
+    scene
+        .stored(scene.publish("second", &[ORCHESTRATION]))
+        .await;
+    let second = scene.claim(ORCHESTRATION, 9).await;
+    let second = second[0].claim;
+    assert!(preceded(second.delivery).await, "the first is in hand");
+    scene.done(first, Change::Release).await;
+    assert!(preceded(second.delivery).await, "the first waits");
+    assert!(!preceded(first.delivery).await);
+    let first = scene.claim(ORCHESTRATION, 9).await;
+    let first = first[0].claim;
+    scene.done(first, retry(Duration::ZERO, 1)).await;
+    assert!(!preceded(second.delivery).await, "the first was tried");
+    let first = scene.claim(ORCHESTRATION, 9).await;
+    assert!(!preceded(second.delivery).await, "the first was tried");
+    scene.done(first[0].claim, suspend()).await;
+    scene.done(second, suspend()).await;
+    let gone = scene.publish("never stored", &[ORCHESTRATION]).message.id;
+    let gone = DeliveryId {
+        message: gone,
+        no: 0,
+    };
+    assert!(!preceded(gone).await, "there is none");
 }
 
 /// Runs of a definition that an instance does not want are claimed by others, whether they are ready or their time has come.

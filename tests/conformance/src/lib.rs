@@ -241,6 +241,7 @@ macro_rules! store_conformance {
                 deaths_over_a_delivery_are_counted
                 deaths_over_a_run_are_counted
                 what_kills_is_claimed_apart
+                what_came_before_is_told
                 runs_of_a_definition_are_left_to_others
                 an_inbox_comes_in_pieces
             }

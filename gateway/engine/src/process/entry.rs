@@ -16,10 +16,10 @@ use super::{
     inbox::{self, Started, Way},
     worker::{self, Driven},
 };
-use crate::{codes, counters::count, plan::OrchestrationPlan, shared::Shared};
+use crate::{codes, committer::chain, counters::count, plan::OrchestrationPlan, shared::Shared};
 
 /// How often a message that no instance waits for is looked at again, before an operator is asked: the one that starts
-/// its instance may be on its way beside it.
+/// its instance may be on its way beside it. One that was accepted before it is waited for however long that takes.
 const LOOKS: u32 = 7;
 /// The pause before the second look. It doubles.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -175,7 +175,7 @@ async fn begin(
 /// Nobody waits for it and it starts nothing: it is looked at again, and then left to an operator.
 async fn nobody(shared: &Shared, claimed: &Claimed) {
     let detail = "no instance waits for a message with its properties, and it starts none";
-    if claimed.attempts >= LOOKS {
+    if claimed.attempts >= LOOKS && !is_preceded(shared, claimed).await {
         if others_have_it(shared, claimed).await {
             let change = Change::End {
                 result: EndResult::Consumed,
@@ -190,13 +190,27 @@ async fn nobody(shared: &Shared, claimed: &Claimed) {
         return;
     }
     let change = Change::Retry {
-        wait: PAUSE * 2u32.pow(claimed.attempts),
+        wait: PAUSE * 2u32.pow(claimed.attempts.min(LOOKS - 1)),
         transport: Transport::Primary,
-        attempts: claimed.attempts + 1,
+        attempts: LOOKS.min(claimed.attempts + 1),
         failure: Failure::new(codes::NO_INSTANCE, FailureClass::Stop, detail),
         in_doubt: false,
     };
     shared.committer.settle(claimed.claim, change).await;
+}
+
+/// Whether one that was accepted before it has not been looked at yet, in a backlog or in the hands of who has died: it may
+/// start the instance that this one is for.
+async fn is_preceded(shared: &Shared, claimed: &Claimed) -> bool {
+    match shared.store.is_preceded(claimed.id()).await {
+        Ok(preceded) => preceded,
+        Err(error) => {
+            warn!(code = %error.kind.code(), error = %chain(&error), delivery = %claimed.id(),
+                "what came before a message could not be looked at");
+            // Another look does no harm.
+            true
+        }
+    }
 }
 
 /// Whether somebody else subscribes to it: then it is not lost, and may only have been meant for them.

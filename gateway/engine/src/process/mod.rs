@@ -16,6 +16,7 @@ pub(crate) mod hand;
 pub(crate) mod inbox;
 mod order;
 mod pinned;
+mod room;
 pub(crate) mod work;
 mod worker;
 
@@ -45,15 +46,12 @@ pub(crate) use pinned::{Newer, definition, keep_definitions};
 
 use crate::{committer::chain, shared::Shared};
 
-/// How many messages of orchestrations a process has in hand, each with the instance that it starts. Their steps share
-/// transactions, so that many at once are what makes each of them cheap.
-const MESSAGES: usize = 224;
 /// How many instances that go on: each comes with the first page of its inbox. They have places of their own, because what
 /// comes anew would not leave them any.
 const RUNS: usize = 64;
 /// How many instances of the dead, beside these: as many as a process has in hand of both kinds. Whoever waits for one of
 /// them has waited for as long as it took to see that its process is dead, and in a flood all other places are taken.
-const RESCUED: usize = MESSAGES + RUNS;
+const RESCUED: usize = room::MOST + RUNS;
 /// The pace of polling. Closer than that of send ports: an answer that came over another process is waited for.
 const PACE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(40));
 /// After how many deaths over something it is worked on by itself: a process that dies takes all that it has in hand with it,
@@ -78,6 +76,8 @@ pub(crate) struct Process {
     seen: Mutex<HashMap<RunId, u32>>,
     /// Something may have come for an instance or orchestration.
     pub(crate) wake: Notify,
+    /// How many messages there is room for, each with the instance that it starts.
+    room: room::Room,
     /// How much this process has given back of the dead since it fetched work last. It is first in the queue.
     rescued: AtomicUsize,
 }
@@ -132,7 +132,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         return;
     }
     let mut round = Round {
-        messages: Arc::new(Semaphore::new(MESSAGES)),
+        messages: Arc::new(Semaphore::new(room::MOST)),
         runs: Arc::new(Semaphore::new(RUNS)),
         rescues: Arc::new(Semaphore::new(RESCUED)),
         works: JoinSet::new(),
@@ -266,9 +266,12 @@ impl Round {
     /// Works on a claimed message while it has the place.
     fn begin_message(&mut self, claimed: Claimed, place: OwnedSemaphorePermit) {
         let shared = Arc::clone(&self.shared);
+        let began = shared.options.clock.monotonic();
         self.works.spawn(async move {
             let _in_hand = InHand(&shared, InHandOf::Message(claimed.claim));
             entry::take(&shared, claimed).await;
+            let took = shared.options.clock.monotonic().since(began);
+            shared.process.room.ended(took);
             drop(place);
             shared.process.wake.notify_one();
         });
@@ -327,8 +330,9 @@ impl Round {
     }
 
     async fn claim_messages(&mut self, names: &[Name]) -> Result<usize, StoreError> {
-        let wants = shares(names, self.messages.available_permits());
-        let wants = wants.into_iter();
+        let free = self.messages.available_permits();
+        let room = self.shared.process.room.beside(room::MOST - free);
+        let wants = shares(names, room).into_iter();
         let wants: Vec<Want> = wants.map(|(name, room)| message_want(name, room)).collect();
         if wants.is_empty() {
             return Ok(0);

@@ -1,12 +1,14 @@
 //! What is not worked on: what kills, and what is for others.
 
+use std::time::Duration;
+
 use quayside_conformance::{Backend as _, Scene, scene};
 use quayside_engine::{Order, codes, plan::Plan};
 use quayside_harness::wait_for;
 use quayside_model::{DeliveryState, MessageId, Name};
 use quayside_orchestration::{Definition, PortSpec};
 use quayside_store::{
-    Want,
+    Change, Want,
     runs::{RunFilter, RunRow, RunState, RunWant},
 };
 
@@ -96,6 +98,42 @@ async fn an_instance_that_kills_is_suspended() {
     world.run(RunState::Waiting).await;
     scene.stored(answer(&scene, "1", "yes")).await;
     world.run(RunState::Completed).await;
+    engine.stop(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_is_not_given_up_before_what_came_before_it() {
+    let world = World::new();
+    let scene = Scene::open(&world).await;
+    // Somebody has the order in hand and does nothing with it; the answer was looked at for long enough.
+    scene.stored(order(&scene, "1")).await;
+    let held = scene.claim_unsent_by(scene.me, RUN, 9).await;
+    let looked_at = async |number: &str| -> MessageId {
+        let answer = answer(&scene, number, "yes");
+        let id = answer.message.id;
+        scene.stored(answer).await;
+        let claimed = scene.claim_unsent_by(scene.me, RUN, 9).await;
+        let again = scene::retry(Duration::ZERO, 7);
+        scene.done(claimed[0].claim, again).await;
+        id
+    };
+    let answer = looked_at("1").await;
+    let engine = world.engine(application(APPROVAL)).await;
+    let comes_to = async |id, state| {
+        let wanted = (Some(state), codes::NO_INSTANCE.code.to_owned());
+        wait_for("it to be looked at", PATIENCE, async || {
+            match stands(&world, id).await {
+                found if found == wanted => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    };
+    comes_to(answer, DeliveryState::Ready).await;
+    scene.done(held[0].claim, Change::Release).await;
+    world.run(RunState::Waiting).await;
+    let stray = looked_at("2").await;
+    comes_to(stray, DeliveryState::Suspended).await;
     engine.stop(PATIENCE).await;
 }
 
