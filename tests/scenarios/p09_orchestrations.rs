@@ -229,11 +229,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often those that have ended are counted.
 const COUNT_EVERY: Duration = Duration::from_millis(200);
 
-/// How many approvals: more by wish than every run of the tests has time for.
-fn approvals() -> usize {
+/// How many approvals: more by wish than the `usual` number, which every run of the tests has time for.
+fn approvals(usual: usize) -> usize {
     match std::env::var("QUAYSIDE_APPROVALS") {
         Ok(text) => text.parse().expect("QUAYSIDE_APPROVALS is a number"),
-        Err(_) => 400,
+        Err(_) => usual,
     }
 }
 
@@ -319,10 +319,18 @@ async fn judge(site: &Site, count: usize) {
 /// Between any two points at which an instance is kept it is given back, and who had it last does not take it again.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_step_is_made_by_another_process() {
+    let count = approvals(100);
     let site = site(Store::Postgres, 2, "steps-apart,steps-elsewhere").await;
+    let server = site.server.as_ref().expect("a server");
+    let counting = server.connect(DATABASE).await;
     let told = (&AtomicUsize::new(0), &AtomicBool::new(false));
-    hand_all_in(&site.servers(), 100, told).await;
-    judge(&site, 100).await;
+    let servers = site.servers();
+    let clients = hand_all_in(&servers, count, told);
+    tokio::join!(clients, count_ended(&counting, told));
+    judge(&site, count).await;
+    note(&format!(
+        "{count} approvals ended once each, every step at another process"
+    ));
 }
 
 /// The instances that a killed process had in hand, by id and token of its claim.
@@ -398,7 +406,7 @@ fn kills_one() -> bool {
 /// Two processes work on approvals while one of them is killed every two seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_approval_ends_once_whatever_is_killed() {
-    let count = approvals();
+    let count = approvals(400);
     let mut site = site(Store::Postgres, 2, "").await;
     let servers = site.servers();
     let server = site.server.as_ref().expect("a server");
