@@ -14,6 +14,7 @@ use quayside_store::{
     sessions::NewInstance,
 };
 use quayside_store_postgres::{PostgresStore, Restored, WhatWasSent};
+use tokio::task::JoinSet;
 
 use super::PATIENCE;
 use crate::server::{DATABASE, Fresh, open};
@@ -176,13 +177,14 @@ async fn a_store_in_use_is_not_released_nor_by_a_wrong_clock() {
     opened.expect("open");
     let other = open(&fresh.url).await;
     // A task: while it holds the sessions, a renewal waits for it.
-    let mut releasing = tokio::spawn(async move {
+    let mut releasing = JoinSet::new();
+    releasing.spawn(async move {
         let outcome = other.restored(WhatWasSent::Unknown).await;
         (other, outcome)
     });
     let (other, outcome) = loop {
         tokio::select! {
-            ended = &mut releasing => break ended.expect("no panic"),
+            Some(ended) = releasing.join_next() => break ended.expect("no panic"),
             () = fresh.pass(fresh.moment()) => assert!(fresh.store.renew_session(session).await.expect("renew")),
         }
     };
