@@ -114,12 +114,20 @@ impl Run<'_> {
             unreachable!("only loops have rounds");
         };
         stack.push(Frame::Block(*body, 0));
-        // An `each` ends; of a loop that does not, the steps are counted on.
+        // An `each` ends. A loop may not: its steps are counted on, those of an `each` in it, too.
         let steps = limits::STEPS_BETWEEN_POINTS - self.budget;
-        let is_long = of_each && steps >= limits::STEPS_OF_EACH;
-        if self.atomic.is_none() && (is_long || self.maps >= limits::MAPS_OF_ROUNDS) {
+        let is_long = steps >= limits::STEPS_OF_EACH || self.maps >= limits::MAPS_OF_ROUNDS;
+        if of_each && is_long && self.atomic.is_none() && !self.is_in_loop(id) {
             self.due = true;
         }
         Ok(())
+    }
+
+    /// Whether a branch is in a loop, or another one that it is part of.
+    fn is_in_loop(&self, id: u32) -> bool {
+        let branch = self.branch(id);
+        let mut frames = branch.stack.iter();
+        frames.any(|frame| matches!(frame, Frame::Loop(..)))
+            || branch.parent.is_some_and(|parent| self.is_in_loop(parent))
     }
 }

@@ -26,16 +26,24 @@ fn started(declarations: &str, steps: &str) -> Driver {
 
 #[test]
 fn a_loop_without_an_end_is_stopped() {
-    let driver = started(
-        "variables: { a: 0 }\n",
-        "  - loop: \"true\"\n    name: on\n    steps: [{ assign: { a: a + 1 } }]",
-    );
-    assert_eq!(driver.log().len(), 1);
-    assert!(
-        driver.log()[0].starts_with("consume suspend:QS1332@"),
-        "{:?}",
-        driver.log()
-    );
+    let step = "{ assign: { a: a + 1 } }";
+    // The points of an `each` are none in a loop: it would go on for ever.
+    let each = format!("{{ each: x, in: l, steps: [{step}] }}");
+    let branches = format!("{{ parallel: {{ one: [{each}], other: [{step}] }} }}");
+    for inside in [step, &each, &branches] {
+        let driver = started(
+            "variables: { l: { type: list }, a: 0 }\n",
+            &format!(
+                "  - assign: {{ l: \"items(m, '/a')\" }}\n  - loop: \"true\"\n    name: on\n    steps: [{inside}]"
+            ),
+        );
+        assert_eq!(driver.log().len(), 1, "{inside}");
+        assert!(
+            driver.log()[0].starts_with("consume suspend:QS1332@"),
+            "{inside}: {:?}",
+            driver.log()
+        );
+    }
 }
 
 #[test]
