@@ -310,6 +310,7 @@ async fn what_a_process_checked_out_too_late_and_died_is_freed_in_the_archive() 
         late.check_out(folder, "late.xml").await;
     }
     let (_node, _gateway) = node(&takes(&farm, &partner, "")).await;
+    // Two sweeps: who else is at work there is not known.
     wait_for("the checkout to end", PATIENCE, async || {
         let held: Vec<_> = farm.documents().await;
         let held: Vec<_> = held

@@ -23,6 +23,10 @@ pub(crate) type Claims = Arc<Mutex<HashSet<String>>>;
 /// Versions that are remembered as refused; beyond, the remembering starts anew.
 const MAX_REFUSED: usize = 10_000;
 
+/// How long a document of the archive is checked out before its checkout is taken for left behind. The archive may be where
+/// another location takes from, whose leases this one does not see.
+const HELD: Duration = Duration::from_secs(25);
+
 /// How long a document that could not be mended is left alone at first, and at last.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -55,6 +59,8 @@ struct State {
     refused: HashSet<String>,
     /// Versions of documents whose message is stored, as the store said last.
     stored: HashSet<String>,
+    /// Since when each document that lies in the archive was seen checked out there.
+    held_in_archive: HashMap<String, Monotonic>,
 }
 
 impl Holder {
@@ -169,6 +175,20 @@ impl Holder {
     /// ago that was: the store forgets keys after a while.
     pub(crate) fn stored(&self, versions: HashSet<String>) {
         self.state().stored = versions;
+    }
+
+    /// Takes note of the documents of the archive that are checked out now. Those that have been for so long that nobody can be
+    /// at work on them any more.
+    pub(crate) fn held_too_long(&self, ids: &HashSet<&str>) -> HashSet<String> {
+        let now = self.services.clock.monotonic();
+        let mut state = self.state();
+        let held = &mut state.held_in_archive;
+        held.retain(|id, _| ids.contains(id.as_str()));
+        for id in ids {
+            held.entry((*id).to_owned()).or_insert(now);
+        }
+        let long = held.iter().filter(|(_, since)| now.since(**since) >= HELD);
+        long.map(|(id, _)| id.clone()).collect()
     }
 
     /// Whether a version is not to be taken: it was refused, or is stored.

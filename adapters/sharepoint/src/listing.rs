@@ -28,6 +28,13 @@ pub(crate) struct Found {
     pub(crate) checked_out_by: Option<u64>,
 }
 
+impl Found {
+    /// The path of the folder that it lies in.
+    pub(crate) fn folder(&self) -> &str {
+        self.path.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
+}
+
 /// A page of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Page {

@@ -48,7 +48,14 @@ pub(crate) async fn sweep(holder: &Arc<Holder>) -> Result<bool, AdapterError> {
         told(holder, id, id, codes::STRANDED, give_up(holder, id).await);
     }
     let own = checked_out(holder).await?;
-    for found in own.iter().filter(|found| in_scope(holder, found)) {
+    let archived = own.iter().filter(|found| lies_in_archive(holder, found));
+    let archived: HashSet<&str> = archived.map(|found| found.id.as_str()).collect();
+    let left = holder.held_too_long(&archived);
+    let is_left = |found: &Found| match archived.contains(found.id.as_str()) {
+        true => left.contains(&found.id),
+        false => in_scope(holder, found),
+    };
+    for found in own.iter().filter(|found| is_left(found)) {
         if !marked.contains(&found.id) && holder.is_due(&found.id) {
             let freed = free(holder, found).await;
             told(holder, &found.id, &found.path, codes::STRANDED, freed);
@@ -117,17 +124,20 @@ async fn free(holder: &Arc<Holder>, found: &Found) -> Result<(), AdapterError> {
 
 /// Whether a document with this account's checkout is one that this location may have taken.
 fn in_scope(holder: &Holder, found: &Found) -> bool {
-    let folder = found.path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let is_folder = |path: &str| folder.to_lowercase() == path.to_lowercase();
+    let folder = found.folder();
     let library = &holder.library;
-    let may_be_taken = match &library.scope {
-        Scope::Folder(path) => is_folder(path),
+    match &library.scope {
+        Scope::Folder(path) => folder.to_lowercase() == path.to_lowercase(),
         // What a send port has staged is not for a view to free.
         Scope::View { .. } => {
             lies_below(&found.path, &library.root) && !folder.ends_with("/quayside-staging")
         }
-    };
-    may_be_taken || archive(holder).is_some_and(|archive| is_folder(&archive))
+    }
+}
+
+/// Whether a document lies where this location archives.
+fn lies_in_archive(holder: &Holder, found: &Found) -> bool {
+    archive(holder).is_some_and(|archive| found.folder().to_lowercase() == archive.to_lowercase())
 }
 
 fn told(holder: &Holder, id: &str, document: &str, code: Code, mended: Result<(), AdapterError>) {
