@@ -12,7 +12,7 @@ WITH RECURSIVE name AS (
     SELECT r.id FROM run r
     WHERE r.orchestration = n.of AND r.definition = n.by AND r.state = s.state AND r.id < $1
     ORDER BY r.orchestration, r.definition, r.state, r.id DESC LIMIT $2::bigint) f
-  WHERE ($3::text IS NULL OR n.of = $3 OR starts_with(n.of, $3 || '.')) AND ($4::smallint IS NULL OR s.state = $4)
+  WHERE ($3::text IS NULL OR n.of = $3 OR starts_with(n.of, rtrim($3, '.') || '.')) AND ($4::smallint IS NULL OR s.state = $4)
   ORDER BY f.id DESC LIMIT $2
 )
 SELECT r.id, r.orchestration, r.definition, r.state, r.started_at, r.changed_at, r.due, r.instance, r.reason, r.discarded

@@ -418,6 +418,7 @@ pub async fn runs_are_listed_and_counted(backend: &dyn Backend) {
     assert_eq!(list(None, None, None, 3).await, runs[..3]);
     assert_eq!(list(None, None, Some(runs[2]), 9).await, runs[3..]);
     assert_eq!(list(Some("orders"), None, None, 9).await.len(), 3);
+    assert_eq!(list(Some("orders."), None, None, 9).await.len(), 3);
     assert_eq!(list(Some("orders.a"), None, None, 9).await.len(), 2);
     assert_eq!(list(Some("order"), None, None, 9).await, []);
     let waiting = list(Some("orders"), Some(RunState::Waiting), None, 9).await;

@@ -173,30 +173,58 @@ async fn orders(args: &SomeArgs, verb: &str) -> Result<Exit, Failure> {
         None => args.ids.clone(),
     };
     let mut table = Table::new(&["id", "outcome"]);
-    let (mut outcomes, mut refused) = (Vec::new(), 0);
+    let (mut outcomes, mut refused, mut broken) = (Vec::new(), 0, None);
     for id in &ids {
-        let path = format!("/orchestrations/instances/{}/{verb}", segment(id));
-        let outcome = match client.post(&path, &body).await {
-            Ok(_) => "ordered".to_owned(),
-            // It has ended meanwhile, or never was. Whatever else is wrong is so for all of them.
+        let outcome = match order(&client, id, verb, &body, args.orchestration.is_some()).await {
+            Ok(true) => "ordered".to_owned(),
+            Ok(false) => "not suspended any more".to_owned(),
+            // It has ended meanwhile, or never was.
             Err(failure) if failure.exit == Exit::NotFound || failure.exit == Exit::Failed => {
                 refused += 1;
                 format!("{}: {}", failure.code, failure.message)
             }
-            Err(failure) => return Err(failure),
+            // Whatever else is wrong is so for all of them.
+            Err(failure) => {
+                let outcome = format!("{}: {}", failure.code, failure.message);
+                broken = Some(failure);
+                outcome
+            }
         };
         table.row(vec![id.clone(), outcome.clone()]);
         outcomes.push(json!({ "id": id, "outcome": outcome }));
+        if broken.is_some() {
+            break;
+        }
     }
     let told = json!({ "outcomes": outcomes });
     args.remote
         .output()
         .table(&told, &table, "No suspended instances.")?;
+    if let Some(failure) = broken {
+        return Err(failure);
+    }
     if refused > 0 {
         let message = format!("{refused} of {} orders were refused", ids.len());
         return Err(Failure::new(codes::PARTLY, message));
     }
     Ok(Exit::Ok)
+}
+
+/// Leaves an order for one of several instances. With `suspended` only if it still is: to leave thousands takes minutes, in which
+/// others decide as well. `false`: it is not.
+async fn order(
+    client: &Client,
+    id: &str,
+    verb: &str,
+    body: &Value,
+    suspended: bool,
+) -> Result<bool, Failure> {
+    let path = format!("/orchestrations/instances/{}", segment(id));
+    if suspended && text_of(&client.get(&path, &[]).await?, "state") != "suspended" {
+        return Ok(false);
+    }
+    client.post(&format!("{path}/{verb}"), body).await?;
+    Ok(true)
 }
 
 /// The ids of all suspended instances of an orchestration, newest first.
