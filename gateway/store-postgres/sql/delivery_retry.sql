@@ -5,7 +5,7 @@ WITH retried AS (
   UPDATE delivery d SET state = 0, instance = NULL, due = $2::bigint + r.wait,
          rank = $2::bigint + r.wait + (d.priority - 5) * 10000000::bigint,
          transport = r.transport, attempts = r.attempts, failure = r.failure,
-         in_doubt = d.in_doubt OR r.doubtful
+         in_doubt = d.in_doubt OR r.doubtful, deaths = 0
   FROM (
     SELECT r.*, f.place, r.doubtful AND NOT f.in_doubt AS first_doubt
     FROM unnest($3::uuid[], $4::int[], $5::int[], $6::bigint[], $7::smallint[], $8::int[], $9::text[],

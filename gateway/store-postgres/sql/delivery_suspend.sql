@@ -1,7 +1,7 @@
 -- delivery_suspend: one that does not hold its key loses its place for good.
 WITH suspended AS (
   UPDATE delivery d SET state = 3, instance = NULL, attempts = s.attempts, failure = s.failure,
-         in_doubt = d.in_doubt OR s.doubtful,
+         in_doubt = d.in_doubt OR s.doubtful, deaths = 0,
          order_key = CASE WHEN s.hold THEN d.order_key END, lane = CASE WHEN s.hold THEN d.lane END
   FROM (
     SELECT s.*, f.place

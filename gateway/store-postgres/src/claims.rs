@@ -229,7 +229,12 @@ async fn take(
         &ports.least,
         &ports.most,
     ];
-    for row in &conn.rows(CLAIM, Sql::DeliveryClaim, params).await? {
+    // The one for what kills would miss the rest, and the one for all would walk over a backlog without any of it.
+    let sql = match ports.least.iter().all(|least| *least > 0) {
+        true => Sql::DeliveryClaimDeadly,
+        false => Sql::DeliveryClaim,
+    };
+    for row in &conn.rows(CLAIM, sql, params).await? {
         taken.push(read_taken(row, instance)?);
     }
     Ok(())

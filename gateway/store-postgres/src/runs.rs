@@ -209,11 +209,16 @@ async fn claim(
 ) -> Result<Vec<ClaimedRun>, StoreError> {
     let failed = |e| fail(CLAIM, e);
     let me = Id::from(instance);
+    // The one for what kills would miss the rest, and the one for all would walk over a backlog without any of it.
+    let sql = match wanted.least.iter().all(|least| *least > 0) {
+        true => Sql::RunClaimDeadly,
+        false => Sql::RunClaim,
+    };
     let steps = vec![
         conn.text("BEGIN"),
         conn.step(Sql::RunWake, vec![]),
         conn.step(
-            Sql::RunClaim,
+            sql,
             vec![
                 &me,
                 &wanted.names,

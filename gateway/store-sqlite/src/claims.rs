@@ -220,8 +220,11 @@ fn take_wanted(tx: &Tx<'_>, instance: InstanceId, want: &Want) -> DbResult<Vec<T
     if want.ordered {
         return order::claim(tx, instance, &want.port, room as usize);
     }
-    let sql = include_str!("../sql/delivery_ready.sql");
     let (least, most) = want.deaths.range();
+    let sql = match least {
+        0 => include_str!("../sql/delivery_ready.sql"),
+        _ => include_str!("../sql/delivery_deadly.sql"),
+    };
     let ready = tx.all(sql, (want.port.as_str(), room, least, most), |row| {
         delivery_id(row, 0, 1)
     })?;

@@ -199,6 +199,11 @@ fn due(tx: &Tx<'_>, want: &RunWant) -> DbResult<Vec<RunId>> {
     let except = want.exceptions();
     let (least, most) = want.deaths.range();
     let id = |row: &Row<'_>| cell(row, 0, "run.id");
+    if least > 0 {
+        let sql = include_str!("../sql/run_deadly.sql");
+        let now = tx.now.as_micros();
+        return tx.all(sql, (name, room, now, except.as_str(), least, most), id);
+    }
     let sql = include_str!("../sql/run_ready.sql");
     let mut all: Vec<RunId> = tx.all(sql, (name, room, except.as_str(), least, most), id)?;
     let left = room.saturating_sub(u32::try_from(all.len()).unwrap_or(u32::MAX));

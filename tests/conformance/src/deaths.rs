@@ -31,7 +31,7 @@ impl Scene<'_> {
     }
 }
 
-/// Each death of an owner is counted at the delivery, until it is resumed.
+/// Each death of an owner is counted at the delivery, until an attempt is made or it is resumed.
 pub async fn deaths_over_a_delivery_are_counted(backend: &dyn Backend) {
     let scene = Scene::open(backend).await;
     scene
@@ -46,10 +46,14 @@ pub async fn deaths_over_a_delivery_are_counted(backend: &dyn Backend) {
         (vec!["deadly".to_owned()], 3)
     );
     assert!(!claimed[0].in_doubt, "it was not sent: {claimed:?}");
-    // Whoever lives and gives it back proves nothing: it may not have got far enough.
-    scene.done(claimed[0].claim, retry(Duration::ZERO, 1)).await;
+    // Whoever lives and gives it back proves nothing: it may not have got far enough. An attempt is one.
+    scene.done(claimed[0].claim, Change::Release).await;
     let claimed = scene.claim(ORCHESTRATION, 9).await;
     assert_eq!(claimed[0].deaths, 3);
+    scene.done(claimed[0].claim, retry(Duration::ZERO, 1)).await;
+    assert_eq!(scene.dies().await, 1);
+    let claimed = scene.claim(ORCHESTRATION, 9).await;
+    assert_eq!(claimed[0].deaths, 1);
     scene.done(claimed[0].claim, suspend()).await;
     let id = claimed[0].id();
     let resumed = scene.store.resume(&[id], &text("by a test")).await;

@@ -192,7 +192,7 @@ async fn nobody(shared: &Shared, claimed: &Claimed) {
     let change = Change::Retry {
         wait: PAUSE * 2u32.pow(claimed.attempts.min(LOOKS - 1)),
         transport: Transport::Primary,
-        attempts: LOOKS.min(claimed.attempts + 1),
+        attempts: claimed.attempts.saturating_add(1),
         failure: Failure::new(codes::NO_INSTANCE, FailureClass::Stop, detail),
         in_doubt: false,
     };

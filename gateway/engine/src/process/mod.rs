@@ -64,6 +64,8 @@ const DEADLY: u32 = 7;
 const GROWN: Duration = Duration::from_secs(10);
 /// How often it looks for that when nobody has died lately.
 const SUSPECTS_EVERY: Duration = Duration::from_secs(1);
+/// Of how many orchestrations at a time. Each round begins with another one.
+const SUSPECTED: usize = 8;
 /// How often the instances in hand are compared with those that the store has for this process.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
 
@@ -208,19 +210,28 @@ impl Round {
         let died = self.shared.process.rescued.load(Ordering::Relaxed) > 0;
         let due = now >= self.grown && (died || now >= self.suspected);
         if due && self.suspect.available_permits() > 0 {
-            self.suspected = now.plus(SUSPECTS_EVERY);
-            if self.claim_suspect(&names).await? > 0 {
-                // It may be one of many.
-                self.suspected = now;
+            let found = self.claim_suspect(&names).await;
+            // It may be one of many.
+            let pause = match found {
+                Ok(1..) => Duration::ZERO,
+                _ => SUSPECTS_EVERY,
+            };
+            self.suspected = self.shared.options.clock.monotonic().plus(pause);
+            // Whatever is wrong with it keeps nothing else from being had.
+            if let Err(error) = found {
+                warn!(code = %error.kind.code(), error = %chain(&error),
+                    "looking for what processes have died over failed");
             }
         }
         // Instances first: what is begun is finished before more is begun.
-        Ok(self.claim_runs(&names).await? + self.claim_messages(&names).await?)
+        let runs = self.claim_runs(&names).await;
+        let messages = self.claim_messages(&names).await;
+        Ok(runs? + messages?)
     }
 
     /// Claims one thing over which others have died.
     async fn claim_suspect(&mut self, names: &[Name]) -> Result<usize, StoreError> {
-        for name in names {
+        for name in names.iter().take(SUSPECTED) {
             let want = RunWant {
                 deaths: Deaths::From(SUSPECT),
                 ..self.run_want(name.clone(), 1)
@@ -249,8 +260,9 @@ impl Round {
     fn run_want(&self, orchestration: Name, room: u32) -> RunWant {
         let routes = self.shared.routes();
         let plan = routes.orchestrations.get(&orchestration);
+        let now = self.shared.options.clock.monotonic();
         RunWant {
-            except: plan.map(|plan| plan.newer.left()).unwrap_or_default(),
+            except: plan.map(|plan| plan.newer.left(now)).unwrap_or_default(),
             orchestration,
             room,
             deaths: Deaths::Below(SUSPECT),

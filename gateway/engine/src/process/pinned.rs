@@ -3,9 +3,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use quayside_model::Name;
+use quayside_model::{Monotonic, Name};
 use quayside_orchestration::{Definition, Environment};
 use quayside_store::StoreError;
 use serde::{Deserialize, Serialize};
@@ -82,19 +83,36 @@ pub(crate) async fn keep_definitions(shared: &Shared, plan: &mut Plan) -> Result
     Ok(())
 }
 
+/// How long a verdict about a newer definition holds. Then instances of it are claimed once more: an operator may want them
+/// ended, and the log tells again that they are left.
+const VERDICT: Duration = Duration::from_secs(60);
+
 /// Which of the definitions that came to be after a configuration was read can be run by it.
 #[derive(Debug, Default)]
-pub(crate) struct Newer(Mutex<BTreeMap<[u8; 16], bool>>);
+pub(crate) struct Newer(Mutex<Verdicts>);
+
+#[derive(Debug, Default)]
+struct Verdicts {
+    runs: BTreeMap<[u8; 16], bool>,
+    /// When the first of them was found.
+    since: Option<Monotonic>,
+}
 
 impl Newer {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<[u8; 16], bool>> {
+    fn lock(&self) -> MutexGuard<'_, Verdicts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Those that cannot: claims leave them to processes that have read a newer one.
-    pub(crate) fn left(&self) -> Vec<[u8; 16]> {
-        let verdicts = self.lock();
-        let left = verdicts.iter().filter(|(_, runs)| !**runs);
+    pub(crate) fn left(&self, now: Monotonic) -> Vec<[u8; 16]> {
+        let mut verdicts = self.lock();
+        if verdicts
+            .since
+            .is_some_and(|since| now.since(since) >= VERDICT)
+        {
+            *verdicts = Verdicts::default();
+        }
+        let left = verdicts.runs.iter().filter(|(_, runs)| !**runs);
         left.map(|(fingerprint, _)| *fingerprint).collect()
     }
 }
@@ -112,7 +130,7 @@ pub(crate) async fn is_for_others(
     if known.any(|one| one == fingerprint) {
         return Ok(false);
     }
-    let verdict = plan.newer.lock().get(&fingerprint).copied();
+    let verdict = plan.newer.lock().runs.get(&fingerprint).copied();
     if let Some(runs) = verdict {
         return Ok(!runs);
     }
@@ -127,10 +145,12 @@ pub(crate) async fn is_for_others(
     let there = Definition::compile(&kept.name, &kept.source, &kept.environment);
     let runs = here.is_ok() || there.is_err();
     let mut verdicts = plan.newer.lock();
-    if verdicts.len() >= MOST {
-        verdicts.clear();
+    if verdicts.runs.len() >= MOST {
+        *verdicts = Verdicts::default();
     }
-    if verdicts.insert(fingerprint, runs).is_none() && !runs {
+    let now = shared.options.clock.monotonic();
+    verdicts.since.get_or_insert(now);
+    if verdicts.runs.insert(fingerprint, runs).is_none() && !runs {
         warn!(code = %codes::LEFT_TO_OTHERS, orchestration = %plan.name,
             remedy = codes::LEFT_TO_OTHERS.remedy,
             "instances of a newer definition are left to processes that have read it");

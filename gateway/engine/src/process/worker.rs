@@ -65,6 +65,13 @@ async fn take_up(shared: &Shared, claimed: ClaimedRun) -> Result<Option<Hand>, S
     };
     let then = shared.options.clock.monotonic();
     if pinned::is_for_others(shared, plan, claimed.definition).await? {
+        // Whoever can run it may be gone for good: what ends it or holds it on is done by anybody.
+        let order = claimed.order.as_deref().and_then(Order::decode);
+        if matches!(order, Some(Order::Terminate(_) | Order::Suspend(_))) {
+            let detail = "an operator has ordered so where its definition is not known";
+            set_aside(shared, &claimed, codes::LEFT_TO_OTHERS, detail).await;
+            return Ok(None);
+        }
         let step = Step {
             again: true,
             ordered: false,
