@@ -50,8 +50,7 @@ async fn run(store: Store, machines: usize, goal: &Goal, fail_point: &str) -> Ou
         );
         load.wait_accepted(share, Duration::from_secs(60)).await;
         let victim = kills % machines;
-        site.gateways[victim].process.pause().await;
-        with_work += usize::from(site.claimed(victim).await > 0);
+        with_work += usize::from(site.pause(victim).await > 0);
         site.gateways[victim].kill9();
         kills += 1;
         site.restart(victim).await;

@@ -7,7 +7,7 @@ use quayside_harness::{
     App, Broken, Gateway, Node, Partner, Postgres, Reply, Session, client, scenario::pass_through,
     wait_for,
 };
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 /// The database of every site on PostgreSQL.
 pub const DATABASE: &str = "quayside";
@@ -197,12 +197,29 @@ impl Site {
     /// How many deliveries the store says are claimed by instances of machine `no`, whether or not that
     /// machine runs on.
     pub async fn claimed(&self, no: usize) -> i64 {
+        self.number(&self.claims(no)).await
+    }
+
+    /// Pauses machine `no`, and tells how many deliveries it has claimed. Not between the two copies that it writes of the head
+    /// of the embedded store: nobody can read that until it goes on.
+    pub async fn pause(&self, no: usize) -> i64 {
+        loop {
+            self.gateways[no].process.pause().await;
+            match self.look(&self.claims(no)).await {
+                Err(error)
+                    if error.sqlite_error_code() == Some(ErrorCode::FileLockingProtocolFailed) => {}
+                claimed => return claimed.unwrap_or_else(|e| panic!("what it has claimed: {e}")),
+            }
+            self.gateways[no].process.resume();
+        }
+    }
+
+    fn claims(&self, no: usize) -> String {
         let name = self.node_name(no);
-        self.number(&format!(
+        format!(
             "SELECT count(*) FROM delivery d JOIN instance i ON i.id = d.instance \
              WHERE d.state = 1 AND i.node = '{name}'"
-        ))
-        .await
+        )
     }
 
     /// The number that a query of the store gives.
@@ -210,10 +227,15 @@ impl Site {
     /// # Panics
     /// When the store cannot be read.
     pub async fn number(&self, query: &str) -> i64 {
+        let number = self.look(query).await;
+        number.unwrap_or_else(|e| panic!("{query}: {e}"))
+    }
+
+    async fn look(&self, query: &str) -> rusqlite::Result<i64> {
         if let Some(server) = &self.server {
             let session: Session = server.connect(DATABASE).await;
             let row = session.query_one(query, &[]).await;
-            return row.unwrap_or_else(|e| panic!("{query}: {e}")).get(0);
+            return Ok(row.unwrap_or_else(|e| panic!("{query}: {e}")).get(0));
         }
         let file = self.nodes[0].data_dir().join("quayside.db");
         let conn = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY);
@@ -221,7 +243,6 @@ impl Site {
         conn.busy_timeout(Duration::from_secs(5))
             .expect("a busy timeout");
         conn.query_row(query, [], |row| row.get(0))
-            .unwrap_or_else(|e| panic!("{query}: {e}"))
     }
 
     /// How many messages are stored with their bodies, and how many of them have the body of another: no two
