@@ -64,7 +64,7 @@ const DEADLY: u32 = 7;
 const GROWN: Duration = Duration::from_secs(10);
 /// How often it looks for that when nobody has died lately.
 const SUSPECTS_EVERY: Duration = Duration::from_secs(1);
-/// Of how many orchestrations at a time. Each round begins with another one.
+/// Of how many orchestrations at a time, one after the other.
 const SUSPECTED: usize = 8;
 /// How often the instances in hand are compared with those that the store has for this process.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
@@ -141,6 +141,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         works: JoinSet::new(),
         compared: shared.options.clock.monotonic(),
         suspect: Arc::new(Semaphore::new(1)),
+        asked: 0,
         suspected: shared.options.clock.monotonic(),
         grown: shared.options.clock.monotonic().plus(GROWN),
         turn: 0,
@@ -180,6 +181,8 @@ struct Round {
     compared: Monotonic,
     /// The one place for what others have died over, so that the one which is to blame is found.
     suspect: Arc<Semaphore>,
+    /// How many orchestrations were asked for that.
+    asked: usize,
     /// When that is looked for next, though nobody has died.
     suspected: Monotonic,
     /// From when on it is looked for at all.
@@ -231,7 +234,16 @@ impl Round {
 
     /// Claims one thing over which others have died.
     async fn claim_suspect(&mut self, names: &[Name]) -> Result<usize, StoreError> {
-        for name in names.iter().take(SUSPECTED) {
+        let from = self.asked;
+        self.asked = from.wrapping_add(SUSPECTED);
+        let mut names = names.to_vec();
+        names.sort();
+        for name in names
+            .iter()
+            .cycle()
+            .skip(from % names.len())
+            .take(SUSPECTED.min(names.len()))
+        {
             let want = RunWant {
                 deaths: Deaths::From(SUSPECT),
                 ..self.run_want(name.clone(), 1)
