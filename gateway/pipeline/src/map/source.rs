@@ -323,6 +323,25 @@ mod tests {
         assert_eq!(text.as_deref(), Ok("x<e>"));
     }
 
+    /// To read all attributes of a long list costs what they are, not the document for each of them.
+    #[test]
+    fn an_attribute_is_as_much_work_as_its_value() {
+        let items: String = (0..20_000).map(|no| format!("<i no='{no}'/>")).collect();
+        let text = format!("<a>{items}</a>");
+        let tree = tree(&text).expect("a document");
+        let path = XPath::compile("/a/i/@no", &std::collections::BTreeMap::new(), true);
+        let mut work = Work::default();
+        let root = tree.document.root();
+        let found = path.expect("a path").evaluate(&tree, root, &mut work);
+        let Ok(XPathValue::NodeSet(nodes)) = found else {
+            panic!("{found:?}");
+        };
+        assert_eq!(nodes.len(), 20_000);
+        for (no, node) in nodes.into_iter().enumerate() {
+            assert_eq!(tree.text(node, &mut work), Ok(no.to_string()));
+        }
+    }
+
     #[test]
     fn documents_in_utf_16_are_read_too() {
         let xml = "<?xml version=\"1.0\" encoding=\"UTF-16\"?><a>ä</a>";

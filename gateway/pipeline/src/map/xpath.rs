@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use quayside_model::Code;
-use uppsala::{Document, NodeId, XPathEvaluator, xpath::XPathValue};
+use uppsala::{Document, NodeId, NodeKind, XPathEvaluator, xpath::XPathValue};
 
 use super::{
     defect::shown,
@@ -133,6 +133,10 @@ impl XPath {
 impl Tree<'_> {
     /// The length of a node with all that is in it, in bytes of the document.
     pub(super) fn length(&self, node: NodeId) -> usize {
+        // Attributes have no place of their own.
+        if let Some(NodeKind::Attribute(_, value)) = self.document.node_kind(node) {
+            return value.len();
+        }
         let range = self.document.node_range(node);
         match range {
             Some(range) if node != self.document.root() => range.len(),
