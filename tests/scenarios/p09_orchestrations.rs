@@ -224,6 +224,8 @@ async fn an_approval_is_booked_or_released_on_postgres() {
 const CLIENTS: usize = 8;
 /// How often a process is killed.
 const KILL_EVERY: Duration = Duration::from_secs(2);
+/// The lease, and half a second: what is not worked on by then is told of.
+const BOUND: Duration = Duration::from_millis(3500);
 /// How often it is looked whether others work on what it had.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How often those that have ended are counted.
@@ -336,6 +338,8 @@ async fn each_step_is_made_by_another_process() {
 /// The instances that a killed process had in hand, by id and token of its claim.
 struct Lost {
     at: Stopwatch,
+    /// That it is late was told.
+    told: bool,
     ids: Vec<String>,
     tokens: Vec<i32>,
 }
@@ -349,9 +353,26 @@ impl Lost {
         let rows = session.query(held, &[&node]).await.expect("what it holds");
         Self {
             at,
+            told: false,
             ids: rows.iter().map(|row| row.get(0)).collect(),
             tokens: rows.iter().map(|row| row.get(1)).collect(),
         }
+    }
+
+    /// What of it nobody has in hand yet, and how that stands, in words.
+    async fn left(&self, session: &Session) -> String {
+        let left = "SELECT r.id::text, r.state, r.deaths, i.state, i.node \
+                    FROM unnest($1::text[], $2::int[]) AS l(id, token) \
+                    JOIN run r ON r.id = l.id::uuid AND r.token = l.token \
+                    LEFT JOIN instance i ON i.id = r.instance WHERE r.state < 2";
+        let rows = session.query(left, &[&self.ids, &self.tokens]).await;
+        let rows = rows.expect("what is left").into_iter().map(|row| {
+            let (id, node): (String, Option<String>) = (row.get(0), row.get(4));
+            let (state, deaths, process): (i16, i16, Option<i16>) =
+                (row.get(1), row.get(2), row.get(3));
+            format!("{id}: state {state}, {deaths} deaths, held by {node:?} in state {process:?}")
+        });
+        rows.collect::<Vec<_>>().join("\n")
     }
 
     /// Whether another process has had each of them in hand since.
@@ -369,10 +390,17 @@ async fn watch(session: &Session, lost: &Mutex<Vec<Lost>>, done: &AtomicBool) ->
     loop {
         let all = std::mem::take(&mut *lost.lock().unwrap_or_else(PoisonError::into_inner));
         let mut left = Vec::new();
-        for one in all {
+        for mut one in all {
             match one.is_over(session).await {
                 true => times.push(one.at.elapsed()),
-                false => left.push(one),
+                false => {
+                    if !one.told && one.at.elapsed() > BOUND {
+                        one.told = true;
+                        let stands = one.left(session).await;
+                        note(&format!("late, of {}:\n{stands}", one.ids.len()));
+                    }
+                    left.push(one);
+                }
             }
         }
         let over = left.is_empty() && done.load(Ordering::SeqCst);
