@@ -54,7 +54,7 @@ quayside_model::codes! {
     DEFINITION_LOST = "QS0827", "The definition of an orchestration instance cannot be used by this program.",
         "Run the program that started the instance until it has ended, or terminate the instance.";
     ORCHESTRATION_LIVES = "QS0828", "An orchestration was removed while instances of it are not over.",
-        "Put it back until they have ended (`quayside orchestrations list`), or terminate them.";
+        "Put its file back and start: its instances go on, and end or can be terminated (`quayside orchestrations list`). Then remove it.";
     ANSWER_TOO_LARGE = "QS0829", "The answer of an orchestration is too large.",
         "Answer with a smaller document, and send the large one to a port.";
     INBOX_FULL = "QS0830", "An orchestration instance does not take the messages that lie before the one that it may wait for.",

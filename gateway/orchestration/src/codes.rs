@@ -79,4 +79,6 @@ quayside_model::codes! {
         "Look at the messages; send again what still matters.";
     TOO_MANY = "QS1347", "An atomic scope does more than fits into one commit.",
         "Make the scope smaller.";
+    NOT_RETRYABLE = "QS1348", "The step cannot be run again as it stands.",
+        "See where the instance is with `quayside orchestrations show`, and order again what still matters.";
 }

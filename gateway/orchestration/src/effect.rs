@@ -5,7 +5,7 @@ use std::time::Duration;
 use quayside_model::{Code, Context, MessageId, Name, RunId, Text, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::{CorrelationKey, MapCall, State, id::CallKey, world::Need};
+use crate::{CorrelationKey, MapCall, State, id::CallKey, retry::Seen, world::Need};
 
 /// Why the machine runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Event {
     RetryStep {
         /// Which one, where several branches wait; otherwise the one that failed, or the only one.
         step: Option<Name>,
+        /// How it stood when the operator looked; `None`: however it stands.
+        seen: Option<Seen>,
     },
     /// An operator ends the instance.
     Terminate {

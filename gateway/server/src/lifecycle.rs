@@ -345,6 +345,14 @@ impl Process<'_> {
             match &error {
                 EngineError::Store(error) if error.kind.is_transient() => {}
                 EngineError::Store(error) => return Err(wiring::store_failure(error)),
+                EngineError::Coded { code, detail } => {
+                    let failure = Failure::new(*code, detail.as_str());
+                    let exit = match *code == quayside_engine::codes::ORCHESTRATION_LIVES {
+                        true => Exit::BadConfig,
+                        false => Exit::Failed,
+                    };
+                    return Err(failure.exiting(exit));
+                }
                 other => {
                     let message = format!("{}: {}", other.code(), chain(other));
                     return Err(Failure::new(codes::START, message));

@@ -9,4 +9,4 @@ FROM unnest($3::uuid[], $4::bytea[], $5::smallint[], $6::boolean[], $7::bigint[]
             $11::text[], $12::bytea[])
      AS s(run, data, status, hold, wakes, due, reason, again, orchestration, definition)
 ON CONFLICT (id) DO NOTHING
-RETURNING id
+RETURNING id, state

@@ -8,10 +8,12 @@ use quayside_store::{
     Runs, StoreError, StoreErrorKind,
     browse::MAX_PAGE,
     codes,
-    model::{Content, DeliveryId, Failure, InstanceId, Name, Part, RunId, Text, Timestamp},
+    model::{
+        Content, DeliveryId, Failure, INLINE_MAX, InstanceId, Name, Part, RunId, Text, Timestamp,
+    },
     runs::{
-        Asked, AskedEnd, ClaimedRun, Entered, INBOX_BYTES, INBOX_PAGE, OrderOutcome, RunClaim,
-        RunFilter, RunRow, RunShown, RunState, RunWant,
+        Asked, AskedEnd, ClaimedRun, Entered, INBOX_BYTES, INBOX_PAGE, OrderOutcome, Page,
+        RunClaim, RunFilter, RunRow, RunShown, RunState, RunWant,
     },
     work::Lease,
 };
@@ -69,6 +71,23 @@ impl Runs for PostgresStore {
             }
         })
         .await
+    }
+
+    async fn inbox(&self, run: RunId, after: DeliveryId) -> Result<Page, StoreError> {
+        let (run, message, no) = (Id::from(run), Id::from(after.message), i32::from(after.no));
+        let page = i64::from(INBOX_PAGE);
+        let work = self.work(SHOW, async |conn| {
+            let params: Params<'_> = vec![&run, &message, &no, &page];
+            let rows = conn.rows(SHOW, Sql::RunInboxBehind, params).await?;
+            let waiting = rows.iter().map(|row| {
+                let route = Reader::new(row, SHOW, "delivery").text("route")?;
+                Ok((delivery_id(row)?, route))
+            });
+            let waiting = waiting.collect::<Result<_, StoreError>>()?;
+            let mut pages = load_pages(conn, vec![waiting]).await?;
+            Ok(pages.pop().unwrap_or_default())
+        });
+        self.run(SHOW, 1, self.work_timeout(), work).await
     }
 
     async fn release_runs(&self, instance: InstanceId, held: &[RunId]) -> Result<u32, StoreError> {
@@ -187,8 +206,10 @@ impl Runs for PostgresStore {
     }
 }
 
-/// How many messages of an inbox are read at once: with the largest there are these have [`INBOX_BYTES`].
-const SLICE: usize = 32;
+/// How many messages of an inbox are read at first: with the largest there are these have [`INBOX_BYTES`]. Most have no more.
+const FIRST: usize = INBOX_BYTES / INLINE_MAX;
+/// How many are read then, each time.
+const SLICE: usize = 4 * FIRST;
 
 /// What is wanted, as the statement takes it.
 #[derive(Default)]
@@ -272,10 +293,10 @@ async fn fill(
         let (run, delivery, route) = read_waiting(row)?;
         inboxes[places[&run]].push_back((delivery, route));
     }
-    for (run, inbox) in claimed.iter_mut().zip(&inboxes) {
-        run.partial = inbox.len() >= INBOX_PAGE as usize;
+    let pages = load_pages(conn, inboxes).await?;
+    for (run, page) in claimed.iter_mut().zip(pages) {
+        (run.inbox, run.partial) = (page.messages, page.partial);
     }
-    load_inboxes(conn, claimed, inboxes).await?;
     for row in &rows[1] {
         let run = Reader::new(row, CLAIM, "delivery").id("run")?;
         claimed[places[&run]].kept.push(delivery_id(row)?);
@@ -299,38 +320,41 @@ async fn fill(
     Ok(())
 }
 
-/// Reads the messages of `inboxes`, a few of each at a time, until a run has as much as it may have at once.
-async fn load_inboxes(
+/// Reads the messages of `inboxes`, a few of each at a time, until each page is full.
+async fn load_pages(
     conn: &Conn,
-    claimed: &mut [ClaimedRun],
     mut inboxes: Vec<VecDeque<(DeliveryId, Text)>>,
-) -> Result<(), StoreError> {
+) -> Result<Vec<Page>, StoreError> {
+    let mut pages: Vec<Page> = inboxes.iter().map(|inbox| Page::of(inbox.len())).collect();
+    let mut most = FIRST;
     while inboxes.iter().any(|inbox| !inbox.is_empty()) {
         let slices = inboxes.iter_mut();
-        let slices = slices.map(|inbox| inbox.drain(..inbox.len().min(SLICE)).collect());
+        let slices = slices.map(|inbox| inbox.drain(..inbox.len().min(most)).collect());
         let slices: Vec<Vec<_>> = slices.collect();
+        most = SLICE;
         let ids = slices.iter().flatten().map(|(id, _)| id.message).collect();
         let messages = load_messages(conn, CLAIM, ids).await?;
-        for ((run, slice), rest) in claimed.iter_mut().zip(slices).zip(&mut inboxes) {
-            for (delivery, route) in slice {
-                if run.inbox_bytes() >= INBOX_BYTES {
-                    run.partial = true;
-                    rest.clear();
-                    break;
-                }
+        for ((page, slice), rest) in pages.iter_mut().zip(slices).zip(&mut inboxes) {
+            let mut slice = slice.into_iter().peekable();
+            while let Some((delivery, route)) = slice.next() {
                 let message = messages.get(&delivery.message).ok_or_else(|| {
                     let what = format!("table message, row {}: it is gone", delivery.message);
                     StoreError::corrupt(CLAIM, what)
                 })?;
-                run.inbox.push(Entered {
+                let room = page.add(Entered {
                     delivery,
                     message: message.clone(),
                     route,
                 });
+                if !room {
+                    page.partial |= slice.peek().is_some() || !rest.is_empty();
+                    rest.clear();
+                    break;
+                }
             }
         }
     }
-    Ok(())
+    Ok(pages)
 }
 
 fn read_claimed(row: &Reader<'_>, instance: InstanceId) -> Result<ClaimedRun, StoreError> {
@@ -412,6 +436,7 @@ async fn show(conn: &Conn, id: RunId) -> Result<Option<RunShown>, StoreError> {
     Ok(Some(RunShown {
         row: read_row(&row)?,
         data: row.bytes_opt("data")?,
+        order: row.text_opt("ordered")?,
         inbox: inbox.collect::<Result<_, StoreError>>()?,
         keys: keys.collect::<Result<_, StoreError>>()?,
     }))

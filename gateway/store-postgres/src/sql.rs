@@ -164,6 +164,7 @@ statements! {
     RunExchangesEnd "run_exchanges_end"
     RunGet "run_get"
     RunInbox "run_inbox"
+    RunInboxBehind "run_inbox_behind"
     RunKeep "run_keep"
     RunKept "run_kept"
     RunKeyList "run_key_list"

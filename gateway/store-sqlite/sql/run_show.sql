@@ -1,3 +1,3 @@
 -- run_show: the run ?1.
-SELECT id, orchestration, definition, state, started_at, changed_at, due, instance, reason, discarded, data FROM run
+SELECT id, orchestration, definition, state, started_at, changed_at, due, instance, reason, discarded, data, ordered FROM run
 WHERE id = ?1

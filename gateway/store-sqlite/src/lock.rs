@@ -4,6 +4,8 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Write},
     path::Path,
+    thread::sleep,
+    time::Duration,
 };
 
 use quayside_store::{StoreError, StoreErrorKind};
@@ -36,7 +38,27 @@ pub struct FolderLock {
     _file: File,
 }
 
+/// How often the lock is tried: a process that has just been killed has it until the last of its memory is gone.
+const TRIES: u32 = 50;
+/// The pause between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
+
 impl FolderLock {
+    /// Takes the lock of `dir`, for which a supervisor may start a process right after the one before was killed. Blocks
+    /// for up to a second.
+    ///
+    /// # Errors
+    /// As [`FolderLock::take`].
+    pub(crate) fn take_from_the_dying(dir: &Path) -> Result<Self, StoreError> {
+        for _ in 1..TRIES {
+            match Self::take(dir) {
+                Err(error) if error.kind == StoreErrorKind::Occupied => sleep(PAUSE),
+                taken => return taken,
+            }
+        }
+        Self::take(dir)
+    }
+
     /// Takes the lock of `dir`.
     ///
     /// # Errors

@@ -58,6 +58,7 @@ const TRANSACTIONS: &[&str] = &[
     "release lanes",
     "fix lanes",
     "claim runs",
+    "read inbox",
     "release runs",
     "keep definition",
     "read definition",
@@ -232,7 +233,7 @@ impl SqliteStore {
             let why = format!("the data folder {} cannot be made: {error}", dir.display());
             StoreError::new(StoreErrorKind::Config, OPERATION, why)
         })?;
-        let lock = FolderLock::take(dir)?;
+        let lock = FolderLock::take_from_the_dying(dir)?;
         let path = dir.join(DATABASE_FILE);
         keep_private(&path);
         let conn = prepare(&path, &*clock, options)?;

@@ -14,8 +14,8 @@ use quayside_store::{
         Content, DeliveryId, Failure, InstanceId, MessageId, Name, Part, RunId, Text, Timestamp,
     },
     runs::{
-        Asked, AskedEnd, ClaimedRun, Entered, INBOX_BYTES, INBOX_PAGE, OrderOutcome, RunClaim,
-        RunFilter, RunRow, RunShown, RunState, RunWant,
+        Asked, AskedEnd, ClaimedRun, Entered, INBOX_PAGE, OrderOutcome, Page, RunClaim, RunFilter,
+        RunRow, RunShown, RunState, RunWant,
     },
     work::Lease,
 };
@@ -52,6 +52,16 @@ impl Runs for SqliteStore {
                 }
             }
             Ok(claimed)
+        })
+        .await
+    }
+
+    async fn inbox(&self, run: RunId, after: DeliveryId) -> Result<Page, StoreError> {
+        self.read("read inbox", move |tx| {
+            let sql = include_str!("../sql/run_inbox_behind.sql");
+            let (message, no) = (after.message.to_bytes(), after.no);
+            let params = (run.to_bytes(), message, no, INBOX_PAGE);
+            page(tx, tx.all(sql, params, waiting)?)
         })
         .await
     }
@@ -242,20 +252,8 @@ fn take(tx: &Tx<'_>, instance: InstanceId, run: RunId) -> DbResult<Option<Claime
     let Some(mut taken) = taken else {
         return Ok(None);
     };
-    let inbox = inbox(tx, run)?;
-    taken.partial = inbox.len() >= INBOX_PAGE as usize;
-    for (delivery, route) in inbox {
-        if taken.inbox_bytes() >= INBOX_BYTES {
-            taken.partial = true;
-            break;
-        }
-        let message = Arc::new(claims::present(tx, delivery.message)?);
-        taken.inbox.push(Entered {
-            delivery,
-            message,
-            route,
-        });
-    }
+    let first = page(tx, inbox(tx, run)?)?;
+    (taken.inbox, taken.partial) = (first.messages, first.partial);
     taken.kept = tx.all(
         include_str!("../sql/run_kept.sql"),
         [run.to_bytes()],
@@ -275,9 +273,30 @@ fn take(tx: &Tx<'_>, instance: InstanceId, run: RunId) -> DbResult<Option<Claime
 
 fn inbox(tx: &Tx<'_>, run: RunId) -> DbResult<Vec<(DeliveryId, Text)>> {
     let sql = include_str!("../sql/run_inbox.sql");
-    tx.all(sql, (run.to_bytes(), INBOX_PAGE), |row| {
-        Ok((delivery_id(row, 0, 1)?, cell(row, 2, "delivery.route")?))
-    })
+    tx.all(sql, (run.to_bytes(), INBOX_PAGE), waiting)
+}
+
+fn waiting(row: &Row<'_>) -> DbResult<(DeliveryId, Text)> {
+    Ok((delivery_id(row, 0, 1)?, cell(row, 2, "delivery.route")?))
+}
+
+/// The messages of `inbox`, until the page is full.
+fn page(tx: &Tx<'_>, inbox: Vec<(DeliveryId, Text)>) -> DbResult<Page> {
+    let mut page = Page::of(inbox.len());
+    let mut inbox = inbox.into_iter().peekable();
+    while let Some((delivery, route)) = inbox.next() {
+        let message = Arc::new(claims::present(tx, delivery.message)?);
+        let room = page.add(Entered {
+            delivery,
+            message,
+            route,
+        });
+        if !room {
+            page.partial |= inbox.peek().is_some();
+            break;
+        }
+    }
+    Ok(page)
 }
 
 /// What became of a message that opened an exchange, with its lease; `None`: it is on its way.
@@ -404,6 +423,7 @@ fn show(tx: &Tx<'_>, id: RunId) -> DbResult<Option<RunShown>> {
             Ok(RunShown {
                 row: run_row(row)?,
                 data: data.map(Bytes::from),
+                order: cell(row, 11, "run.ordered")?,
                 inbox: Vec::new(),
                 keys: Vec::new(),
             })

@@ -247,7 +247,9 @@ impl Outcome {
             ),
             Self::Settled(outcome) => *outcome == SettleOutcome::Done,
             Self::Next(_) => true,
-            Self::Stepped(outcome) => *outcome == StepOutcome::Done,
+            Self::Stepped(outcome) => {
+                matches!(outcome, StepOutcome::Done | StepOutcome::GivenBack)
+            }
             Self::Entered(outcome) => matches!(outcome, EnterOutcome::Entered(_)),
         }
     }

@@ -30,8 +30,9 @@ use crate::{Deaths, StoreError, work::Lease};
 /// The most messages of an inbox that come with a claim, the first ones.
 pub const INBOX_PAGE: u32 = 256;
 
-/// From how many bytes of them on no more come, even if the page is not full.
-pub const INBOX_BYTES: usize = 8 * 1024 * 1024;
+/// From how many bytes of them on no more come, even if the page is not full: a claim brings the inboxes of hundreds of runs, and
+/// all of them are in memory.
+pub const INBOX_BYTES: usize = 1024 * 1024;
 
 /// Orchestration instances.
 #[async_trait]
@@ -44,6 +45,9 @@ pub trait Runs: Send + Sync {
         instance: InstanceId,
         wants: &[RunWant],
     ) -> Result<Vec<ClaimedRun>, StoreError>;
+
+    /// The messages that wait for `run` behind `after`, one of those that do. Empty if that is not there any more.
+    async fn inbox(&self, run: RunId, after: DeliveryId) -> Result<Page, StoreError>;
 
     /// Gives back every run that `instance` holds and that is not among `held`: those whose claim got lost
     /// on its way. Returns how many. Durable when it returns.
@@ -169,16 +173,36 @@ pub struct ClaimedRun {
     pub now: Timestamp,
 }
 
-impl ClaimedRun {
-    /// How many bytes of messages came along, roughly.
+/// Messages that wait for a run, in the order of their acceptance: at most [`INBOX_PAGE`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The messages.
+    pub messages: Vec<Entered>,
+    /// Whether more may wait behind them.
+    pub partial: bool,
+    bytes: usize,
+}
+
+impl Page {
+    /// An empty one for the first `waiting` messages that wait: a page of them, or as many as there are.
     #[must_use]
-    pub fn inbox_bytes(&self) -> usize {
-        let parts = self.inbox.iter().flat_map(|one| &one.message.parts);
+    pub fn of(waiting: usize) -> Self {
+        Self {
+            partial: waiting >= INBOX_PAGE as usize,
+            ..Self::default()
+        }
+    }
+
+    /// Adds the next message. `false`: the page has as many bytes as it may have.
+    pub fn add(&mut self, entered: Entered) -> bool {
+        let parts = entered.message.parts.iter();
         let inline = parts.map(|part| match &part.content {
             Content::Inline(bytes) => bytes.len(),
             Content::Stored(_) => 0,
         });
-        inline.sum()
+        self.bytes += inline.sum::<usize>();
+        self.messages.push(entered);
+        self.bytes < INBOX_BYTES
     }
 }
 
@@ -243,7 +267,7 @@ pub struct Step {
     pub due: Option<Timestamp>,
     /// The count of wakes that was seen; see the module. 0 for a new run.
     pub wakes: i64,
-    /// Whether the instance goes on with it. `false`: the claim is given back.
+    /// Whether the instance goes on with it. `false`, or an order waits that was not read: the claim is given back.
     pub hold: bool,
     /// Whether it has something to do at once, whoever claims it next: it does not rest then.
     pub again: bool,
@@ -313,6 +337,8 @@ pub enum StepOutcome {
     /// Durable. A repeat of a step that was done is [`StepOutcome::Fenced`] once the claim was given back,
     /// and done again, with nothing changed, as long as it is held.
     Done,
+    /// Durable as [`StepOutcome::Done`] is, and the claim, which was to be held, was given back: an order waits.
+    GivenBack,
     /// The run is not held under this claim; nothing was written.
     Fenced,
     /// Another run has one of the keys; nothing was written.
@@ -375,6 +401,31 @@ pub enum RunState {
     Terminated,
 }
 
+impl RunState {
+    /// All of them, in their order.
+    pub const ALL: [Self; 6] = [
+        Self::Ready,
+        Self::Running,
+        Self::Waiting,
+        Self::Suspended,
+        Self::Completed,
+        Self::Terminated,
+    ];
+
+    /// The word for people and programs, which is stable.
+    #[must_use]
+    pub const fn in_words(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Suspended => "suspended",
+            Self::Completed => "completed",
+            Self::Terminated => "terminated",
+        }
+    }
+}
+
 /// A run in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunRow {
@@ -407,6 +458,8 @@ pub struct RunShown {
     pub row: RunRow,
     /// Its state; `None` once it is over.
     pub data: Option<Bytes>,
+    /// An operator's order that nobody has carried out.
+    pub order: Option<Text>,
     /// The messages that wait for it, the first ones: delivery and route.
     pub inbox: Vec<(DeliveryId, Text)>,
     /// The keys under which messages find it.

@@ -6,7 +6,7 @@ use quayside_store::{
     Change, Deaths, Want,
     model::{DeliveryId, DeliveryState, RunId},
     operate::OperateOutcome,
-    runs::{INBOX_BYTES, RunWant},
+    runs::{Entered, INBOX_BYTES, RunWant},
 };
 
 use crate::{
@@ -192,39 +192,47 @@ pub async fn runs_of_a_definition_are_left_to_others(backend: &dyn Backend) {
     assert_eq!(claim(&[]).await, [run]);
 }
 
-/// Of an inbox comes as much as an instance has room for, from the first message on, and the rest once these are taken.
-pub async fn an_inbox_comes_in_pieces(backend: &dyn Backend) {
-    const MESSAGES: usize = 40;
+/// Of an inbox comes a page, from the first message on, and the next one on demand or once these are taken.
+pub async fn an_inbox_comes_in_pages(backend: &dyn Backend) {
+    const MESSAGES: usize = 20;
     let scene = Scene::open(backend).await;
-    scene.waiting(&["k"]).await;
-    // As many as fit in two pages, and each its own.
-    let body = |no: usize| format!("{no:05}{}", "x".repeat(250 * 1024));
+    let run = scene.waiting(&["k"]).await;
+    // So that some fit into a page.
+    let body = |no: usize| format!("{no:05}{}", "x".repeat(INBOX_BYTES / 4 - 100));
     for no in 0..MESSAGES {
         scene.entered(&body(no), &["k"]).await;
     }
     let mut seen = 0;
-    let mut pages = 0;
     while seen < MESSAGES {
         let claimed = scene.the_run().await;
-        let bodies = claimed
-            .inbox
-            .iter()
-            .map(|one| crate::scene::body_of(&one.message));
-        for found in bodies {
-            assert_eq!(found[..5], body(seen)[..5]);
-            seen += 1;
+        let first = numbers(&claimed.inbox);
+        let last = seen + first.len();
+        assert_eq!(first, (seen..last).collect::<Vec<_>>());
+        assert!((2..=5).contains(&first.len()), "{first:?}");
+        assert_eq!(claimed.partial, last < MESSAGES, "{last} seen");
+        // All pages in their order, one behind the other.
+        let mut all = first;
+        let (mut after, mut more) = (claimed.inbox.last().map(|one| one.delivery), true);
+        while more {
+            let after_it = after.expect("a page has messages");
+            let page = scene.store.inbox(run, after_it).await.expect("a page");
+            all.extend(numbers(&page.messages));
+            after = page.messages.last().map(|one| one.delivery).or(after);
+            more = page.partial;
         }
-        pages += 1;
-        assert!(
-            claimed.inbox_bytes() < INBOX_BYTES + 256 * 1024,
-            "{}",
-            claimed.inbox_bytes()
-        );
-        assert_eq!(claimed.partial, seen < MESSAGES, "{seen} seen");
+        assert_eq!(all, (seen..MESSAGES).collect::<Vec<_>>());
         let mut step = rest(claimed.claim, claimed.wakes);
         step.consumed = claimed.inbox.iter().map(|one| one.delivery).collect();
         step.again = claimed.partial;
         scene.stepped(&step).await;
+        seen = last;
+        let gone = scene.store.inbox(run, step.consumed[0]).await;
+        assert_eq!(gone.expect("a page").messages, []);
     }
-    assert_eq!(pages, 2);
+}
+
+fn numbers(inbox: &[Entered]) -> Vec<usize> {
+    let number = |one: &Entered| crate::scene::body_of(&one.message)[..5].parse();
+    let all: Result<_, _> = inbox.iter().map(number).collect();
+    all.expect("numbers")
 }

@@ -243,7 +243,7 @@ macro_rules! store_conformance {
                 what_kills_is_claimed_apart
                 what_came_before_is_told
                 runs_of_a_definition_are_left_to_others
-                an_inbox_comes_in_pieces
+                an_inbox_comes_in_pages
             }
             orchestrated {
                 an_answer_wakes_who_asked
@@ -254,7 +254,7 @@ macro_rules! store_conformance {
                 a_step_answers_a_request
                 a_repeat_does_no_harm
                 a_refused_publication_undoes_the_step
-                an_order_wakes_a_suspended_run
+                an_order_wakes_a_suspended_run an_order_ends_the_hold
                 runs_are_listed_and_counted
                 definitions_stay_while_they_are_needed
             }

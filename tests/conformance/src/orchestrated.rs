@@ -384,6 +384,41 @@ pub async fn an_order_wakes_a_suspended_run(backend: &dyn Backend) {
     assert_eq!(missing.expect("order"), OrderOutcome::Missing);
 }
 
+/// A run that is to stay in hand is given back with the first step after an order, so that the order is read. One that
+/// came with the claim and was done ends no hold.
+pub async fn an_order_ends_the_hold(backend: &dyn Backend) {
+    let scene = Scene::open(backend).await;
+    let run = scene.waiting(&["k"]).await;
+    let order = async |order: &str| {
+        let left = scene.store.order_run(run, order).await;
+        assert_eq!(left.expect("order"), OrderOutcome::Left);
+    };
+    order("retry").await;
+    let claimed = scene.the_run().await;
+    let mut step = rest(claimed.claim, claimed.wakes);
+    (step.hold, step.ordered) = (true, true);
+    scene.stepped(&step).await;
+    step.ordered = false;
+    scene.stepped(&step).await;
+    assert_eq!(scene.shown(run).await.order, None);
+    order("terminate").await;
+    assert_eq!(scene.shown(run).await.order, Some(text("terminate")));
+    step.state = Some(Bytes::from_static(b"further"));
+    let done = scene.group_done(&[op(&step)]).await;
+    assert_eq!(done, [Outcome::Stepped(StepOutcome::GivenBack)]);
+    let shown = scene.shown(run).await;
+    assert_eq!(shown.data, Some(Bytes::from_static(b"further")));
+    assert_eq!(
+        (shown.row.state, shown.row.instance),
+        (RunState::Ready, None)
+    );
+    let undone = scene.group_by(scene.me, &[op(&step)]).await;
+    assert!(matches!(undone, GroupOutcome::Undone { .. }), "{undone:?}");
+    let claimed = scene.the_run().await;
+    assert_eq!(claimed.order, Some(text("terminate")));
+    assert_eq!(claimed.claim.token, step.claim.token + 1);
+}
+
 /// Runs are listed newest first, by pages and filters, and counted.
 pub async fn runs_are_listed_and_counted(backend: &dyn Backend) {
     let scene = Scene::open(backend).await;

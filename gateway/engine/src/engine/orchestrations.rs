@@ -1,7 +1,7 @@
 //! Orchestrations as an operator sees them.
 
 use quayside_model::{Name, RunId};
-use quayside_orchestration::{Contents, Position, State};
+use quayside_orchestration::{Contents, Position, Retryable, State};
 use quayside_store::runs::{RunShown, RunState};
 
 use super::Engine;
@@ -17,6 +17,8 @@ pub struct RunView {
     pub positions: Vec<Position>,
     /// What it holds; nothing in the same cases.
     pub contents: Contents,
+    /// Its steps that can be run again; none in the same cases.
+    pub retryable: Vec<Retryable>,
 }
 
 impl Engine {
@@ -29,7 +31,13 @@ impl Engine {
             return Ok(None);
         };
         let routes = self.shared.routes();
-        let (mut positions, mut contents) = (Vec::new(), Contents::default());
+        let mut view = RunView {
+            shown,
+            positions: Vec::new(),
+            contents: Contents::default(),
+            retryable: Vec::new(),
+        };
+        let shown = &view.shown;
         if let (Some(data), Some(plan)) = (
             &shown.data,
             routes.orchestrations.get(&shown.row.orchestration),
@@ -39,15 +47,12 @@ impl Engine {
                 .as_ref()
                 .and_then(|definition| State::decode(data, definition).ok());
             if let (Some(definition), Some(state)) = (&definition, state) {
-                positions = state.positions(definition);
-                contents = state.contents(definition);
+                view.positions = state.positions(definition);
+                view.contents = state.contents(definition);
+                view.retryable = state.retryable(definition);
             }
         }
-        Ok(Some(RunView {
-            shown,
-            positions,
-            contents,
-        }))
+        Ok(Some(view))
     }
 
     /// How many instances of each orchestration are in each state that is not over, counting at most `cap`: those of which

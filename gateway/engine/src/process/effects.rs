@@ -371,7 +371,7 @@ pub(crate) fn resting(hand: &Hand, state: &State, ordered: bool) -> Step {
         due: state.timer(),
         wakes: hand.wakes,
         hold: false,
-        again: hand.partial,
+        again: hand.is_partial(),
         ordered,
         consumed: Vec::new(),
         kept: Vec::new(),

@@ -153,6 +153,8 @@ async fn begin(
         kept: std::collections::BTreeMap::new(),
         wakes: 0,
         partial: false,
+        last: None,
+        turned: 0,
         took: false,
         create: Some(NewRun {
             orchestration: plan.name.clone(),

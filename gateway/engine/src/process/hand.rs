@@ -16,11 +16,14 @@ use quayside_orchestration::{
 use quayside_pipeline::map::Given;
 use quayside_store::{
     StoreError,
-    runs::{NewRun, RunClaim},
+    runs::{Entered, NewRun, Page, RunClaim},
     work::NewLease,
 };
 
-use super::{document, inbox::Waiting};
+use super::{
+    document,
+    inbox::{self, From, Waiting},
+};
 use crate::{
     committer::chain,
     mapping::{self, MapFault, Work},
@@ -41,8 +44,12 @@ pub(crate) struct Hand {
     pub(crate) tokens: BTreeMap<ExchangeId, [u8; 16]>,
     /// How often it was woken until its inbox was read.
     pub(crate) wakes: i64,
-    /// Whether more waits in the store than came along.
+    /// Whether more waits in the store behind what is in hand.
     pub(crate) partial: bool,
+    /// The last delivery of its inbox that is in hand, or was.
+    pub(crate) last: Option<DeliveryId>,
+    /// How often the next page of its inbox has come in the place of the one before.
+    pub(crate) turned: u32,
     /// Whether it has taken something of what came along, so that another claim brings what stands behind.
     pub(crate) took: bool,
     /// The instance is born with the first step.
@@ -60,7 +67,7 @@ pub(crate) enum Unfetched {
     Here(MapFault),
 }
 
-impl From<StoreError> for Unfetched {
+impl std::convert::From<StoreError> for Unfetched {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
@@ -114,6 +121,36 @@ impl Hand {
             token: *token,
             attempt,
         }
+    }
+
+    /// Whether more waits in the store than is in hand.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.partial || self.turned > 0
+    }
+
+    /// Puts messages of its inbox in the place of those in hand. What has become of its own messages stays.
+    pub(crate) fn lay(&mut self, messages: &[Entered]) {
+        let asked = std::mem::take(&mut self.inbox).into_iter();
+        let asked = asked.filter(|one| matches!(one.from, From::Exchange(..)));
+        let laid = messages.iter().filter_map(inbox::entered);
+        self.inbox = laid.chain(asked).collect();
+        self.last = messages.last().map(|one| one.delivery).or(self.last);
+        let messages = messages.iter().map(|one| &one.message);
+        let messages = messages.map(|message| (message.id, Arc::clone(message)));
+        self.at_hand.messages.extend(messages);
+    }
+
+    /// Puts the next page of its inbox in the place of the one in hand, of which it takes nothing.
+    pub(crate) async fn turn(&mut self, shared: &Shared) -> Result<(), StoreError> {
+        let page = match self.last {
+            Some(last) => shared.store.inbox(self.claim.run, last).await?,
+            None => Page::default(),
+        };
+        self.turned += 1;
+        self.partial = page.partial;
+        self.lay(&page.messages);
+        self.forget();
+        Ok(())
     }
 
     /// How much the machine has to look at, in bytes, roughly.

@@ -1,7 +1,7 @@
 //! What an operator wants of an instance, on its way through the store.
 
 use quayside_model::{Name, Text};
-use quayside_orchestration::Event;
+use quayside_orchestration::{Event, Seen};
 use serde::{Deserialize, Serialize};
 
 /// An operator's order.
@@ -12,8 +12,10 @@ pub enum Order {
     Suspend(Text),
     /// Go on where it is suspended.
     Resume,
-    /// Run the step that failed or waits once more.
+    /// Run the step that failed or waits once more, however it stands by then.
     RetryStep(Option<Name>),
+    /// Run this step once more if it still stands as the operator has seen it.
+    RetrySeen(Name, Seen),
     /// End it, for this reason.
     Terminate(Text),
 }
@@ -25,7 +27,7 @@ impl Order {
         match self {
             Self::Suspend(_) => "suspend",
             Self::Resume => "resume",
-            Self::RetryStep(_) => "retry-step",
+            Self::RetryStep(_) | Self::RetrySeen(..) => "retry-step",
             Self::Terminate(_) => "terminate",
         }
     }
@@ -40,7 +42,8 @@ impl Order {
     }
 
     /// Reads what [`Order::encode`] has written. `None`: a newer program has left it.
-    pub(crate) fn decode(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn decode(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 
@@ -49,7 +52,11 @@ impl Order {
         match self {
             Self::Suspend(reason) => Event::Suspend { reason },
             Self::Resume => Event::Resume,
-            Self::RetryStep(step) => Event::RetryStep { step },
+            Self::RetryStep(step) => Event::RetryStep { step, seen: None },
+            Self::RetrySeen(step, seen) => Event::RetryStep {
+                step: Some(step),
+                seen: Some(seen),
+            },
             Self::Terminate(reason) => Event::Terminate { reason },
         }
     }
@@ -57,6 +64,8 @@ impl Order {
 
 #[cfg(test)]
 mod tests {
+    use quayside_orchestration::CallKey;
+
     use super::*;
 
     #[test]
@@ -66,6 +75,11 @@ mod tests {
             Order::Resume,
             Order::RetryStep(None),
             Order::RetryStep(Name::new("ask").ok()),
+            Order::RetrySeen(Name::new("ask").expect("a name"), Seen::Failed),
+            Order::RetrySeen(
+                Name::new("ask").expect("a name"),
+                Seen::Call(CallKey::from_bytes([7; 16])),
+            ),
             Order::Terminate(Text::lossy("obsolete")),
         ] {
             assert_eq!(Order::decode(&order.encode()), Some(order));

@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use quayside_model::{Monotonic, Name};
+use quayside_model::{Monotonic, Name, Text};
 use quayside_orchestration::{Definition, Environment};
-use quayside_store::StoreError;
+use quayside_store::{StoreError, runs::RunFilter};
 use serde::{Deserialize, Serialize};
 use tracing::{error, warn};
 
@@ -43,16 +43,7 @@ struct Kept {
 /// # Errors
 /// The store fails, or an orchestration that has live instances is not in the plan any more.
 pub(crate) async fn keep_definitions(shared: &Shared, plan: &mut Plan) -> Result<(), EngineError> {
-    let live = shared.store.live_runs(1).await?;
-    let known = |name: &Name| plan.orchestrations.iter().any(|one| one.name == *name);
-    if let Some((name, ..)) = live.into_iter().find(|(name, ..)| !known(name)) {
-        return Err(EngineError::Coded {
-            code: codes::ORCHESTRATION_LIVES,
-            detail: format!(
-                "`{name}` is not in the configuration, and instances of it are not over yet"
-            ),
-        });
-    }
+    all_known(shared, plan).await?;
     for one in &plan.orchestrations {
         let kept = Kept {
             name: one.definition.name().clone(),
@@ -81,6 +72,44 @@ pub(crate) async fn keep_definitions(shared: &Shared, plan: &mut Plan) -> Result
             })?;
     }
     Ok(())
+}
+
+/// How many instances of a kind are named to whoever has to end them.
+const NAMED: u32 = 3;
+
+/// Checks that `plan` has all orchestrations that have live instances.
+async fn all_known(shared: &Shared, plan: &Plan) -> Result<(), EngineError> {
+    let mut gone = BTreeMap::<Name, Vec<String>>::new();
+    for (name, state, _) in shared.store.live_runs(1).await? {
+        if plan.orchestrations.iter().any(|one| one.name == name) {
+            continue;
+        }
+        let filter = RunFilter {
+            orchestration: Some(Text::lossy(&name)),
+            state: Some(state),
+        };
+        let runs = shared.store.runs(&filter, None, NAMED + 1).await?;
+        let named = runs.iter().take(NAMED as usize);
+        let named = named.map(|run| format!("{} ({})", run.id, state.in_words()));
+        let ids = gone.entry(name).or_default();
+        ids.extend(named);
+        if runs.len() > NAMED as usize {
+            ids.push(format!("and more that are {}", state.in_words()));
+        }
+    }
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let each = gone.into_iter().map(|(name, ids)| {
+        format!(
+            "`{name}` is not in the configuration, and instances of it are not over: {}",
+            ids.join(", ")
+        )
+    });
+    Err(EngineError::Coded {
+        code: codes::ORCHESTRATION_LIVES,
+        detail: each.collect::<Vec<_>>().join("; "),
+    })
 }
 
 /// How long a verdict about a newer definition holds. Then instances of it are claimed once more: an operator may want them

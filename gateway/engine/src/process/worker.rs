@@ -26,7 +26,9 @@ use crate::{
 
 /// How many things one run of the machine may lack, one after the other.
 const FETCHES: usize = 1000;
-/// After how many commits in a row an instance is given back, so that an order for it is read and others have their turn.
+/// How many pages of its inbox an instance looks through for the message that it waits for.
+const PAGES: u32 = 64;
+/// After how many commits in a row an instance is given back, so that others have their turn.
 const TURN: usize = 64;
 
 /// Works on a claimed instance until it rests, and gives it back then. After a failure of the store its claim stays,
@@ -104,13 +106,6 @@ async fn take_up(shared: &Shared, claimed: ClaimedRun) -> Result<Option<Hand>, S
     let tokens: BTreeMap<_, _> = tokens.collect();
     let mut at_hand = AtHand::default();
     let mut waiting = Vec::new();
-    for entered in &claimed.inbox {
-        let message = &entered.message;
-        at_hand
-            .messages
-            .insert(message.id, std::sync::Arc::clone(message));
-        waiting.extend(inbox::entered(entered));
-    }
     for asked in claimed.asked {
         let notified = asked.exchange.to_bytes() == asked.message.to_bytes();
         let what = match (notified, tokens.contains_key(&asked.exchange)) {
@@ -126,7 +121,7 @@ async fn take_up(shared: &Shared, claimed: ClaimedRun) -> Result<Option<Hand>, S
         }
         waiting.push(one);
     }
-    Ok(Some(Hand {
+    let mut hand = Hand {
         claim: claimed.claim,
         plan: std::sync::Arc::clone(plan),
         definition,
@@ -136,11 +131,15 @@ async fn take_up(shared: &Shared, claimed: ClaimedRun) -> Result<Option<Hand>, S
         tokens,
         wakes: claimed.wakes,
         partial: claimed.partial,
+        last: None,
+        turned: 0,
         took: false,
         create: None,
         claimed: (claimed.now, then),
         at_hand,
-    }))
+    };
+    hand.lay(&claimed.inbox);
+    Ok(Some(hand))
 }
 
 /// Suspends an instance that this program cannot run, as it is.
@@ -237,18 +236,16 @@ pub(crate) async fn drive(
                 event = Event::Wake;
                 continue;
             }
-            // It would never see what stands behind a page of which it takes nothing, and might wait for that.
+            // What it waits for may stand behind a page of which it takes nothing.
             Ok(None) if hand.partial && !hand.took && waits_for_message(hand) => {
-                let detail = format!(
-                    "{} messages wait for it before others, and it takes none of them",
-                    hand.inbox.len()
-                );
-                strand(shared, hand, codes::INBOX_FULL, &detail, ordered).await;
-                return Driven::Done;
+                match further(shared, hand, ordered).await {
+                    true => continue,
+                    false => return Driven::Done,
+                }
             }
             Ok(None) => {
-                // A page of which nothing is taken must not keep it awake for ever.
-                let again = hand.partial && hand.took;
+                // Pages of which nothing is taken must not keep it awake for ever.
+                let again = hand.is_partial() && hand.took;
                 rest(shared, hand, again, ordered).await;
                 return Driven::Done;
             }
@@ -267,8 +264,11 @@ pub(crate) async fn drive(
             Err(Halt::Store) => return Driven::Done,
         };
         commits += 1;
-        let hold =
-            !shared.stopping.is_cancelled() && commits < TURN && !failpoint::enabled("steps-apart");
+        // What was taken from a later page may make it take from those before.
+        let mut hold = hand.turned == 0
+            && !shared.stopping.is_cancelled()
+            && commits < TURN
+            && !failpoint::enabled("steps-apart");
         let members = match Members::of(shared, hand, &commit, (ordered, hold)).await {
             Ok(members) => members,
             Err(Stuck::Cannot(code, detail)) if hand.create.is_some() => {
@@ -286,7 +286,7 @@ pub(crate) async fn drive(
         };
         let born = hand.create.is_some();
         match make(shared, members, std::mem::take(&mut before)).await {
-            Made::Done => {}
+            Made::Done { given_back } => hold &= !given_back,
             Made::Lost => return Driven::Done,
             Made::Taken if born => return Driven::Taken,
             Made::Taken => {
@@ -309,12 +309,27 @@ pub(crate) async fn drive(
     }
 }
 
-/// Whether only a message lets it go on: what waits for an answer or for time goes on without.
+/// Whether it waits for a message.
 fn waits_for_message(hand: &Hand) -> bool {
     let positions = hand.state.positions(&hand.definition);
-    let mut messages = positions.iter().filter(|one| one.until.is_none());
+    let mut waits = positions.iter().map(|one| one.waits_for.as_deref());
     *hand.state.status() == Status::Active
-        && messages.any(|one| matches!(one.waits_for.as_deref(), Some("receive" | "listen")))
+        && waits.any(|what| matches!(what, Some("receive" | "listen")))
+}
+
+/// Goes on to the next page of its inbox. `false`: nobody works on it any more.
+async fn further(shared: &Shared, hand: &mut Hand, ordered: bool) -> bool {
+    if hand.turned >= PAGES {
+        let detail = format!("it takes none of the first {PAGES} pages of its inbox");
+        strand(shared, hand, codes::INBOX_FULL, &detail, ordered).await;
+        return false;
+    }
+    if let Err(error) = hand.turn(shared).await {
+        warn!(code = %error.kind.code(), error = %chain(&error), run = %hand.claim.run,
+            "the inbox of an orchestration instance could not be read; it is taken up again");
+        return false;
+    }
+    true
 }
 
 fn suspend(code: Code, detail: &str) -> Event {
@@ -415,7 +430,10 @@ fn advanced(
 
 /// What became of a step.
 enum Made {
-    Done,
+    /// With `given_back` the claim is gone although it was to be held: an order waits for whoever claims the instance next.
+    Done {
+        given_back: bool,
+    },
     /// Somebody else has the instance, or the process is being cut off.
     Lost,
     Taken,
@@ -430,7 +448,10 @@ async fn make(shared: &Shared, members: Members, mut before: Vec<Op>) -> Made {
     before.push(Op::Step(Box::new(step)));
     let outcome = commit_group(shared, before, publications, Vec::new(), None).await;
     let made = match outcome {
-        Some(GroupOutcome::Done(_)) => return Made::Done,
+        Some(GroupOutcome::Done(outcomes)) => {
+            let given_back = outcomes.contains(&Outcome::Stepped(StepOutcome::GivenBack));
+            return Made::Done { given_back };
+        }
         None => Made::Lost,
         Some(GroupOutcome::Undone { outcome, .. }) => match outcome {
             Outcome::Stepped(StepOutcome::Taken { .. }) => Made::Taken,

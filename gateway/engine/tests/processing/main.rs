@@ -6,7 +6,7 @@ mod world;
 use std::sync::PoisonError;
 
 use quayside_conformance::{Scene, scene};
-use quayside_engine::{Order, filter::Filter};
+use quayside_engine::{Order, codes, filter::Filter};
 use quayside_harness::wait_for;
 use quayside_model::DeliveryState;
 use quayside_store::{
@@ -132,6 +132,24 @@ async fn an_instance_goes_on_by_the_definition_that_it_was_started_with() {
     engine.stop(PATIENCE).await;
 }
 
+/// What has instances that are not over cannot be taken away, and whoever tried is told which these are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orchestration_with_live_instances_is_not_removed() {
+    let world = World::new();
+    let scene = Scene::open(&world).await;
+    let engine = world.engine(application(APPROVAL)).await;
+    scene.stored(order(&scene, "3")).await;
+    let run = world.run(RunState::Waiting).await;
+    engine.stop(PATIENCE).await;
+    let mut without = application(APPROVAL);
+    without.orchestrations.clear();
+    let refused = world.starts(scene::name("other"), without).await;
+    let refused = refused.expect_err("instances live");
+    assert_eq!(refused.code(), codes::ORCHESTRATION_LIVES);
+    let told = refused.to_string();
+    assert!(told.contains(&format!("{} (waiting)", run.id)), "{told}");
+}
+
 /// Takes answers until there are enough of them.
 const GATHERING: &str = r#"
 messages: { order: order, answer: answer }
@@ -166,6 +184,50 @@ async fn a_long_inbox_is_taken_page_by_page() {
         scene.stored(answer(&scene, "6", "yes")).await;
     }
     order(Order::Resume).await;
+    let run = world.run(RunState::Completed).await;
+    assert_eq!(run.discarded, 0);
+    engine.stop(PATIENCE).await;
+}
+
+/// Takes answers until there are enough of them, but only once another order has come.
+const CONFIRMED: &str = r#"
+messages: { order: order, another: order, answer: answer }
+variables: { seen: 0 }
+correlations: { by_number: Number }
+steps:
+  - receive: order
+    activate: true
+    initialise: by_number
+  - receive: another
+    follow: by_number
+  - loop: seen < 300
+    steps:
+      - receive: answer
+        follow: by_number
+      - assign: { seen: seen + 1 }
+"#;
+
+/// What an instance waits for may stand behind more messages than come along with one claim.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_waited_for_is_found_far_behind() {
+    let world = World::new();
+    let scene = Scene::open(&world).await;
+    let engine = world.engine(application(CONFIRMED)).await;
+    scene.stored(order(&scene, "7")).await;
+    world.run(RunState::Waiting).await;
+    for _ in 0..300 {
+        scene.stored(answer(&scene, "7", "yes")).await;
+    }
+    wait_for("the answers to be looked at", PATIENCE, async || {
+        let run = world.run(RunState::Waiting).await;
+        let shown = world.store.run(run.id).await.expect("run").expect("it is");
+        match shown.inbox.len() {
+            256 => Ok(()),
+            other => Err(format!("{other} in the first page")),
+        }
+    })
+    .await;
+    scene.stored(order(&scene, "7")).await;
     let run = world.run(RunState::Completed).await;
     assert_eq!(run.discarded, 0);
     engine.stop(PATIENCE).await;

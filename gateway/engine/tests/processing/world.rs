@@ -16,7 +16,7 @@ use quayside_adapter_api::{
 };
 use quayside_conformance::{Backend, Scene, scene};
 use quayside_engine::{
-    Engine, Options, Roles, WORK_TICKET, codes,
+    Engine, EngineError, Options, Roles, WORK_TICKET, codes,
     plan::{
         ATTEMPT_TIMEOUT, InDoubt, MessagePlan, OrchestrationPlan, Plan, SendPipeline, SendPort,
         TransportPlan,
@@ -228,6 +228,12 @@ impl World {
     }
 
     pub(crate) async fn engine_at(&self, node: Name, plan: Plan) -> Engine {
+        let engine = self.starts(node, plan).await;
+        engine.expect("the plan can run")
+    }
+
+    /// An engine, if it takes the plan.
+    pub(crate) async fn starts(&self, node: Name, plan: Plan) -> Result<Engine, EngineError> {
         let partner: Arc<dyn Adapter> =
             Arc::new(Partner(Arc::clone(&self.partners), String::new()));
         let options = Options {
@@ -250,8 +256,7 @@ impl World {
                 quayside_engine::outside::Command::plain(&["false"]),
             ),
         };
-        let engine = Engine::start(self.store(), plan, options).await;
-        engine.expect("the plan can run")
+        Engine::start(self.store(), plan, options).await
     }
 
     /// The only run, when it stands so.

@@ -1,9 +1,12 @@
 //! What operators do to an instance.
 
-use quayside_model::{Name, Text};
+use quayside_model::Name;
 
 use super::Run;
-use crate::{Effect, End, Event, Failure, Refused, Status, codes, state::Wait};
+use crate::{
+    Effect, End, Event, Failure, Refused, Status, codes,
+    retry::{Retryable, Seen},
+};
 
 impl Run<'_> {
     /// Applies `event`. `false`: it changes nothing, and there is nothing to run for.
@@ -24,7 +27,7 @@ impl Run<'_> {
                 self.state.status = Status::Active;
                 Ok(!active)
             }
-            Event::RetryStep { step } => self.retry(step.as_ref()).map(|()| true),
+            Event::RetryStep { step, seen } => self.retry(step.as_ref(), *seen).map(|()| true),
             Event::Terminate { reason } => {
                 self.end(End::Terminated {
                     reason: reason.clone(),
@@ -35,40 +38,30 @@ impl Run<'_> {
     }
 
     /// Lets a step run again: the one that failed, or one that waits for somebody.
-    fn retry(&mut self, wanted: Option<&Name>) -> Result<(), Refused> {
+    fn retry(&mut self, wanted: Option<&Name>, seen: Option<Seen>) -> Result<(), Refused> {
         let refused = |detail: &str| {
             Err(Refused {
-                code: codes::STATE,
+                code: codes::NOT_RETRYABLE,
                 detail: detail.to_owned(),
             })
         };
-        let failed = match &self.state.status {
-            Status::Suspended(failure) => Some(failure.step.clone()),
-            _ => None,
-        };
-        let asking =
-            |wait: &Wait| matches!(wait, Wait::Reply(_) | Wait::Work(..) | Wait::Delivery(_));
-        let waiting: Vec<(u32, Name)> = self
-            .state
-            .branches
-            .iter()
-            .filter(|branch| branch.wait.as_ref().is_some_and(asking))
-            .map(|branch| (branch.id, self.step_name(branch.id)))
-            .collect();
-        let wanted: Option<Text> = wanted.map(|name| Text::lossy(name));
-        let chosen: Vec<&(u32, Name)> = waiting
-            .iter()
-            .filter(|(_, step)| wanted.as_ref().is_none_or(|w| **w == **step))
-            .collect();
-        let is_failed = failed
-            .as_ref()
-            .is_some_and(|step| wanted.as_ref().is_none_or(|w| **w == **step));
-        match chosen.as_slice() {
-            _ if is_failed => {}
-            [(id, _)] => {
+        let mut all = self.state.retryable(self.definition);
+        all.retain(|one| {
+            wanted.is_none_or(|step| one.step == *step) && seen.is_none_or(|seen| one.seen == seen)
+        });
+        match all.as_slice() {
+            [one, ..] if one.seen == Seen::Failed => {}
+            [
+                Retryable {
+                    branch: Some(id), ..
+                },
+            ] => {
                 let branch = self.branch_mut(*id);
                 branch.wait = None;
                 branch.attempt += 1;
+            }
+            [] if seen.is_some() => {
+                return refused("the step that was to run again has gone on since");
             }
             [] => return refused("no such step has failed or waits for an answer"),
             _ => return refused("several steps wait for an answer: name one of them"),

@@ -290,7 +290,10 @@ fn a_map_that_fails_can_be_tried_again() {
     driver.wake();
     assert_eq!(driver.log(), ["consume suspend:QS1335@t"]);
     driver.world.failing.clear();
-    driver.event(&quayside_orchestration::Event::RetryStep { step: None });
+    driver.event(&quayside_orchestration::Event::RetryStep {
+        step: None,
+        seen: None,
+    });
     assert_eq!(driver.log()[1..], ["map:any completed"]);
 }
 

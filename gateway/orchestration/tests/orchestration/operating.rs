@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use quayside_model::Text;
-use quayside_orchestration::{Advance, Effect, Event, Need, Route, State, Status, codes};
+use quayside_orchestration::{Advance, Effect, Event, Need, Route, Seen, State, Status, codes};
 
 use crate::{
     driver::{Driver, text},
@@ -56,16 +56,21 @@ fn a_suspended_instance_collects_messages_and_goes_on_when_resumed() {
 #[test]
 fn a_waiting_step_is_retried_by_name() {
     let mut driver = waiting();
-    let ambiguous = driver.look_error(&Event::RetryStep { step: None });
-    assert_eq!(ambiguous, codes::STATE);
+    let ambiguous = driver.look_error(&Event::RetryStep {
+        step: None,
+        seen: None,
+    });
+    assert_eq!(ambiguous, codes::NOT_RETRYABLE);
     assert_eq!(
         driver.look_error(&Event::RetryStep {
-            step: Some(name("last"))
+            step: Some(name("last")),
+            seen: None,
         }),
-        codes::STATE
+        codes::NOT_RETRYABLE
     );
     driver.event(&Event::RetryStep {
         step: Some(name("c2")),
+        seen: None,
     });
     assert_eq!(driver.log(), ["consume call:c1 call:c2", "call:c2"]);
     let calls: Vec<_> = driver
@@ -77,6 +82,50 @@ fn a_waiting_step_is_retried_by_name() {
         .collect();
     assert_eq!(calls[1].1, calls[2].1, "one key for the partner");
     assert_ne!(calls[1].0, calls[2].0, "and two messages for the store");
+}
+
+/// An order for what was seen does not hit what stands there since.
+#[test]
+fn only_the_step_that_was_seen_is_retried() {
+    let text = "\
+messages: { m: t0, r: t3 }
+steps:
+  - { receive: m, activate: true }
+  - loop: 'true'
+    steps: [{ call: m, to: ask, reply: r, name: again }]
+";
+    let mut driver = Driver::started(compiled(text), "t0", &[]);
+    let seen = |driver: &Driver| {
+        let all = driver.state.retryable(&driver.definition);
+        let [one] = all.as_slice() else {
+            panic!("{all:?}");
+        };
+        assert_eq!(one.step, name("again"));
+        one.seen
+    };
+    let first = seen(&driver);
+    let Seen::Call(key) = first else {
+        panic!("{first:?}");
+    };
+    let retry = |seen| Event::RetryStep {
+        step: Some(name("again")),
+        seen: Some(seen),
+    };
+    driver.event(&retry(first));
+    assert_eq!(driver.log(), ["consume call:again", "call:again"]);
+    assert_eq!(seen(&driver), first, "another attempt of the same");
+    driver.reply(key, "t3");
+    let second = seen(&driver);
+    assert_ne!(first, second);
+    assert_eq!(driver.look_error(&retry(first)), codes::NOT_RETRYABLE);
+    assert_eq!(
+        driver.look_error(&retry(Seen::Failed)),
+        codes::NOT_RETRYABLE
+    );
+    driver.event(&Event::Suspend { reason: reason() });
+    let stands = driver.state.retryable(&driver.definition);
+    let stands: Vec<_> = stands.iter().map(|one| one.seen).collect();
+    assert_eq!(stands, [Seen::Failed, second]);
 }
 
 #[test]
@@ -102,7 +151,10 @@ fn terminating_ends_everything() {
             Event::Wake,
             Event::Resume,
             Event::Terminate { reason: reason() },
-            Event::RetryStep { step: None },
+            Event::RetryStep {
+                step: None,
+                seen: None,
+            },
         ] {
             assert!(driver.once(&event).is_none(), "{event:?} after the end");
         }

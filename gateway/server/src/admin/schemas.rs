@@ -88,6 +88,7 @@ pub(super) fn all() -> Value {
                 "step": text(), "rounds": list(&count()), "waits_for": maybe("string"),
                 "until": or_null(moment()),
             }))),
+            "ordered": maybe("string"),
             "inbox": list(&object(json!({ "delivery": text(), "route": text() }))),
             "keys": list(&text()),
         })),

@@ -214,7 +214,7 @@ fn refused(status: StatusCode, problem: &Value) -> Option<Failure> {
     let text = |key: &str| problem[key].as_str();
     let (given, detail) = (text("code")?, text("detail")?);
     // What the command line refuses by itself has the same code when the node refuses it.
-    let same = [codes::EXISTS, codes::POSTGRES_TOOLS];
+    let same = [codes::EXISTS, codes::NOT_NOW, codes::POSTGRES_TOOLS];
     let same = same.into_iter().find(|code| code.code == given);
     let (code, exit) = match status {
         _ if same.is_some() => (same.unwrap_or(codes::API_REFUSED), Exit::Failed),

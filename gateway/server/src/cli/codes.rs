@@ -63,6 +63,8 @@ quayside_model::codes! {
         "Correct the application, or the case: the place that is named says what was expected, and below it what came.";
     NO_CASE = "QS0732", "There is no such test case.",
         "Write cases as [[test]] into tests/NAME.test.toml beside app.toml; docs/testing-applications.md has a whole one.";
+    NOT_NOW = "QS0733", "An order does not fit how the orchestration instance stands.",
+        "See how it stands with `quayside orchestrations show ID`.";
     INTERNAL = "QS0719", "A part of the program failed.",
         "Report it with the log line.";
 }

@@ -172,8 +172,9 @@ impl Remote {
 
 /// `USER@HOST`, as far as they are known.
 fn user_of_this_machine() -> Option<String> {
-    let user = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
-    let user = user.ok().filter(|user| !user.is_empty())?;
+    let known = ["SUDO_USER", "USER", "LOGNAME"].into_iter();
+    let mut known = known.filter_map(|name| std::env::var(name).ok());
+    let user = known.find(|user| !user.is_empty())?;
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     Some(match host.trim() {
         "" => user,

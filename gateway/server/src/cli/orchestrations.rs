@@ -169,6 +169,14 @@ async fn orders(args: &SomeArgs, verb: &str) -> Result<Exit, Failure> {
     }
     let client = args.remote.client()?;
     let ids = match &args.orchestration {
+        Some(name) if !name.contains('.') => {
+            let message = format!(
+                "`{name}` is not the full name of an orchestration; for all of an application write `{name}.`"
+            );
+            return Err(Failure::new(codes::BAD_REQUEST, message)
+                .exiting(Exit::Usage)
+                .with_help("List what there is with `quayside orchestrations list`."));
+        }
         Some(name) => suspended(&client, name).await?,
         None => args.ids.clone(),
     };
@@ -223,8 +231,11 @@ async fn order(
     if suspended && text_of(&client.get(&path, &[]).await?, "state") != "suspended" {
         return Ok(false);
     }
-    client.post(&format!("{path}/{verb}"), body).await?;
-    Ok(true)
+    match client.post(&format!("{path}/{verb}"), body).await {
+        // Somebody was faster.
+        Err(failure) if suspended && failure.code == codes::NOT_NOW => Ok(false),
+        other => other.map(|_| true),
+    }
 }
 
 /// The ids of all suspended instances of an orchestration, newest first.
@@ -347,6 +358,12 @@ fn in_words(told: &Value) -> String {
     line("orchestration", &text_of(told, "orchestration"));
     line("state", &state(told));
     line("reason", &text_of(told, "reason"));
+    if let Some(order) = told["ordered"].as_str() {
+        line(
+            "ordered",
+            &format!("{order}, which nobody has carried out yet"),
+        );
+    }
     line("started", &moment(told, "started_at"));
     line("changed", &moment(told, "changed_at"));
     line("until", &moment(told, "due"));

@@ -71,10 +71,21 @@ fn answers_fit_the_description_and_orders_are_carried_out() {
         (status, &shown["positions"][0]["step"]),
         (200, &Value::from("wait"))
     );
+    for call in [
+        "resume {}",
+        "retry-step {}",
+        r#"retry-step {"step":"wait"}"#,
+    ] {
+        let (status, said) = calls.make(&format!("post {one}/{call}"));
+        assert_eq!(
+            (status, &said["code"]),
+            (409, &Value::from("QS0733")),
+            "{call}: {said}"
+        );
+    }
     for (verb, body, then) in [
         ("suspend", r#"{"reason":"holiday"}"#, "suspended"),
         ("resume", "{}", "waiting"),
-        ("retry-step", r#"{"step":"wait"}"#, "waiting"),
         ("terminate", "{}", "terminated"),
     ] {
         let (status, said) = calls.make(&format!("post {one}/{verb} {body}"));
@@ -83,6 +94,11 @@ fn answers_fit_the_description_and_orders_are_carried_out() {
     }
     for (call, wanted) in [
         (format!("post {one}/resume {{}}"), 409),
+        (format!("post {one}/retry-step {{}}"), 409),
+        (
+            "get /orchestrations/instances?orchestration=orders.none".to_owned(),
+            404,
+        ),
         ("get /orchestrations/none/graph".to_owned(), 404),
         ("get /orchestrations/instances?state=asleep".to_owned(), 400),
         (
@@ -151,6 +167,12 @@ fn several_instances_are_ordered_at_once() {
     assert!(resumed.status.success(), "{told}");
     assert!(told.contains(&id) && told.contains("ordered"), "{told}");
     state(&dev, "waiting");
+    for (name, code) in [("orders.none", "QS0704"), ("orders", "QS0705")] {
+        let ended = dev.run(&["orchestrations", "terminate", "--orchestration", name]);
+        let told = text(&ended);
+        assert!(!ended.status.success() && told.contains(code), "{told}");
+        assert!(told.contains("orders."), "{told}");
+    }
     // One of them never was: the other one is ended all the same, and the command says so.
     let never = "01a1fd9f-bda8-7aaa-8980-a336a86d5cba";
     let ended = dev.run(&["orchestrations", "terminate", never, &id]);

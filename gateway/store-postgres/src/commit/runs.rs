@@ -8,7 +8,7 @@
 
 mod rows;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use quayside_store::{
     Op, Outcome, StoreError,
@@ -247,19 +247,17 @@ impl<'a> RunOps<'a> {
                     }
                 }
                 Tells::Held => {
-                    let held: HashSet<Id> = ids(rows)?;
+                    let states = states(rows)?;
                     for (no, row) in self.steps.iter().enumerate() {
-                        if held.contains(&row.run) {
-                            learned.stepped[no] = Some(StepOutcome::Done);
+                        if let Some(state) = states.get(&row.run) {
+                            learned.stepped[no] = Some(row.outcome(*state));
                         }
                     }
                 }
                 Tells::HeldBy(no) => {
-                    let held = !rows.is_empty();
-                    learned.stepped[*no] = Some(match held {
-                        true => StepOutcome::Done,
-                        false => StepOutcome::Fenced,
-                    });
+                    let state = states(rows)?.into_values().next();
+                    let outcome = state.map(|state| self.steps[*no].outcome(state));
+                    learned.stepped[*no] = Some(outcome.unwrap_or(StepOutcome::Fenced));
                 }
                 Tells::TakenBy(no) => {
                     let by = rows.first().map(|row| {
@@ -273,7 +271,10 @@ impl<'a> RunOps<'a> {
             }
         }
         for (no, by) in taken {
-            if learned.stepped[no] == Some(StepOutcome::Done) {
+            if matches!(
+                learned.stepped[no],
+                Some(StepOutcome::Done | StepOutcome::GivenBack)
+            ) {
                 learned.stepped[no] = Some(StepOutcome::Taken { by });
             }
         }
@@ -301,6 +302,15 @@ impl<'a> RunOps<'a> {
     pub(super) fn outcomes(&self) -> impl Iterator<Item = (usize, Outcome)> {
         self.outcomes.iter().cloned()
     }
+}
+
+/// Runs with the state that each has now.
+fn states(rows: &[Row]) -> Result<HashMap<Id, i16>, StoreError> {
+    let states = rows
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+    let states: Result<HashMap<Id, i16>, _> = states.collect();
+    states.map_err(|e| fail(OPERATION, e))
 }
 
 fn ids(rows: &[Row]) -> Result<HashSet<Id>, StoreError> {

@@ -155,7 +155,11 @@ impl Worker {
         }
         let mut ops = vec![Op::Step(Box::new(step.clone()))];
         ops.extend(more);
-        self.done(&ops).await;
+        let done = self.done(&ops).await;
+        // Given back for an order that came meanwhile, it is nobody's.
+        if done[0] == Outcome::Stepped(StepOutcome::GivenBack) {
+            return;
+        }
         if step.hold {
             step.hold = false;
             step.unsubscribe.clear();
@@ -163,9 +167,9 @@ impl Worker {
         }
     }
 
-    async fn done(&self, ops: &[Op]) {
+    async fn done(&self, ops: &[Op]) -> Vec<Outcome> {
         match self.group(ops).await {
-            GroupOutcome::Done(_) => {}
+            GroupOutcome::Done(outcomes) => outcomes,
             undone => panic!("{undone:?}"),
         }
     }

@@ -14,6 +14,9 @@ use crate::{
 /// What history says of a delivery that a run has ended, before the run.
 const BY: &str = "by the orchestration instance ";
 
+/// The state of a run that an instance works on.
+const CLAIMED: u8 = 1;
+
 /// Makes the step if its claim holds.
 pub(crate) fn step(tx: &Tx<'_>, instance: InstanceId, step: &Step) -> DbResult<StepOutcome> {
     let run = step.claim.run.to_bytes();
@@ -41,8 +44,7 @@ pub(crate) fn step(tx: &Tx<'_>, instance: InstanceId, step: &Step) -> DbResult<S
     answer(tx, step)?;
     let ended = matches!(step.status, RunStatus::Ended { .. });
     let discarded = if ended { leave(tx, step.claim.run)? } else { 0 };
-    write(tx, step, discarded)?;
-    Ok(StepOutcome::Done)
+    write(tx, step, discarded)
 }
 
 /// Gives up and takes keys. `Some`: another run has one.
@@ -146,7 +148,7 @@ fn leave(tx: &Tx<'_>, run: RunId) -> DbResult<usize> {
     Ok(left.iter().filter(|(_, consumed)| !consumed).count())
 }
 
-fn write(tx: &Tx<'_>, step: &Step, discarded: usize) -> DbResult<()> {
+fn write(tx: &Tx<'_>, step: &Step, discarded: usize) -> DbResult<StepOutcome> {
     let (state, reason, over) = match &step.status {
         RunStatus::Active => (2, None, false),
         RunStatus::Suspended {
@@ -160,7 +162,8 @@ fn write(tx: &Tx<'_>, step: &Step, discarded: usize) -> DbResult<()> {
         }
     };
     let data = if over { None } else { step.state.as_deref() };
-    tx.execute(
+    let hold = step.hold && !over && state != 3;
+    let now = tx.first(
         include_str!("../../sql/run_step.sql"),
         (
             step.claim.run.to_bytes(),
@@ -174,14 +177,18 @@ fn write(tx: &Tx<'_>, step: &Step, discarded: usize) -> DbResult<()> {
                 step.due.map(|due| due.as_micros())
             },
             step.wakes,
-            step.hold && !over && state != 3,
+            hold,
             reason,
             step.ordered,
             count(discarded),
             step.again,
         ),
+        |row| cell::<u8>(row, 0, "run.state"),
     )?;
-    Ok(())
+    Ok(match hold && now != Some(CLAIMED) {
+        true => StepOutcome::GivenBack,
+        false => StepOutcome::Done,
+    })
 }
 
 /// Brings a claimed delivery into the inbox of a run.

@@ -364,7 +364,10 @@ impl World {
         // Orderly runs stop where nobody handles an error, as the oracle does.
         match self.resumed {
             1..=5 if paused || timed_out => Some(Event::Resume),
-            1..=2 if self.style == Style::Wild => Some(Event::RetryStep { step: None }),
+            1..=2 if self.style == Style::Wild => Some(Event::RetryStep {
+                step: None,
+                seen: None,
+            }),
             _ => None,
         }
     }

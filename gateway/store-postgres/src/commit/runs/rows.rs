@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use quayside_store::{
     StoreError,
     model::{Content, DeliveryId, RunId, Timestamp},
-    runs::{Enter, EnterOutcome, RunStatus, Step},
+    runs::{Enter, EnterOutcome, RunStatus, Step, StepOutcome},
 };
 use tokio_postgres::Row;
 
@@ -18,6 +18,9 @@ use crate::{
 
 /// The event of a delivery that a run has ended, in front of the run's id: the statements write it.
 const BY: &str = "by the orchestration instance ";
+
+/// The state of a run that an instance works on.
+const CLAIMED: i16 = 1;
 
 /// An entrance.
 #[derive(Debug)]
@@ -199,6 +202,15 @@ impl<'a> StepRow<'a> {
         let mut params: pool::Params<'s> = vec![&self.run, now, &self.ends, &self.closed];
         params.extend(self.answers.params());
         params
+    }
+
+    /// What became of it, if its run is in `state` now.
+    pub(super) fn outcome(&self, state: i16) -> StepOutcome {
+        let hold = self.step.hold && matches!(self.step.status, RunStatus::Active);
+        match hold && state != CLAIMED {
+            true => StepOutcome::GivenBack,
+            false => StepOutcome::Done,
+        }
     }
 
     /// Creates its run where that was done before.
